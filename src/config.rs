@@ -1,0 +1,183 @@
+//! The validated configuration: whoever holds a [`Config`] need not check it again.
+//!
+//! [`file`] is the TOML as people write it and turns it into this, or into the list of all its faults.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::units::Bitrate;
+
+/// Everything that `farol run` is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// What viewers see as the camera's name; at most 64 characters.
+    pub name: String,
+    /// Where the device id and the viewers' keys are kept.
+    pub state_dir: PathBuf,
+    /// Where the broker is, as this device reaches it.
+    pub broker: Broker,
+    /// What `farol pair` writes into links.
+    pub links: Links,
+    /// Whether signalling is sealed with the viewers' keys.
+    pub security: Security,
+    /// How many viewers may be connected at once, 1 to 64.
+    pub max_viewers: usize,
+    /// Where the picture comes from.
+    pub video: Video,
+    /// Where the sound comes from.
+    pub audio: Audio,
+    /// How a path to a viewer is found.
+    pub ice: Ice,
+    /// The page and its `/farol.json`, served by the daemon itself when an address is given.
+    pub http: Option<SocketAddr>,
+}
+
+/// The MQTT broker, as the device reaches it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Broker {
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// TCP port; 1883, or 8883 with TLS, when the URL names none.
+    pub port: u16,
+    /// TLS when the scheme is `mqtts`.
+    pub tls: Option<Tls>,
+    /// User name, and where its password is read at each connection, so that it can be changed.
+    pub login: Option<Login>,
+    /// MQTT keep alive, 5 to 600 s.
+    pub keep_alive: Duration,
+}
+
+/// How the broker's certificate is checked, and ours shown.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Tls {
+    /// PEM file of the authorities to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM files of our certificate chain and its private key.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// A user name and where its password is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Login {
+    /// MQTT user name.
+    pub username: String,
+    /// Where the password is; `None`: the user has none.
+    pub password: Option<Secret>,
+}
+
+/// Where a secret is read when it is needed. A file that holds only `-` counts as unset
+/// (systemd's `SetCredential=` fallback).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Secret {
+    /// A file.
+    File(PathBuf),
+    /// A systemd credential: a file of that name in `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+}
+
+/// What `farol pair` writes into links.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Links {
+    /// The page's address.
+    pub page: String,
+    /// The broker as a browser reaches it: `ws://` or `wss://`.
+    pub broker: String,
+}
+
+/// Whether signalling messages are sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// Sealed with each viewer's key: the broker can drop messages, and nothing else.
+    Sealed,
+    /// Readable: whoever reaches the broker can watch, end, and stand between.
+    Open,
+}
+
+/// Where the picture comes from, and what is asked of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Video {
+    /// Which source is started.
+    pub source: VideoSource,
+    /// Width and height in pixels; a driver may give the nearest that it has.
+    pub size: (u32, u32),
+    /// Frames per second, 1 to 120.
+    pub fps: u32,
+    /// What the encoder is set to where it can be set.
+    pub bitrate: Bitrate,
+    /// Frames between two keyframes that nobody asked for, where it can be set.
+    pub keyframe_interval: u32,
+    /// Whether the camera runs while nobody watches.
+    pub when: When,
+}
+
+/// The devices, as data: `io::capture::spawn` starts what this names.
+#[derive(Clone, Debug, PartialEq)]
+pub enum VideoSource {
+    /// A V4L2 device that delivers H.264.
+    V4l2 {
+        /// The node, such as `/dev/video0`.
+        device: PathBuf,
+    },
+    /// An Annex B file, looped, paced by its frame rate.
+    Replay {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A moving picture with a clock and a frame counter, encoded live.
+    Pattern,
+}
+
+/// Whether a source runs while nobody watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Only while a viewer is connected.
+    Watched,
+    /// From start to stop: the first picture is there a little sooner.
+    Always,
+}
+
+/// Where the sound comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Audio {
+    /// No audio section in the offer.
+    None,
+    /// A 440 Hz tone that beeps once a second, in step with `pattern`'s clock.
+    Tone {
+        /// Opus bitrate.
+        bitrate: Bitrate,
+    },
+    /// An ALSA capture device.
+    Alsa {
+        /// The PCM's name, such as `hw:Loopback,1` or `default`.
+        device: String,
+        /// Sample rate asked of the device, 8 000 to 192 000 Hz.
+        rate_hz: u32,
+        /// Channels asked of the device, 1 to 8; what is sent is mono or stereo.
+        channels: u16,
+        /// Opus bitrate.
+        bitrate: Bitrate,
+    },
+}
+
+/// How a path to a viewer is found.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Ice {
+    /// STUN and TURN servers, used by us and handed to viewers inside the offer.
+    pub servers: Vec<IceServer>,
+    /// Local addresses to use; empty: all but loopback.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// One entry of RTCConfiguration's `iceServers`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct IceServer {
+    /// `stun:` and `turn:` URLs (RFC 7064, RFC 7065).
+    pub urls: Vec<String>,
+    /// TURN user name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// TURN password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+}

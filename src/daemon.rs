@@ -1,0 +1,1 @@
+//! The loop that joins core and shell.
