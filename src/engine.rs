@@ -3,4 +3,5 @@
 //! that could stop the loop.
 
 pub mod h264;
+pub mod message;
 pub mod pcm;
