@@ -41,6 +41,8 @@ impl KeyframeRequests {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "virtual time needs a moment to count from")]
+
     use super::*;
 
     #[test]

@@ -167,3 +167,134 @@ fn length_prefixed(texts: &[&str]) -> Vec<u8> {
     }
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    #[derive(Deserialize)]
+    struct Fixture {
+        vectors: Vec<Vector>,
+        mqtt: Vec<Mqtt>,
+    }
+
+    #[derive(Deserialize)]
+    struct Vector {
+        name: String,
+        k: String,
+        device: DeviceId,
+        kid: Kid,
+        direction: String,
+        ctx: String,
+        #[serde(rename = "type")]
+        kind: String,
+        n: u64,
+        iv: String,
+        plaintext: String,
+        wire: Wire,
+    }
+
+    #[derive(Deserialize)]
+    struct Wire {
+        ct: String,
+    }
+
+    #[derive(Deserialize)]
+    struct Mqtt {
+        k: String,
+        device: DeviceId,
+        kid: Kid,
+        password: String,
+    }
+
+    fn fixture() -> Fixture {
+        serde_json::from_str(include_str!("../../tests/fixtures/signal/seal.json"))
+            .expect("the fixture is JSON")
+    }
+
+    fn bytes<const N: usize>(text: &str) -> [u8; N] {
+        URL_SAFE_NO_PAD.decode(text).expect("base64url").try_into().expect("as many bytes as the field has")
+    }
+
+    fn context(text: &str) -> Context {
+        match text.split_at(1) {
+            ("o", offer) => Context::Offer(offer.parse().expect("an offer id")),
+            ("s", rest) => {
+                let (boot, session) = rest.split_once('.').expect("boot and session");
+                Context::Session(boot.parse().expect("a boot id"), session.parse().expect("a session id"))
+            }
+            other => panic!("no context begins with {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_vectors_that_the_page_also_reads() {
+        let fixture = fixture();
+        assert!(fixture.vectors.len() >= 6);
+        for vector in fixture.vectors {
+            let binding = Binding {
+                direction: match vector.direction.as_str() {
+                    "d2v" => Direction::DeviceToViewer,
+                    _ => Direction::ViewerToDevice,
+                },
+                device: vector.device,
+                kid: vector.kid,
+                context: context(&vector.ctx),
+                kind: &vector.kind,
+                n: vector.n,
+            };
+            let key = bytes(&vector.k);
+            let sealed = seal(&key, &binding, bytes(&vector.iv), &vector.plaintext);
+            assert_eq!(sealed, vector.wire.ct, "{}", vector.name);
+            let opened = open(&key, &binding, &sealed).expect("it was just sealed");
+            assert_eq!(opened.trim_end_matches(' '), vector.plaintext, "{}", vector.name);
+        }
+        for mqtt in fixture.mqtt {
+            assert_eq!(mqtt_password(&bytes(&mqtt.k), mqtt.device, mqtt.kid), mqtt.password);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_sealed_opens_only_as_what_it_was(
+            key: [u8; 32], n in 1u64..1 << 53, session: u128, text in "\\PC{0,80}", flip in 0usize..4096, other in 0u8..6,
+        ) {
+            let binding = Binding {
+                direction: Direction::ViewerToDevice,
+                device: DeviceId(1),
+                kid: Kid(2),
+                context: Context::Session(BootId(3), SessionId(session)),
+                kind: "answer",
+                n,
+            };
+            let sealed = seal(&key, &binding, [9; IV_BYTES], &text);
+            let opened = open(&key, &binding, &sealed).expect("it was just sealed");
+            prop_assert_eq!(opened.trim_end_matches(' '), text.trim_end_matches(' '));
+
+            let mut bytes = URL_SAFE_NO_PAD.decode(&sealed).expect("base64url");
+            let at = flip % (bytes.len() * 8);
+            bytes[at / 8] ^= 1 << (at % 8);
+            prop_assert_eq!(open(&key, &binding, &URL_SAFE_NO_PAD.encode(bytes)), Err(DoesNotOpen));
+
+            let moved = match other {
+                0 => Binding { direction: Direction::DeviceToViewer, ..binding },
+                1 => Binding { device: DeviceId(9), ..binding },
+                2 => Binding { kid: Kid(9), ..binding },
+                3 => Binding { context: Context::Offer(OfferId(session)), ..binding },
+                4 => Binding { kind: "hello", ..binding },
+                _ => Binding { n: n + 1, ..binding },
+            };
+            prop_assert_eq!(open(&key, &moved, &sealed), Err(DoesNotOpen));
+        }
+
+        #[test]
+        fn no_text_panics_the_opener(text in "\\PC{0,200}") {
+            let context = Context::Offer(OfferId(0));
+            let (device, kid) = (DeviceId(1), Kid(2));
+            let binding = Binding { direction: Direction::DeviceToViewer, device, kid, context, kind: "offer", n: 1 };
+            prop_assert_eq!(open(&[0; 32], &binding, &text), Err(DoesNotOpen));
+        }
+    }
+}

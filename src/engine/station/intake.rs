@@ -97,11 +97,11 @@ impl Station {
                 self.refuse(Refusal::Retained);
                 self.clear_litter(now, &litter);
             }
-            Some(Topic::In(slot, session)) => self.from_viewer(now, (slot, session), payload),
+            Some(Topic::In(slot, session)) => self.viewer_says(now, (slot, session), payload),
         }
     }
 
-    fn from_viewer(&mut self, now: Instant, key: Key, payload: &[u8]) {
+    fn viewer_says(&mut self, now: Instant, key: Key, payload: &[u8]) {
         if payload.len() > message::LIMIT_BYTES {
             return self.refuse(Refusal::TooLarge);
         }
@@ -220,10 +220,9 @@ impl Station {
             (State::New | State::Offering, None) => self.answer_to_shared(&answer),
             _ => return self.refuse(Refusal::OutOfPlace),
         };
-        if session.state == State::New && event != Event::AnswerInvalid {
-            if let Some(refused) = self.cannot_come_in(now, key, answer.wants) {
-                return self.advance(now, key, Event::Refused, refused);
-            }
+        let comes_in = session.state == State::New && event != Event::AnswerInvalid;
+        if let Some(refused) = comes_in.then(|| self.cannot_come_in(now, key, answer.wants)).flatten() {
+            return self.advance(now, key, Event::Refused, refused);
         }
         facts.sdp = Some(answer.sdp);
         facts.offer = Some(answer.offer);

@@ -125,10 +125,8 @@ impl Station {
         let (offer, inside) = (pending.offer, pending.inside);
         let mut payload = self.offer_payload(key, offer, sdp);
         let moved = fit_payload(&mut payload);
-        if let Some(session) = self.roster.session_mut(&key) {
-            if let Some(pending) = session.pending.as_mut() {
-                pending.sdp = Some(payload.sdp.clone());
-            }
+        if let Some(pending) = self.roster.session_mut(&key).and_then(|session| session.pending.as_mut()) {
+            pending.sdp = Some(payload.sdp.clone());
         }
         self.send_own(key, payload, inside);
         self.send_candidates(key, offer, moved, false);
