@@ -1,0 +1,105 @@
+# What there is to do here: `make help`. Each target installs what it is missing (scripts/needs).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+# rustup's tools, also for a shell that was open before rustup ran; and Debian's sbin for a plain user.
+export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
+# What is downloaded once is kept outside the tree, so that a fresh clone finds it.
+export FAROL_CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/farol
+export npm_config_cache := $(FAROL_CACHE)/npm
+# A test that writes a new snapshot instead of comparing would always pass.
+export INSTA_UPDATE := no
+
+CARGO_DIR := $(or $(CARGO_TARGET_DIR),target)
+DAEMON := $(CARGO_DIR)/debug/farol
+PAGE_SOURCES := $(shell find viewer -type f -not -path '*/node_modules/*' -not -path '*/dist*' 2>/dev/null)
+NPM_CI := npm ci --silent --no-audit --no-fund --prefer-offline
+
+.PHONY: help
+help: ## This list.
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+# ---- for people -------------------------------------------------------------------------------------
+
+.PHONY: demo build release viewer test check bench clean
+demo: build ## A camera, a broker and the page on this machine; prints the address to open.
+	@exec $(DAEMON) demo
+
+build: need-build viewer ## The daemon, for development: target/debug/farol.
+	@cargo build --locked --quiet
+
+release: need-build viewer ## The daemon as it is installed: target/release/farol.
+	@cargo build --locked --quiet --release
+
+viewer: viewer/dist/index.html ## The page, into viewer/dist, from where the daemon embeds it.
+
+test: ## Everything: style, lints, docs, page, units, a real browser, the device lab.
+	@scripts/stages fmt page clippy core doc unit e2e lab
+
+check: ## The quick part of it: style, lints, types, unit tests.
+	@scripts/stages fmt types clippy core lib
+
+bench: need-build need-page need-broker need-browser viewer ## The figures of the README, measured on this machine.
+	@cargo build --locked --quiet --release
+	@scripts/bench
+
+clean: ## Remove what was built here; downloads under ~/.cache/farol stay.
+	@cargo clean --quiet; rm -rf viewer/dist viewer/node_modules tests/node_modules
+
+# ---- the stages of `make test`, each also a target of its own ------------------------------------------
+
+.PHONY: fmt clippy core doc unit lib page types e2e lab
+fmt: need-lint ## Rust code is formatted.
+	@cargo fmt --check
+
+clippy: need-lint need-build viewer ## No lint of rustc or clippy.
+	@cargo clippy --locked --quiet --all-targets -- -D warnings
+
+core: need-build ## The core builds without anything that does IO.
+	@cargo check --locked --quiet --no-default-features --lib
+
+doc: need-build viewer ## The documentation has no dead link.
+	@RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps --document-private-items
+
+unit: need-build need-broker viewer ## All of cargo's tests.
+	@cargo test --locked
+
+lib: need-build viewer ## The tests inside src/ alone.
+	@cargo test --locked --quiet --lib
+
+types: viewer/node_modules/.package-lock.json ## The page's types.
+	@cd viewer && npm run --silent check
+
+page: types viewer ## The page: types, tests, build.
+	@cd viewer && npm run --silent test
+
+e2e: need-page need-broker need-browser build tests/node_modules/.package-lock.json ## A real browser against the daemon.
+	@[ -n "$(wildcard tests/e2e/*.test.mjs)" ] || { echo "make e2e: there is no tests/e2e/*.test.mjs" >&2; exit 1; }
+	@FAROL=$(abspath $(DAEMON)) node --test --test-concurrency=1 $(wildcard tests/e2e/*.test.mjs)
+
+lab: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## The unit on a booted machine with real kernel drivers.
+	@cargo build --locked --quiet --examples
+	@FAROL=$(abspath $(DAEMON)) tests/lab/run
+
+# ---- files ------------------------------------------------------------------------------------------
+
+viewer/node_modules/.package-lock.json: viewer/package.json viewer/package-lock.json
+	@scripts/needs page
+	@cd viewer && $(NPM_CI)
+	@touch $@
+
+viewer/dist/index.html: viewer/node_modules/.package-lock.json $(PAGE_SOURCES)
+	@cd viewer && npm run --silent build
+	@touch $@
+
+tests/node_modules/.package-lock.json: tests/package.json tests/package-lock.json
+	@scripts/needs page
+	@cd tests && $(NPM_CI)
+	@touch $@
+
+need-%:
+	@scripts/needs $*

@@ -1,0 +1,68 @@
+//! Plays the camera of the device lab: writes H.264 into a v4l2loopback node, one access unit for each write.
+//!
+//! `camera NODE STREAM WIDTH HEIGHT FPS COUNT`, until it is killed. COUNT is a file that holds how many
+//! access units were written and when the first one was, in microseconds of the kernel's monotonic clock:
+//! what the journal's `__MONOTONIC_TIMESTAMP` counts too.
+#![expect(clippy::disallowed_methods, reason = "a camera keeps the time itself")]
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use v4l::video::Output;
+use v4l::{Device, Format, FourCC};
+
+fn main() -> anyhow::Result<()> {
+    let mut args = std::env::args().skip(1);
+    let mut next = |what: &'static str| args.next().context(what);
+    let (node, stream) = (next("NODE")?, next("STREAM")?);
+    let (width, height) = (next("WIDTH")?.parse()?, next("HEIGHT")?.parse()?);
+    let fps: f64 = next("FPS")?.parse()?;
+    let count = PathBuf::from(next("COUNT")?);
+
+    let stream = fs::read(&stream).with_context(|| format!("read {stream}"))?;
+    let units = access_units(&stream);
+    ensure!(!units.is_empty(), "the stream has no access unit delimiter");
+
+    let mut device = Device::with_path(&node).with_context(|| format!("open {node}"))?;
+    // Room for the largest access unit: a coded picture is smaller than a raw one.
+    let format = Format { size: width * height * 3 / 2, ..Format::new(width, height, FourCC::new(b"H264")) };
+    let format = Output::set_format(&device, &format).with_context(|| format!("set H.264 on {node}"))?;
+    ensure!(format.fourcc == FourCC::new(b"H264"), "{node} took {} instead of H264", format.fourcc);
+
+    let start = Instant::now();
+    let start_us = monotonic_us();
+    for (written, unit) in units.iter().cycle().enumerate() {
+        let due = start + Duration::from_secs_f64(written as f64 / fps);
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        device.write_all(unit).with_context(|| format!("write to {node}"))?;
+        tell(&count, written + 1, start_us)?;
+    }
+    Ok(())
+}
+
+/// Cuts an Annex B stream before each access unit delimiter (H.264 §7.4.1.2.3).
+fn access_units(stream: &[u8]) -> Vec<&[u8]> {
+    let is_delimiter = |at: usize| stream[at..].starts_with(&[0, 0, 1]) && stream[at + 3] & 0x1f == 9;
+    let mut cuts: Vec<usize> = (0..stream.len().saturating_sub(3))
+        .filter(|&at| is_delimiter(at))
+        // The zero byte of a four-byte start code belongs to it.
+        .map(|at| if at > 0 && stream[at - 1] == 0 { at - 1 } else { at })
+        .collect();
+    cuts.push(stream.len());
+    cuts.windows(2).map(|cut| &stream[cut[0]..cut[1]]).collect()
+}
+
+/// Whoever reads the file sees the old count or the new one, never half of it.
+fn tell(count: &PathBuf, written: usize, start_us: u128) -> anyhow::Result<()> {
+    let new = count.with_extension("new");
+    fs::write(&new, format!("{written} {start_us}\n"))?;
+    fs::rename(&new, count).with_context(|| format!("write {}", count.display()))
+}
+
+fn monotonic_us() -> u128 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    (Duration::from_secs(now.tv_sec as u64) + Duration::from_nanos(now.tv_nsec as u64)).as_micros()
+}
