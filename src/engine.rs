@@ -5,3 +5,4 @@
 pub mod h264;
 pub mod message;
 pub mod pcm;
+pub mod rights;
