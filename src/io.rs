@@ -3,5 +3,8 @@
 
 pub mod audio;
 pub mod capture;
+pub mod keys;
+pub mod log;
 pub mod mqtt;
 pub mod peer;
+pub mod systemd;
