@@ -14,7 +14,7 @@ use farol::config::{Broker, Login, Secret, Tls};
 use farol::io::mqtt::{Mqtt, MqttEvent, Publication, Subscription};
 use mosquitto::{Mosquitto, free_port};
 use observer::{Observer, PATIENCE};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tokio::time::timeout;
 
 fn broker(port: u16) -> Broker {
@@ -229,8 +229,9 @@ async fn a_slow_daemon_loses_nothing() {
 
 #[tokio::test]
 async fn ipv6_literals_are_hosts() {
-    let mosquitto = Mosquitto::open();
-    let mut mqtt = device(Broker { host: "::1".into(), ..broker(mosquitto.port) });
+    let port = free_port();
+    let _mosquitto = Mosquitto::start(&format!("listener {port} ::1\nallow_anonymous true"));
+    let mut mqtt = device(Broker { host: "::1".into(), ..broker(port) });
     connected(&mut mqtt).await;
     let port = free_port();
     let mut lost = device(Broker { host: "::1".into(), ..broker(port) });
@@ -288,10 +289,11 @@ struct Authority {
 }
 
 impl Authority {
-    fn new() -> Authority {
+    fn named(name: &str) -> Authority {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.self_signed(&key).expect("a certificate");
         std::fs::write(directory.path().join("ca.pem"), certificate.pem()).expect("a writable directory");
@@ -331,7 +333,7 @@ fn trusting(authority: &Authority, port: u16, client: Option<(PathBuf, PathBuf)>
 
 #[tokio::test]
 async fn tls_with_an_authority_of_ones_own_connects() {
-    let authority = Authority::new();
+    let authority = Authority::named("ours");
     let mosquitto = authority.mosquitto("127.0.0.1", "");
     let mut mqtt = device(trusting(&authority, mosquitto.port, None));
     connected(&mut mqtt).await;
@@ -339,18 +341,20 @@ async fn tls_with_an_authority_of_ones_own_connects() {
 
 #[tokio::test]
 async fn a_certificate_of_a_strange_authority_is_refused_in_words() {
-    let mosquitto = Authority::new().mosquitto("127.0.0.1", "");
-    let other = Authority::new();
-    let mut mqtt = device(trusting(&other, mosquitto.port, None));
-    let reason = reason_for_no_connection(&mut mqtt).await;
-    says(&reason, &["was not issued by", &other.file("ca.pem").display().to_string(), "set ca_file"]);
+    let mosquitto = Authority::named("ours").mosquitto("127.0.0.1", "");
+    // One with another name, and one that was made anew under the same name.
+    for other in [Authority::named("other"), Authority::named("ours")] {
+        let mut mqtt = device(trusting(&other, mosquitto.port, None));
+        let reason = reason_for_no_connection(&mut mqtt).await;
+        says(&reason, &["was not issued by", &other.file("ca.pem").display().to_string(), "set ca_file"]);
+    }
     let system = Broker { tls: Some(Tls::default()), ..broker(mosquitto.port) };
     says(&reason_for_no_connection(&mut device(system)).await, &["system's authorities"]);
 }
 
 #[tokio::test]
 async fn a_certificate_for_another_name_is_refused_in_words() {
-    let authority = Authority::new();
+    let authority = Authority::named("ours");
     let mosquitto = authority.mosquitto("elsewhere.example", "");
     let mut mqtt = device(trusting(&authority, mosquitto.port, None));
     says(&reason_for_no_connection(&mut mqtt).await, &["is not for 127.0.0.1", "elsewhere.example"]);
@@ -358,7 +362,7 @@ async fn a_certificate_for_another_name_is_refused_in_words() {
 
 #[tokio::test]
 async fn a_client_certificate_is_shown_where_it_is_wanted() {
-    let authority = Authority::new();
+    let authority = Authority::named("ours");
     let mosquitto = authority.mosquitto("127.0.0.1", "require_certificate true");
     let mut without = device(trusting(&authority, mosquitto.port, None));
     says(&reason_for_no_connection(&mut without).await, &["client certificate"]);
@@ -369,7 +373,7 @@ async fn a_client_certificate_is_shown_where_it_is_wanted() {
 
 #[tokio::test]
 async fn unusable_certificate_files_are_named() {
-    let authority = Authority::new();
+    let authority = Authority::named("ours");
     let (certificate, key) = authority.issue("device");
     let missing = Tls { ca_file: Some(authority.file("missing.pem")), client: None };
     let swapped = Tls { ca_file: Some(key.clone()), client: None };
@@ -385,7 +389,7 @@ async fn unusable_certificate_files_are_named() {
 
 #[tokio::test]
 async fn tls_on_one_side_only_is_told_from_both() {
-    let authority = Authority::new();
+    let authority = Authority::named("ours");
     let tls = authority.mosquitto("127.0.0.1", "");
     says(&reason_for_no_connection(&mut device(broker(tls.port))).await, &["is it a TLS port"]);
     let plain = Mosquitto::open();

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 /// A running broker, ended by its own child handle on drop.
 pub struct Mosquitto {
-    /// Where it listens, on 127.0.0.1 and ::1.
+    /// Where it listens, on 127.0.0.1.
     pub port: u16,
     config: String,
     directory: TempDir,
@@ -34,7 +34,7 @@ impl Mosquitto {
     pub fn start_on(port: u16, config: &str) -> Mosquitto {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let config =
-            format!("user root\npersistence false\nlog_dest stderr\nlistener {port} localhost\n{config}\n");
+            format!("user root\npersistence false\nlog_dest stderr\nlistener {port} 127.0.0.1\n{config}\n");
         let child = run(directory.path(), &config);
         Mosquitto { port, config, directory, child }
     }

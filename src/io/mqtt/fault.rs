@@ -176,7 +176,8 @@ fn untrusted(error: &rustls::Error, broker: &Broker) -> String {
     };
     match error {
         rustls::Error::InvalidCertificate(certificate) => match certificate {
-            CertificateError::UnknownIssuer => format!(
+            // A bad signature: an authority that was made anew under its old name.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
                 "the certificate of {at} was not issued by {authorities}; \
                  set ca_file to the certificate of the authority that issued it"
             ),
