@@ -86,6 +86,29 @@ pub enum Secret {
     File(PathBuf),
     /// A systemd credential: a file of that name in `$CREDENTIALS_DIRECTORY`.
     Credential(String),
+    /// Made by this process for its own embedded broker; never written down.
+    Made(MadeSecret),
+}
+
+/// A secret that this process made for itself. It prints as dots.
+#[derive(Clone, PartialEq)]
+pub struct MadeSecret(String);
+
+impl MadeSecret {
+    /// Keeps the text from being printed.
+    pub fn new(text: String) -> Self {
+        MadeSecret(text)
+    }
+    /// The secret itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for MadeSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MadeSecret(…)")
+    }
 }
 
 /// What `farol pair` writes into links. Neither can be guessed from the rest in general, so both may
