@@ -3,5 +3,6 @@
 
 pub mod audio;
 pub mod capture;
+pub mod clock;
 pub mod mqtt;
 pub mod peer;
