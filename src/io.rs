@@ -5,6 +5,7 @@ pub mod audio;
 pub mod capture;
 pub mod keys;
 pub mod log;
+pub mod clock;
 pub mod mqtt;
 pub mod peer;
 pub mod systemd;
