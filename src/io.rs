@@ -3,5 +3,6 @@
 
 pub mod audio;
 pub mod capture;
+pub mod fanout;
 pub mod mqtt;
 pub mod peer;
