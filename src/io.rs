@@ -6,6 +6,7 @@ pub mod capture;
 pub mod keys;
 pub mod log;
 pub mod clock;
+pub mod fanout;
 pub mod mqtt;
 pub mod peer;
 pub mod systemd;
