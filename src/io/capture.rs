@@ -154,7 +154,7 @@ pub(crate) enum Loss {
 
 /// An open source.
 enum Source {
-    Pattern(pattern::Pattern),
+    Pattern(Box<pattern::Pattern>),
     Replay(replay::Replay),
     V4l2(Box<v4l2::Camera>),
 }
@@ -162,7 +162,9 @@ enum Source {
 impl Source {
     fn open(video: &config::Video) -> Result<Source, Loss> {
         match &video.source {
-            VideoSource::Pattern => pattern::Pattern::open(video).map(Source::Pattern),
+            VideoSource::Pattern => {
+                pattern::Pattern::open(video).map(|pattern| Source::Pattern(Box::new(pattern)))
+            }
             VideoSource::Replay { file } => replay::Replay::open(file, video).map(Source::Replay),
             VideoSource::V4l2 { device } => {
                 v4l2::Camera::open(device, video).map(|camera| Source::V4l2(Box::new(camera)))

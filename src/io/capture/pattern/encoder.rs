@@ -47,7 +47,7 @@ impl SoftwareEncoder {
     }
 
     pub(super) fn bitrate(&self) -> Bitrate {
-        self.wanted_bitrate
+        self.bitrate
     }
 
     /// Takes effect with the next picture, at most once a second.
