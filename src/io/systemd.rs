@@ -117,15 +117,15 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("notify");
         let socket = UnixDatagram::bind(&path).expect("the directory is ours");
-        let status = Command::new(std::env::current_exe().expect("the tests are running"))
+        let output = Command::new(std::env::current_exe().expect("the tests are running"))
             .args(["--exact", "io::systemd::tests::service"])
             .env(IS_SERVICE, "1")
             .env("NOTIFY_SOCKET", &path)
             .env("WATCHDOG_USEC", "8000000")
             .env_remove("WATCHDOG_PID")
-            .status()
+            .output()
             .expect("the tests can be run");
-        assert!(status.success());
+        assert!(output.status.success(), "{output:?}");
         socket.set_nonblocking(true).expect("it is a socket");
         let mut heard = Vec::new();
         let mut buffer = [0; 1024];
