@@ -99,7 +99,8 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ConfigError::Unreadable { path, cause } => {
-                write!(f, "cannot read the configuration {}: {cause}", path.display())
+                let path = path.display();
+                write!(f, "cannot read the configuration {path}: {cause} (--config names another file)")
             }
             ConfigError::Faulty { path, faults } => {
                 let (count, s) = (faults.len(), if faults.len() == 1 { "" } else { "s" });

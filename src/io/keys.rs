@@ -153,7 +153,7 @@ impl State {
         let is_name = (1..=64).contains(&name.chars().count()) && !name.chars().any(char::is_control);
         // `farol revoke` takes names and key ids: no text may be both.
         if !is_name || name.trim() != name || name.parse::<Kid>().is_ok() {
-            return Err(KeysError::BadName(name.escape_default().take(80).collect()));
+            return Err(KeysError::BadName(shown(name)));
         }
         if rights.is_empty() {
             return Err(KeysError::NoRights);
@@ -187,7 +187,7 @@ impl State {
         let kid = name_or_kid.parse::<Kid>().ok();
         let is_meant = |viewer: &Viewer| Some(viewer.key.kid) == kid || viewer.key.name == name_or_kid;
         let Some(at) = viewers.iter().position(is_meant) else {
-            return Err(KeysError::NoSuchViewer(name_or_kid.escape_default().take(80).collect()));
+            return Err(KeysError::NoSuchViewer(shown(name_or_kid)));
         };
         let revoked = viewers.remove(at);
         self.replace(&self.viewers_path(), &table::write(&viewers))?;
@@ -272,6 +272,11 @@ fn random<const N: usize>() -> Result<[u8; N], KeysError> {
 
 fn io_error(operation: &'static str, path: &Path, cause: io::Error) -> KeysError {
     KeysError::Io { operation, path: path.to_path_buf(), cause }
+}
+
+/// The start of what a person wrote, with nothing in it that a terminal would obey.
+fn shown(text: &str) -> String {
+    text.chars().take(64).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 fn hint(cause: &io::Error) -> &'static str {
