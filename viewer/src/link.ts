@@ -117,12 +117,8 @@ function formatBroker(broker: BrokerAddress): string {
 }
 
 function resolveBroker(broker: string, page: string): string {
-  if (/^wss?:/.test(broker)) return broker;
-  try {
-    const url = new URL(broker, page);
-    if (url.host !== new URL(page).host) return "";
-    return url.href.replace(/^http/, "ws");
-  } catch {
-    return "";
-  }
+  // A path, and not `//host`, which would be another host's.
+  if (!/^\/(?!\/)/.test(broker)) return broker;
+  const { protocol, host } = new URL(page);
+  return `${protocol === "https:" ? "wss:" : "ws:"}//${host}${broker}`;
 }

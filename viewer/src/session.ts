@@ -190,7 +190,8 @@ export class Session {
     }
     const [first, second] = this.#beacon.boots;
     if (first === undefined) {
-      if (isOver) this.#phase = { at: "collecting", isAcked: true, offlineAt: now + REPLY_MS };
+      // There is no boot to seal a hello under: wait for either.
+      if (this.#phase.at !== "collecting") this.#phase = { at: "collecting", isAcked: true, offlineAt: now + REPLY_MS };
     } else if (isOver || this.#beacon.isSettled) {
       this.#hello(second !== undefined && this.#lastHelloBoot === first ? second : first, now);
     }
