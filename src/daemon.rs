@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::config::{Config, When};
+use crate::config::When;
+use crate::engine::rights::Right;
 use crate::engine::station::{Command, Input, Station};
 use crate::io::audio::{AudioCommand, AudioEvent, Microphone};
 use crate::io::capture::{Capture, CaptureCommand, CaptureEvent};
@@ -32,7 +33,7 @@ use crate::io::peer::PeerEvent;
 use crate::io::systemd::ServiceManager;
 use crate::units::PeerId;
 
-use peers::{Done, Peers};
+use peers::{Done, News, Peers};
 
 pub use start::{demo, run};
 
@@ -77,8 +78,7 @@ enum Happened {
     KeysMayHaveChanged,
     Round,
     Due,
-    Done(Done),
-    Peer(PeerId, PeerEvent),
+    Peer(News),
     Capture(CaptureEvent),
     Audio(AudioEvent),
     Mqtt(MqttEvent),
@@ -110,8 +110,8 @@ impl Daemon {
                     self.refusals.tell(now, self.station.refusals());
                 }
                 Happened::Due => self.station.handle(now, Input::Tick),
-                Happened::Done(done) => self.peer_work_done(now, done),
-                Happened::Peer(peer, event) => self.peer_said(now, peer, event),
+                Happened::Peer(News::Done(done)) => self.peer_work_done(now, done),
+                Happened::Peer(News::Said(peer, event)) => self.peer_said(now, peer, event),
                 Happened::Capture(event) => self.captured(now, event),
                 Happened::Audio(event) => self.heard(event),
                 Happened::Mqtt(event) => self.broker_said(now, event),
@@ -132,8 +132,7 @@ impl Daemon {
             _ = signals.interrupt.recv() => Happened::Stop("SIGINT"),
             _ = signals.hangup.recv() => Happened::KeysMayHaveChanged,
             _ = rounds.tick() => Happened::Round,
-            done = self.peers.next_done() => Happened::Done(done),
-            said = self.peers.next_event() => Happened::Peer(said.0, said.1),
+            news = self.peers.next() => Happened::Peer(news),
             event = self.capture.events.recv() => {
                 event.map_or(Happened::Broken("capture thread"), Happened::Capture)
             }
@@ -165,8 +164,10 @@ impl Daemon {
                     self.peers.close(peer);
                 }
                 Command::StartMedia { peer, rights } => {
+                    let sends = Sends { video: rights.has(Right::View), audio: rights.has(Right::Listen) };
                     if let Some(connection) = self.peers.get(peer) {
-                        self.fanout.add(connection, Sends::within(rights));
+                        // The station has ordered a keyframe for the viewer already.
+                        self.fanout.add(connection, sends);
                     }
                 }
                 Command::Watch(watched) => self.watch(watched),
@@ -251,7 +252,7 @@ impl Daemon {
     }
 
     fn peer_work_done(&mut self, now: Instant, done: Done) {
-        if let Some(input) = self.peers.take_done(done) {
+        for input in self.peers.take_done(done) {
             self.station.handle(now, input);
         }
     }
@@ -260,6 +261,7 @@ impl Daemon {
         let input = match event {
             PeerEvent::Candidate { candidate, sdp } => Input::PeerCandidate { peer, candidate, sdp },
             PeerEvent::GatheringComplete { sdp } => Input::PeerGathered { peer, sdp },
+            PeerEvent::Connected if !self.peers.may_tell_connected(peer) => return,
             PeerEvent::Connected => Input::PeerConnected(peer),
             PeerEvent::Failed => Input::PeerLost { peer, reason: "silent" },
             PeerEvent::Closed => Input::PeerLost { peer, reason: "closed" },

@@ -26,11 +26,19 @@ pub(super) enum Done {
     Finished,
 }
 
+/// What comes from the peer connections.
+pub(super) enum News {
+    Done(Done),
+    Said(PeerId, PeerEvent),
+}
+
 /// The peer connections.
 pub(super) struct Peers {
     settings: Arc<PeerSettings>,
     /// `None` while it is being opened.
     open: BTreeMap<PeerId, Option<Arc<Peer>>>,
+    /// Those whose answer is being applied, and whether they connected meanwhile.
+    answering: BTreeMap<PeerId, bool>,
     work: JoinSet<Done>,
     said: mpsc::Receiver<(PeerId, PeerEvent)>,
     say: mpsc::Sender<(PeerId, PeerEvent)>,
@@ -39,31 +47,53 @@ pub(super) struct Peers {
 impl Peers {
     pub(super) fn new(settings: PeerSettings) -> Self {
         let (say, said) = mpsc::channel(EVENTS);
-        Peers { settings: Arc::new(settings), open: BTreeMap::new(), work: JoinSet::new(), said, say }
+        Peers { settings: Arc::new(settings), open: BTreeMap::new(), answering: BTreeMap::new(), work: JoinSet::new(), said, say }
     }
 
-    /// The next result.
-    pub(super) async fn next_done(&mut self) -> Done {
+    /// What comes next; what is done on a peer connection is heard before what it says.
+    pub(super) async fn next(&mut self) -> News {
         loop {
-            match self.work.join_next().await {
-                Some(Ok(done)) => return done,
-                Some(Err(cause)) => log::error!(cause:%; "work on a peer connection was cut short"),
-                None => std::future::pending().await,
+            tokio::select! {
+                biased;
+                Some(done) = self.work.join_next() => match done {
+                    Ok(done) => return News::Done(done),
+                    Err(cause) => log::error!(cause:%; "work on a peer connection was cut short"),
+                },
+                Some((peer, event)) = self.said.recv() => return News::Said(peer, event),
             }
         }
     }
 
-    /// What a peer connection observes next.
-    pub(super) async fn next_event(&mut self) -> (PeerId, PeerEvent) {
-        match self.said.recv().await {
-            Some(said) => said,
-            // We hold a sender ourselves.
-            None => std::future::pending().await,
+    /// What a result means to the station.
+    pub(super) fn take_done(&mut self, done: Done) -> Vec<Input> {
+        match done {
+            Done::Answered(peer, Ok(())) => {
+                let connected = self.answering.remove(&peer) == Some(true);
+                let mut inputs = vec![Input::AnswerApplied(peer)];
+                inputs.extend(connected.then_some(Input::PeerConnected(peer)));
+                inputs
+            }
+            Done::Answered(peer, Err(cause)) => {
+                self.answering.remove(&peer);
+                vec![Input::AnswerFailed { peer, reason: cause.to_string() }]
+            }
+            done => self.take_other(done).into_iter().collect(),
         }
     }
 
-    /// What a result means to the station.
-    pub(super) fn take_done(&mut self, done: Done) -> Option<Input> {
+    /// Whether it may be told that a peer connection is connected. On a fast network that happens before
+    /// the answer is wholly applied, and media cannot start before that: then it is told afterwards.
+    pub(super) fn may_tell_connected(&mut self, peer: PeerId) -> bool {
+        match self.answering.get_mut(&peer) {
+            Some(connected) => {
+                *connected = true;
+                false
+            }
+            None => true,
+        }
+    }
+
+    fn take_other(&mut self, done: Done) -> Option<Input> {
         match done {
             Done::Opened(peer, Ok((connection, sdp))) => match self.open.get_mut(&peer) {
                 Some(place) => {
@@ -80,13 +110,11 @@ impl Peers {
                 let known = self.open.contains_key(&peer);
                 known.then(|| Input::PeerOfferFailed { peer, reason: cause.to_string() })
             }
-            Done::Answered(peer, Ok(())) => Some(Input::AnswerApplied(peer)),
-            Done::Answered(peer, Err(cause)) => Some(Input::AnswerFailed { peer, reason: cause.to_string() }),
             Done::Restarted(peer, Ok(sdp)) => Some(Input::PeerOffered { peer, sdp }),
             Done::Restarted(peer, Err(cause)) => {
                 Some(Input::PeerOfferFailed { peer, reason: cause.to_string() })
             }
-            Done::Finished => None,
+            Done::Answered(..) | Done::Finished => None,
         }
     }
 
@@ -102,6 +130,7 @@ impl Peers {
 
     pub(super) fn answer(&mut self, peer: PeerId, sdp: String) {
         if let Some(connection) = self.get(peer).cloned() {
+            self.answering.insert(peer, false);
             self.work.spawn(async move { Done::Answered(peer, connection.answer(&sdp).await) });
         }
     }
@@ -124,6 +153,7 @@ impl Peers {
     }
 
     pub(super) fn close(&mut self, peer: PeerId) {
+        self.answering.remove(&peer);
         if let Some(connection) = self.open.remove(&peer).flatten() {
             // Work that is under way holds it too; then it closes when that is done.
             if let Some(connection) = Arc::into_inner(connection) {
