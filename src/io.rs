@@ -2,6 +2,9 @@
 //! and hands over data; none knows `Station`, and none knows another, except that `fanout` knows `peer`.
 
 pub mod audio;
+#[cfg(feature = "broker")]
+pub mod broker;
 pub mod capture;
+pub mod http;
 pub mod mqtt;
 pub mod peer;
