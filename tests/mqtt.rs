@@ -230,6 +230,21 @@ async fn a_slow_daemon_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_broker_that_takes_nothing_is_given_up_rather_than_waited_for() {
+    let mosquitto = Mosquitto::open();
+    let mut mqtt = device(broker(mosquitto.port));
+    connected(&mut mqtt).await;
+    mosquitto.freeze();
+    for number in 0..1000 {
+        mqtt.publish(publication("from/device", &number.to_string()));
+        tokio::task::yield_now().await;
+    }
+    says(&reason_for_no_connection(&mut mqtt).await, &["too slowly", "256 wait"]);
+    let closing = mqtt.close();
+    timeout(Duration::from_millis(500), closing).await.expect("nothing to wait for");
+}
+
+#[tokio::test]
 async fn ipv6_literals_are_hosts() {
     let port = free_port();
     let _mosquitto = Mosquitto::start(&format!("listener {port} ::1\nallow_anonymous true"));
