@@ -2,11 +2,14 @@
 //! and hands over data; none knows `Station`, and none knows another, except that `fanout` knows `peer`.
 
 pub mod audio;
+#[cfg(feature = "broker")]
+pub mod broker;
 pub mod capture;
 pub mod keys;
 pub mod log;
 pub mod clock;
 pub mod fanout;
+pub mod http;
 pub mod mqtt;
 pub mod peer;
 pub mod systemd;

@@ -15,6 +15,8 @@ use farol::io::mqtt::{Mqtt, MqttEvent, Publication, Subscription};
 use mosquitto::{Mosquitto, free_port};
 use observer::{Observer, PATIENCE};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 fn broker(port: u16) -> Broker {
@@ -228,6 +230,21 @@ async fn a_slow_daemon_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_broker_that_takes_nothing_is_given_up_rather_than_waited_for() {
+    let mosquitto = Mosquitto::open();
+    let mut mqtt = device(broker(mosquitto.port));
+    connected(&mut mqtt).await;
+    mosquitto.freeze();
+    for number in 0..1000 {
+        mqtt.publish(publication("from/device", &number.to_string()));
+        tokio::task::yield_now().await;
+    }
+    says(&reason_for_no_connection(&mut mqtt).await, &["too slowly", "256 wait"]);
+    let closing = mqtt.close();
+    timeout(Duration::from_millis(500), closing).await.expect("nothing to wait for");
+}
+
+#[tokio::test]
 async fn ipv6_literals_are_hosts() {
     let port = free_port();
     let _mosquitto = Mosquitto::start(&format!("listener {port} ::1\nallow_anonymous true"));
@@ -243,6 +260,57 @@ async fn an_unknown_name_is_told_as_such() {
     let mut mqtt = device(Broker { host: "broker.invalid".into(), ..broker(1883) });
     let reason = reason_for_no_connection(&mut mqtt).await;
     says(&reason, &["broker.invalid", "cannot be resolved", "DNS"]);
+}
+
+#[tokio::test]
+async fn a_second_client_with_the_same_id_is_told() {
+    let mosquitto = Mosquitto::open();
+    let mut first = device(broker(mosquitto.port));
+    connected(&mut first).await;
+    let mut second = device(broker(mosquitto.port));
+    connected(&mut second).await;
+    // Mosquitto 2.0 closes without a DISCONNECT.
+    says(&reason_for_no_connection(&mut first).await, &["a second client has our client id"]);
+}
+
+/// Other brokers say so (MQTT 5 §3.1.4): these bytes are one of them.
+#[tokio::test]
+async fn a_brokers_reason_for_the_end_is_told() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port");
+    let port = listener.local_addr().expect("an address").port();
+    let end = async {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut packet = [0; 1024];
+        assert!(stream.read(&mut packet).await.expect("CONNECT") > 0);
+        // CONNACK with success, then DISCONNECT with Session taken over (MQTT 5 §3.14.2.1).
+        stream.write_all(&[0x20, 3, 0, 0, 0, 0xe0, 2, 0x8e, 0]).await.expect("taken");
+        stream
+    };
+    let mut mqtt = Mqtt::spawn(broker(port), "device".into(), Vec::new(), publication("will", ""));
+    let ((), _stream) = tokio::join!(connected(&mut mqtt), end);
+    says(&reason_for_no_connection(&mut mqtt).await, &["another connection with our client id took over"]);
+}
+
+/// Mosquitto's ACL file refuses no subscription, other brokers do: these bytes are one of them.
+#[tokio::test]
+async fn a_refused_subscription_is_no_connection_and_names_the_missing_line() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port");
+    let port = listener.local_addr().expect("an address").port();
+    let refuse = async {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut packet = [0; 1024];
+        assert!(stream.read(&mut packet).await.expect("CONNECT") > 0);
+        // CONNACK: no session, success, no properties (MQTT 5 §3.2).
+        stream.write_all(&[0x20, 3, 0, 0, 0]).await.expect("taken");
+        assert!(stream.read(&mut packet).await.expect("SUBSCRIBE") > 0);
+        // SUBACK for the same packet id: the first granted, the second not authorized (MQTT 5 §3.9).
+        stream.write_all(&[0x90, 5, packet[2], packet[3], 0, 1, 0x87]).await.expect("taken");
+        stream
+    };
+    let subscriptions = vec![wants("farol/1/x/status"), wants("farol/1/x/in/+/+")];
+    let mut mqtt = Mqtt::spawn(broker(port), "device".into(), subscriptions, publication("will", ""));
+    let (reason, _stream) = tokio::join!(reason_for_no_connection(&mut mqtt), refuse);
+    says(&reason, &["refuses", "not authorized", "topic read farol/1/x/in/+/+"]);
 }
 
 fn with_password(directory: &Path) -> Mosquitto {

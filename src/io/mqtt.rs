@@ -27,6 +27,8 @@ mod backoff;
 mod connection;
 mod fault;
 mod login;
+mod options;
+mod outgoing;
 mod tls;
 
 /// Largest packet that is taken, declared to the broker as Maximum Packet Size (MQTT 5 §3.1.2.11.4),

@@ -45,6 +45,12 @@ impl Mosquitto {
         self.child.wait().expect("our own child can be waited for");
     }
 
+    /// Stops its process without ending it: sockets stay open, nothing is read or answered.
+    pub fn freeze(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("our own child");
+    }
+
     /// Starts it anew on the same port, without any memory.
     pub fn restart(&mut self) {
         self.child = run(self.directory.path(), &self.config);

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, Publish, PublishOptions, QoS};
+use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, Publish, PublishNoticeError, PublishOptions, QoS};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -55,6 +55,14 @@ impl Observer {
         let options = PublishOptions::new(QoS::AtLeastOnce).retain(retain);
         let notice = self.client.publish_tracked(topic, payload.into(), options).await.expect("a good topic");
         timeout(PATIENCE, notice.wait_completion_async()).await.expect("a PUBACK in time").expect("taken");
+    }
+
+    /// Whether the broker answers a publication with an error.
+    pub async fn publish_is_refused(&self, topic: &str) -> bool {
+        let options = PublishOptions::new(QoS::AtLeastOnce);
+        let notice = self.client.publish_tracked(topic, "x", options).await.expect("a good topic");
+        let answer = timeout(PATIENCE, notice.wait_completion_async()).await.expect("a PUBACK in time");
+        matches!(answer, Err(PublishNoticeError::V5PubAck(_)))
     }
 
     /// The next message.

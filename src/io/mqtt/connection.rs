@@ -5,22 +5,20 @@
 use std::time::{Duration, Instant};
 
 use rumqttc::{
-    AsyncClient, ConnectProperties, Event, EventLoop, Incoming, LastWill, LastWillProperties, MqttOptions,
-    NetworkOptions, Outgoing, PublishNotice, PublishNoticeError, PublishOptions, PublishProperties, QoS,
-    RetainForwardRule, SubAck, SubscribeFilterInput, SubscribeReasonCode, TlsConfiguration, Transport,
+    AsyncClient, Event, EventLoop, Incoming, Outgoing, QoS, RetainForwardRule, SubAck, SubscribeFilterInput,
+    SubscribeReasonCode,
 };
 use tokio::select;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::fault::{Fault, Phase};
-use super::{FLUSH, MAX_PACKET_BYTES, MqttEvent, Order, Publication, Subscription, backoff, login, tls};
+use super::options::options;
+use super::outgoing::send;
+use super::{MqttEvent, Order, Publication, Subscription, backoff};
 use crate::config::Broker;
 
-/// For the name, TCP, TLS and CONNACK together; a Pi Zero takes seconds for a TLS handshake.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// For the SUBACK after that.
+/// For the SUBACK after the CONNACK.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Publications inside the MQTT client. When it is full ours fills, see [`super::Mqtt::publish`].
 const CLIENT_QUEUE: usize = 16;
@@ -39,7 +37,7 @@ pub(super) struct Keeper {
 }
 
 /// Nobody wants a connection any more.
-struct Unwanted;
+pub(super) struct Unwanted;
 
 /// A connection on which every subscription is granted.
 struct Up {
@@ -190,50 +188,6 @@ fn granted(ack: &SubAck, subscriptions: &[Subscription]) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn options(broker: &Broker, client_id: &str, will: Publication) -> Result<MqttOptions, Fault> {
-    let mut options = MqttOptions::new(client_id, (broker.host.clone(), broker.port));
-    options.set_clean_start(true);
-    options.set_connect_timeout(CONNECT_TIMEOUT);
-    options.set_keep_alive(u16::try_from(broker.keep_alive.as_secs()).unwrap_or(u16::MAX));
-    options.set_connect_properties(ConnectProperties::new());
-    options.set_max_packet_size(Some(MAX_PACKET_BYTES));
-    let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    options.set_network_options(network);
-    if let Some(login) = &broker.login {
-        match login::password(login).await.map_err(Fault::Login)? {
-            Some(password) => options.set_credentials(login.username.as_str(), password),
-            None => options.set_username(login.username.as_str()),
-        };
-    }
-    if let Some(tls) = broker.tls.clone() {
-        let config = tokio::task::spawn_blocking(move || tls::client(&tls)).await;
-        let config = config.map_err(|_| Fault::Stopping)?.map_err(Fault::Tls)?;
-        options.set_transport(Transport::Tls(TlsConfiguration::Rustls(config)));
-    }
-    options.set_last_will(last_will(will));
-    Ok(options)
-}
-
-fn last_will(will: Publication) -> LastWill {
-    let properties = will.expiry.map(|expiry| LastWillProperties {
-        delay_interval: None,
-        payload_format_indicator: None,
-        message_expiry_interval: Some(whole_seconds(expiry)),
-        content_type: None,
-        response_topic: None,
-        correlation_data: None,
-        user_properties: Vec::new(),
-    });
-    LastWill::new(will.topic, will.payload.to_vec(), QoS::AtLeastOnce, will.retain, properties)
-}
-
-/// Rounded up: a message must not expire before its time.
-fn whole_seconds(expiry: Duration) -> u32 {
-    let seconds = expiry.as_secs() + u64::from(expiry.subsec_nanos() > 0);
-    u32::try_from(seconds).unwrap_or(u32::MAX)
-}
-
 /// Reads the connection until it ends; `Ok` when we ended it. Nothing here waits for the sending side,
 /// which could not go on without this one.
 async fn receive(
@@ -263,82 +217,4 @@ async fn receive(
 fn message(publish: rumqttc::Publish) -> Option<MqttEvent> {
     let topic = String::from_utf8(publish.topic.to_vec()).ok()?;
     Some(MqttEvent::Message { topic, payload: publish.payload, retained: publish.retain })
-}
-
-/// Sends what is ordered, but for the first `stale` orders. Once told to close it flushes, asks for the
-/// DISCONNECT and leaves the end to [`receive`].
-async fn send(
-    client: &AsyncClient,
-    orders: &mut mpsc::Receiver<Order>,
-    mut stale: usize,
-    broker: &Broker,
-) -> Unwanted {
-    let mut acks: JoinSet<Option<Refusal>> = JoinSet::new();
-    let mut refused = 0u64;
-    loop {
-        let order = select! {
-            order = orders.recv() => order,
-            Some(Ok(refusal)) = acks.join_next(), if !acks.is_empty() => {
-                if let Some(refusal) = refusal {
-                    refusal.tell(broker, refused);
-                    refused += 1;
-                }
-                continue;
-            }
-        };
-        match order {
-            Some(Order::Publish(_)) if stale > 0 => stale -= 1,
-            Some(Order::Publish(publication)) => publish(client, publication, &mut acks).await,
-            Some(Order::Close) => break,
-            None => return Unwanted,
-        }
-    }
-    let flushed = async { while acks.join_next().await.is_some() {} };
-    if timeout(FLUSH, flushed).await.is_err() {
-        log::warn!(unacknowledged = acks.len(); "the broker did not acknowledge our last publications");
-    }
-    let _ = client.disconnect_now().await;
-    std::future::pending().await
-}
-
-async fn publish(client: &AsyncClient, publication: Publication, acks: &mut JoinSet<Option<Refusal>>) {
-    let Publication { topic, payload, retain, expiry } = publication;
-    let mut options = PublishOptions::new(QoS::AtLeastOnce).retain(retain);
-    if let Some(expiry) = expiry {
-        let message_expiry_interval = Some(whole_seconds(expiry));
-        options = options.properties(PublishProperties { message_expiry_interval, ..Default::default() });
-    }
-    match client.publish_tracked(topic.as_str(), payload, options).await {
-        Ok(notice) => {
-            acks.spawn(refusal(topic, notice));
-        }
-        // Only a topic with wildcards; the connection's end shows on the receiving side.
-        Err(error) => log::error!(topic = topic.as_str(); "cannot be published: {error}"),
-    }
-}
-
-/// A publication that the broker answered with an error (MQTT 5 §3.4.2.1).
-struct Refusal {
-    topic: String,
-    error: PublishNoticeError,
-}
-
-impl Refusal {
-    /// A missing line in the broker's ACL refuses every message of a kind: the first is a warning.
-    fn tell(&self, broker: &Broker, earlier: u64) {
-        let level = if earlier == 0 { log::Level::Warn } else { log::Level::Debug };
-        let (topic, who) = (self.topic.as_str(), login::Named(broker.login.as_ref()));
-        log::log!(
-            level, topic, earlier;
-            "the broker refuses a publication by {who} ({}); allow it in the broker's ACL, \
-             in Mosquitto's acl_file: topic write {topic}", self.error
-        );
-    }
-}
-
-async fn refusal(topic: String, notice: PublishNotice) -> Option<Refusal> {
-    match notice.wait_completion_async().await {
-        Err(error @ PublishNoticeError::V5PubAck(_)) => Some(Refusal { topic, error }),
-        _ => None,
-    }
 }

@@ -53,8 +53,8 @@ impl Fault {
             Fault::Mqtt { phase: Phase::Connecting, source } => connecting(source, broker),
             Fault::Mqtt { source, .. } => ended(source, &at),
             Fault::Subscription { filter, code: SubscribeReasonCode::NotAuthorized } => format!(
-                "the broker {at} refuses {who} the subscription to {filter}; allow it in the broker's ACL, \
-                 in Mosquitto's acl_file: topic read {filter}"
+                "the broker {at} refuses {who} the subscription to {filter}: not authorized; \
+                 allow it in the broker's ACL, in Mosquitto's acl_file: topic read {filter}"
             ),
             Fault::Subscription { filter, code } => {
                 format!("the broker {at} refuses the subscription to {filter}: {code:?}")
@@ -219,7 +219,10 @@ fn ended(error: &ConnectionError, at: &str) -> String {
             }
         }
         StateError::AwaitPingResp => format!("the broker {at} stopped answering"),
-        StateError::ConnectionAborted => format!("the broker {at} closed the connection"),
+        StateError::ConnectionAborted => format!(
+            "the broker {at} closed the connection without a reason; its log has it \
+             (it stopped, or a second client has our client id)"
+        ),
         StateError::OutgoingPacketTooLarge { pkt_size, max } => format!(
             "the broker {at} takes packets of at most {max} bytes and a message of ours has {pkt_size}; \
              raise its limit (Mosquitto: max_packet_size)"
