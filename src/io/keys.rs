@@ -215,11 +215,22 @@ impl State {
     }
 
     /// Waits until no other process changes the state. The lock ends with the file that is returned.
+    ///
+    /// The directory belongs to the service's user and root locks here too, so root must not be led
+    /// elsewhere by a link: only a file that was just made is given away, and links are not followed.
     fn lock(&self) -> Result<File, KeysError> {
         let path = self.dir.join("lock");
         let open = || {
-            let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
-            self.give_to_owner(&file)?;
+            let mut options = OpenOptions::new();
+            options.write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+            let file = match options.clone().create_new(true).open(&path) {
+                Ok(file) => {
+                    self.give_to_owner(&file)?;
+                    file
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(&path)?,
+                Err(error) => return Err(error),
+            };
             file.lock()?;
             Ok(file)
         };

@@ -55,6 +55,10 @@ pub(super) fn parse(text: &str) -> Result<Vec<Viewer>, String> {
             if !kids.insert(kid) {
                 return Err(format!("the key id {kid} stands in it twice"));
             }
+            // The service's user can write this file, and root prints it.
+            if name.chars().chain(paired_on.chars()).any(char::is_control) {
+                return Err(format!("the name or day of {kid} has control characters"));
+            }
             let bytes = URL_SAFE_NO_PAD.decode(&key).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
             let bytes = bytes.ok_or_else(|| format!("the key of {kid} is not 32 bytes in base64url"))?;
             Ok(Viewer { key: ViewerKey::new(kid, bytes, name, rights), paired_on })

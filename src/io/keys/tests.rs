@@ -76,6 +76,20 @@ fn what_root_writes_belongs_to_the_directorys_owner() {
 }
 
 #[test]
+fn links_in_the_directory_lead_nobody_elsewhere() {
+    let (dir, state) = fresh();
+    let other = dir.path().join("other");
+    fs::write(&other, "somebody else's").expect("the directory is ours");
+    let link = |name: &str| std::os::unix::fs::symlink(&other, state.dir.join(name)).expect("it is new");
+    link("viewers.new");
+    state.add("Ana", view()).expect("she is new");
+    fs::remove_file(state.dir.join("lock")).expect("it is there");
+    link("lock");
+    assert!(matches!(state.add("Rui", view()), Err(KeysError::Io { operation: "lock", .. })));
+    assert_eq!(fs::read_to_string(&other).expect("it is there"), "somebody else's");
+}
+
+#[test]
 fn a_change_never_touches_the_file_that_a_reader_holds() {
     let (_dir, state) = fresh();
     state.add("Ana", view()).expect("she is new");
@@ -129,6 +143,7 @@ fn a_damaged_viewers_file_is_told_without_its_keys_and_kept() {
         (good.clone() + "extra = 1\n", "line 12 "),
         (format!("{good}\n[[viewer]]{second}"), "says that it has 1 viewers and has 2"),
         (format!("{good}\n[[viewer]]{second}").replace("count = 1", "count = 2"), "twice"),
+        (good.replace("\"Ana\"", "\"\\u001b[2J\""), "control characters"),
         (String::new(), "is damaged"),
         (good[..good.len() / 2].to_string(), "is damaged"),
     ] {
