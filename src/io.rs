@@ -4,5 +4,6 @@
 pub mod audio;
 pub mod capture;
 pub mod clock;
+pub mod devices;
 pub mod mqtt;
 pub mod peer;
