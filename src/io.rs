@@ -10,6 +10,7 @@ pub mod log;
 pub mod clock;
 pub mod fanout;
 pub mod http;
+pub mod devices;
 pub mod mqtt;
 pub mod peer;
 pub mod systemd;
