@@ -15,6 +15,7 @@
 //! shows is whole and current. Only the keyframe would be a stale picture, then a broken one.
 
 mod send;
+mod sound_clock;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::engine::h264::AccessUnit;
 use crate::engine::pcm::OpusPacket;
 use crate::units::{MediaTime, PeerId};
 use send::{Counters, Feed};
+use sound_clock::SoundClock;
 
 /// The longest payload. 1,200 bytes is what WebRTC takes a path to carry; of these the RTP header takes
 /// 12, our extensions with the library's up to 28 and SRTP's tag 16 (RFC 7714 §14.2).
@@ -72,6 +74,14 @@ pub struct Traffic {
     pub latest_delay: Duration,
 }
 
+/// 20 ms of sound with its timestamp.
+#[derive(Clone, Debug)]
+struct Sound {
+    data: Bytes,
+    timestamp: u32,
+    captured: MediaTime,
+}
+
 /// A picture in packets.
 #[derive(Debug)]
 struct Frame {
@@ -87,13 +97,14 @@ pub struct Fanout {
     payloader: H264Payloader,
     forces_keyframes: bool,
     backlog: Backlog,
+    sound_clock: SoundClock,
     frames_sent_to_gone: u64,
 }
 
 #[derive(Debug)]
 struct Viewer {
     video: Option<mpsc::Sender<Arc<Frame>>>,
-    audio: Option<mpsc::Sender<OpusPacket>>,
+    audio: Option<mpsc::Sender<Sound>>,
     progress: Progress,
     counters: Arc<Counters>,
     task: AbortHandle,
@@ -118,6 +129,7 @@ impl Fanout {
             payloader: H264Payloader::default(),
             forces_keyframes: true,
             backlog: Backlog::default(),
+            sound_clock: SoundClock::default(),
             frames_sent_to_gone: 0,
         }
     }
@@ -178,9 +190,11 @@ impl Fanout {
 
     /// 20 ms of sound for everyone.
     pub fn audio(&mut self, packet: &OpusPacket) {
+        let timestamp = self.sound_clock.timestamp(packet.captured);
+        let sound = Sound { data: packet.data.clone(), timestamp, captured: packet.captured };
         for audio in self.viewers.values().filter_map(|viewer| viewer.audio.as_ref()) {
             // A full queue loses it: half a second old sound is of less use than silence.
-            let _ = audio.try_send(packet.clone());
+            let _ = audio.try_send(sound.clone());
         }
     }
 

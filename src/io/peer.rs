@@ -180,6 +180,7 @@ impl Peer {
             observed: opened.observed,
             events,
             told: sdp::unique_candidates(&sdp),
+            gathered_sdp: None,
         };
         let watch = tokio::spawn(watch.run()).abort_handle();
         let (sections, streams) = (sdp::sections(&sdp), opened.streams);

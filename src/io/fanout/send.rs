@@ -13,9 +13,8 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use webrtc::media_stream::track_local::TrackLocal;
 
-use super::{Frame, Traffic};
-use crate::engine::pcm::OpusPacket;
-use crate::io::peer::{AUDIO_HZ, CaptureClock, Outlet, Peer, VIDEO_HZ};
+use super::{Frame, Sound, Traffic};
+use crate::io::peer::{CaptureClock, Outlet, Peer, VIDEO_HZ};
 use crate::units::MediaTime;
 
 /// How much faster than the estimate packets leave: as in Chromium, so that a keyframe passes in the
@@ -74,8 +73,8 @@ impl Feed {
         counters: Arc<Counters>,
     ) -> Feed {
         Feed {
-            video: video.map(|outlet| Stream::new(outlet, VIDEO_HZ)),
-            audio: audio.map(|outlet| Stream::new(outlet, AUDIO_HZ)),
+            video: video.map(|outlet| Stream { outlet }),
+            audio: audio.map(|outlet| Stream { outlet }),
             clock: peer.clock(),
             pace: Pace::new(peer.estimate_bps()),
             counters,
@@ -86,12 +85,12 @@ impl Feed {
     pub(super) fn spawn(
         self,
         frames: mpsc::Receiver<Arc<Frame>>,
-        sound: mpsc::Receiver<OpusPacket>,
+        sound: mpsc::Receiver<Sound>,
     ) -> AbortHandle {
         tokio::spawn(self.run(frames, sound)).abort_handle()
     }
 
-    async fn run(mut self, mut frames: mpsc::Receiver<Arc<Frame>>, mut sound: mpsc::Receiver<OpusPacket>) {
+    async fn run(mut self, mut frames: mpsc::Receiver<Arc<Frame>>, mut sound: mpsc::Receiver<Sound>) {
         let mut packets: VecDeque<rtp::Packet> = VecDeque::new();
         let mut captured = MediaTime::default();
         loop {
@@ -121,8 +120,9 @@ impl Feed {
     fn packets(&self, frame: &Frame) -> VecDeque<rtp::Packet> {
         let Some(stream) = &self.video else { return VecDeque::new() };
         let last = frame.payloads.len() - 1;
+        let timestamp = frame.captured.rtp(VIDEO_HZ);
         let make = |(n, payload): (usize, &Bytes)| {
-            let mut packet = stream.packet(payload.clone(), frame.captured, n == last);
+            let mut packet = stream.packet(payload.clone(), timestamp, n == last);
             // The first packet speaks for the picture: without it there is no picture either.
             if n == 0 {
                 stream.extend(&mut packet.header, frame.captured, &self.clock);
@@ -148,10 +148,10 @@ impl Feed {
         is_written
     }
 
-    async fn write_sound(&mut self, sound: &OpusPacket) -> bool {
+    async fn write_sound(&mut self, sound: &Sound) -> bool {
         let Some(stream) = &self.audio else { return true };
         // The marker begins a talkspurt after silence (RFC 3551 §4.1), which never ends here.
-        let mut packet = stream.packet(sound.data.clone(), sound.captured, false);
+        let mut packet = stream.packet(sound.data.clone(), sound.timestamp, false);
         stream.extend(&mut packet.header, sound.captured, &self.clock);
         packet.header.sequence_number = stream.next_sequence();
         let is_written = stream.outlet.track.write_rtp(packet).await.is_ok();
@@ -177,26 +177,21 @@ async fn wait(pause: Duration) {
 /// One RTP stream to one viewer.
 struct Stream {
     outlet: Outlet,
-    clock_rate: u32,
 }
 
 impl Stream {
-    fn new(outlet: Outlet, clock_rate: u32) -> Stream {
-        Stream { outlet, clock_rate }
-    }
-
     /// Given when a packet is written, so that what is never written leaves no gap. The count belongs to
     /// the peer connection: SRTP must not see a number twice, even when its viewer is added anew.
     fn next_sequence(&self) -> u16 {
         self.outlet.sequence.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn packet(&self, payload: Bytes, captured: MediaTime, marker: bool) -> rtp::Packet {
+    fn packet(&self, payload: Bytes, timestamp: u32, marker: bool) -> rtp::Packet {
         let header = rtp::Header {
             version: 2,
             marker,
             payload_type: self.outlet.parameters.payload_type,
-            timestamp: captured.rtp(self.clock_rate).wrapping_add(self.outlet.offset),
+            timestamp: timestamp.wrapping_add(self.outlet.offset),
             ssrc: self.outlet.ssrc,
             ..Default::default()
         };

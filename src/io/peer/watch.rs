@@ -103,6 +103,8 @@ pub struct Watch {
     pub events: mpsc::Sender<(PeerId, PeerEvent)>,
     /// Candidates that the daemon knows.
     pub told: Vec<String>,
+    /// The last description that was told to be whole.
+    pub gathered_sdp: Option<String>,
 }
 
 impl Watch {
@@ -135,7 +137,13 @@ impl Watch {
                 let sdp = self.local_sdp().await?;
                 Some(PeerEvent::Candidate { candidate: self.trickled(candidate), sdp })
             }
-            Observed::Gathered => Some(PeerEvent::GatheringComplete { sdp: self.local_sdp().await? }),
+            Observed::Gathered => {
+                let sdp = self.local_sdp().await?;
+                // An ICE restart gathers twice: when it is asked for, and with its description.
+                let is_news = self.gathered_sdp.as_ref() != Some(&sdp);
+                self.gathered_sdp = Some(sdp.clone());
+                is_news.then_some(PeerEvent::GatheringComplete { sdp })
+            }
             Observed::Sound => Some(PeerEvent::SoundArrived),
             Observed::State(RTCPeerConnectionState::Connected) => Some(PeerEvent::Connected),
             Observed::State(RTCPeerConnectionState::Disconnected) => Some(PeerEvent::Disconnected),
