@@ -61,6 +61,7 @@ export class Watch {
     this.#take({ type: "time" });
     this.#broker.start();
     warmUp();
+    this.#mailbox.rehearse();
     this.#statsTimer = setInterval(() => void this.#measure(), STATS_EVERY_MS);
   }
 
