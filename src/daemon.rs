@@ -93,7 +93,7 @@ impl Daemon {
         let round = self.manager.interval().map_or(ROUND, |watchdog| watchdog.min(ROUND));
         let mut rounds = interval(round);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.carry_out();
+        self.carry_out(Instant::now());
         self.manager.ready(&self.status());
         loop {
             let happened = self.next(&mut signals, &mut rounds).await;
@@ -116,7 +116,7 @@ impl Daemon {
                 Happened::Audio(event) => self.heard(event),
                 Happened::Mqtt(event) => self.broker_said(now, event),
             }
-            self.carry_out();
+            self.carry_out(now);
             self.manager.status(&self.status());
             self.manager.feed(now);
         }
@@ -145,7 +145,7 @@ impl Daemon {
     }
 
     /// Does what the station has ordered.
-    fn carry_out(&mut self) {
+    fn carry_out(&mut self, now: Instant) {
         while let Some(command) = self.station.next_command() {
             match command {
                 Command::Publish { topic, payload, retain, expiry } => {
@@ -165,9 +165,10 @@ impl Daemon {
                 }
                 Command::StartMedia { peer, rights } => {
                     let sends = Sends { video: rights.has(Right::View), audio: rights.has(Right::Listen) };
-                    if let Some(connection) = self.peers.get(peer) {
-                        // The station has ordered a keyframe for the viewer already.
-                        self.fanout.add(connection, sends);
+                    let wants_keyframe =
+                        self.peers.get(peer).is_some_and(|peer| self.fanout.add(peer, sends));
+                    if wants_keyframe {
+                        self.station.handle(now, Input::KeyframeWanted);
                     }
                 }
                 Command::Watch(watched) => self.watch(watched),
@@ -306,7 +307,7 @@ impl Daemon {
     async fn stop(mut self, now: Instant) -> anyhow::Result<()> {
         self.manager.stopping();
         self.station.handle(now, Input::Shutdown);
-        self.carry_out();
+        self.carry_out(now);
         let last_words = async {
             // The viewers' `bye` leaves before their connections close.
             self.mqtt.close().await;

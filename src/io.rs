@@ -5,12 +5,12 @@ pub mod audio;
 #[cfg(feature = "broker")]
 pub mod broker;
 pub mod capture;
-pub mod keys;
-pub mod log;
 pub mod clock;
+pub mod devices;
 pub mod fanout;
 pub mod http;
-pub mod devices;
+pub mod keys;
+pub mod log;
 pub mod mqtt;
 pub mod peer;
 pub mod systemd;

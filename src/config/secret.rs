@@ -14,24 +14,25 @@ impl Secret {
     /// The file cannot be read or is not UTF-8, or it is a credential and `$CREDENTIALS_DIRECTORY` is
     /// not set, as it is only inside a systemd service.
     pub fn read(&self) -> io::Result<Option<String>> {
-        let text = std::fs::read_to_string(self.path()?)?;
+        let text = match self {
+            Secret::Made(made) => return Ok(Some(made.as_str().to_string())),
+            Secret::File(path) => std::fs::read_to_string(path)?,
+            Secret::Credential(name) => std::fs::read_to_string(credential(name)?)?,
+        };
         let secret = text.strip_suffix('\n').unwrap_or(&text);
         let secret = secret.strip_suffix('\r').unwrap_or(secret);
         Ok((!secret.is_empty() && secret != "-").then(|| secret.to_string()))
     }
+}
 
-    /// The file that is read.
-    fn path(&self) -> io::Result<PathBuf> {
-        match self {
-            Secret::File(path) => Ok(path.clone()),
-            Secret::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
-                Some(directory) => Ok(PathBuf::from(directory).join(name)),
-                None => Err(io::Error::new(
-                    io::ErrorKind::NotFound,
-                    format!("the credential `{name}` exists only inside a systemd service"),
-                )),
-            },
-        }
+/// The file of a systemd credential.
+fn credential(name: &str) -> io::Result<PathBuf> {
+    match std::env::var_os("CREDENTIALS_DIRECTORY") {
+        Some(directory) => Ok(PathBuf::from(directory).join(name)),
+        None => Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("the credential `{name}` exists only inside a systemd service"),
+        )),
     }
 }
 

@@ -47,7 +47,14 @@ pub(super) struct Peers {
 impl Peers {
     pub(super) fn new(settings: PeerSettings) -> Self {
         let (say, said) = mpsc::channel(EVENTS);
-        Peers { settings: Arc::new(settings), open: BTreeMap::new(), answering: BTreeMap::new(), work: JoinSet::new(), said, say }
+        Peers {
+            settings: Arc::new(settings),
+            open: BTreeMap::new(),
+            answering: BTreeMap::new(),
+            work: JoinSet::new(),
+            said,
+            say,
+        }
     }
 
     /// What comes next; what is done on a peer connection is heard before what it says.

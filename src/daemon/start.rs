@@ -37,9 +37,9 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             log::warn!("nobody may watch yet: make a link with `farol pair NAME`");
         }
         Security::Sealed => {}
-        Security::Open => log::warn!(
-            "signalling is open: whoever reaches the broker can watch, end, and stand between"
-        ),
+        Security::Open => {
+            log::warn!("signalling is open: whoever reaches the broker can watch, end, and stand between")
+        }
     }
     on_one_thread(async move {
         if let Some(address) = config.http {
@@ -96,7 +96,9 @@ fn welcome(address: SocketAddr, is_local: bool) {
         println!("  Only this machine can watch. End it with Ctrl-C.\n");
     } else {
         println!("\n  The lamp is lit: open http://<this machine's address>:{port} in a browser.");
-        println!("  Everybody who reaches {address} can watch and listen, without a password. End it with Ctrl-C.\n");
+        println!(
+            "  Everybody who reaches {address} can watch and listen, without a password. End it with Ctrl-C.\n"
+        );
     }
 }
 
@@ -166,6 +168,7 @@ fn on_one_thread(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Resu
 
 fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|cause| anyhow::anyhow!("the system has no random bytes: {cause}"))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|cause| anyhow::anyhow!("the system has no random bytes: {cause}"))?;
     Ok(bytes)
 }

@@ -40,6 +40,10 @@ pub fn start(level: LevelFilter) -> Result<(), log::SetLoggerError> {
 /// From where up the libraries are heard: what they tell at `info` is not the story of a camera.
 const LIBRARIES: LevelFilter = LevelFilter::Warn;
 
+/// The WebRTC crates warn of what every browser does (extensions that they do not know, mDNS names);
+/// what matters of a peer connection is an event, and told by us.
+const WEBRTC: LevelFilter = LevelFilter::Error;
+
 struct Logger {
     level: LevelFilter,
     sink: Sink,
@@ -54,7 +58,12 @@ impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let target = metadata.target();
         let is_ours = target == "farol" || target.starts_with("farol::");
-        metadata.level() <= if is_ours { self.level } else { self.level.min(LIBRARIES) }
+        let from = match is_ours {
+            true => self.level,
+            false if target.starts_with("rtc_") || target.starts_with("webrtc") => self.level.min(WEBRTC),
+            false => self.level.min(LIBRARIES),
+        };
+        metadata.level() <= from
     }
 
     fn log(&self, record: &Record<'_>) {

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use crate::config::Security;
 use crate::engine::message::{self, Accept, Bye, Candidate, Candidates, Offer, Reject, RejectCode, ToViewer};
-use crate::engine::rights::Right;
 use crate::engine::roster::{Admission, Key, PATIENCE, Pending};
 use crate::engine::sdp;
 use crate::engine::seal::{self, Binding, Context, Direction};
@@ -67,7 +66,7 @@ impl Station {
         let Some((next, actions)) = step(before, event) else { return false };
         self.roster.enter(&key, next, now);
         for action in actions {
-            self.act(now, key, *action, &mut facts);
+            self.act(key, *action, &mut facts);
         }
         if before == State::Streaming && next == State::Ended {
             let reason = if facts.reason.is_empty() { "bye" } else { facts.reason }.to_string();
@@ -159,7 +158,7 @@ impl Station {
         }
     }
 
-    fn act(&mut self, now: Instant, key: Key, action: Action, facts: &mut Facts) {
+    fn act(&mut self, key: Key, action: Action, facts: &mut Facts) {
         match action {
             Action::OpenOwn => self.open_own(key, facts),
             Action::RepeatOwn => self.repeat_own(key, facts),
@@ -169,7 +168,7 @@ impl Station {
             Action::Accept => self.accept(key),
             Action::Reject => self.reject(key, facts),
             Action::AddCandidates => self.add_candidates(key, facts),
-            Action::StartMedia => self.start_media(now, key),
+            Action::StartMedia => self.start_media(key),
             Action::RestartIce => self.restart_ice(key),
             Action::SayBye => self.send(key, &ToViewer::Bye(Bye { reason: facts.reason.to_string() })),
         }
@@ -246,13 +245,10 @@ impl Station {
         }
     }
 
-    fn start_media(&mut self, now: Instant, key: Key) {
+    fn start_media(&mut self, key: Key) {
         let Some(session) = self.roster.session(&key) else { return };
         let (Some(peer), rights) = (session.peer, session.granted) else { return };
         self.commands.push_back(Command::StartMedia { peer, rights });
-        if rights.has(Right::View) {
-            self.keyframes.request(now);
-        }
         let (viewer, slot, watching) = (self.name_of(key.0), key.0, self.roster.connected());
         self.tell(Story::ViewerJoined { viewer, slot, rights, watching });
     }
