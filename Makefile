@@ -17,7 +17,8 @@ export INSTA_UPDATE := no
 CARGO_DIR := $(or $(CARGO_TARGET_DIR),target)
 DAEMON := $(CARGO_DIR)/debug/farol
 PAGE_SOURCES := $(shell find viewer -type f -not -path '*/node_modules/*' -not -path '*/dist*' 2>/dev/null)
-NPM_CI := npm ci --silent --no-audit --no-fund --prefer-offline
+# Not `npm ci`: it wants each package's address in the lock file, and ours holds none.
+NPM_INSTALL := npm install --silent --no-audit --no-fund --prefer-offline
 
 .PHONY: help
 help: ## This list.
@@ -89,7 +90,7 @@ lab: need-page need-broker need-browser need-lab build tests/node_modules/.packa
 
 viewer/node_modules/.package-lock.json: viewer/package.json viewer/package-lock.json
 	@scripts/needs page
-	@cd viewer && $(NPM_CI)
+	@cd viewer && $(NPM_INSTALL)
 	@touch $@
 
 viewer/dist/index.html: viewer/node_modules/.package-lock.json $(PAGE_SOURCES)
@@ -98,7 +99,7 @@ viewer/dist/index.html: viewer/node_modules/.package-lock.json $(PAGE_SOURCES)
 
 tests/node_modules/.package-lock.json: tests/package.json tests/package-lock.json
 	@scripts/needs page
-	@cd tests && $(NPM_CI)
+	@cd tests && $(NPM_INSTALL)
 	@touch $@
 
 need-%:

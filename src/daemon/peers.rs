@@ -19,7 +19,7 @@ const EVENTS: usize = 256;
 
 /// The result of work on a peer connection.
 pub(super) enum Done {
-    Opened(PeerId, Result<(Peer, String), PeerError>),
+    Opened(PeerId, Result<(Arc<Peer>, String), PeerError>),
     Answered(PeerId, Result<(), PeerError>),
     Restarted(PeerId, Result<String, PeerError>),
     /// Nothing more is to be said of it.
@@ -104,7 +104,7 @@ impl Peers {
         match done {
             Done::Opened(peer, Ok((connection, sdp))) => match self.open.get_mut(&peer) {
                 Some(place) => {
-                    *place = Some(Arc::new(connection));
+                    *place = Some(connection);
                     Some(Input::PeerOffered { peer, sdp })
                 }
                 // It was given up while it was being opened.
@@ -132,7 +132,10 @@ impl Peers {
     pub(super) fn open(&mut self, peer: PeerId) {
         self.open.insert(peer, None);
         let (settings, say) = (self.settings.clone(), self.say.clone());
-        self.work.spawn(async move { Done::Opened(peer, Peer::offer(peer, &settings, say).await) });
+        self.work.spawn(async move {
+            let opened = Peer::offer(peer, &settings, say).await;
+            Done::Opened(peer, opened.map(|(connection, sdp)| (Arc::new(connection), sdp)))
+        });
     }
 
     pub(super) fn answer(&mut self, peer: PeerId, sdp: String) {
@@ -162,10 +165,7 @@ impl Peers {
     pub(super) fn close(&mut self, peer: PeerId) {
         self.answering.remove(&peer);
         if let Some(connection) = self.open.remove(&peer).flatten() {
-            // Work that is under way holds it too; then it closes when that is done.
-            if let Some(connection) = Arc::into_inner(connection) {
-                self.end(connection);
-            }
+            self.end(connection);
         }
     }
 
@@ -178,10 +178,13 @@ impl Peers {
         while self.work.join_next().await.is_some() {}
     }
 
-    fn end(&mut self, connection: Peer) {
-        self.work.spawn(async move {
-            connection.close().await;
-            Done::Finished
-        });
+    fn end(&mut self, connection: Arc<Peer>) {
+        // Work that is under way holds it too; then it closes by itself when that is done.
+        if let Some(connection) = Arc::into_inner(connection) {
+            self.work.spawn(async move {
+                connection.close().await;
+                Done::Finished
+            });
+        }
     }
 }
