@@ -17,7 +17,7 @@ export INSTA_UPDATE := no
 CARGO_DIR := $(or $(CARGO_TARGET_DIR),target)
 DAEMON := $(CARGO_DIR)/debug/farol
 PAGE_SOURCES := $(shell find viewer -type f -not -path '*/node_modules/*' -not -path '*/dist*' 2>/dev/null)
-NPM_CI := npm ci --silent --no-audit --no-fund --prefer-offline
+NPM_CI := npm ci --loglevel error --no-audit --no-fund --prefer-offline
 
 .PHONY: help
 help: ## This list.
