@@ -1,12 +1,24 @@
-//! The validated configuration: whoever holds a [`Config`] need not check it again.
+//! What the daemon is told: whoever holds a [`Config`] need not check it again.
 //!
-//! [`file`] is the TOML as people write it and turns it into this, or into the list of all its faults.
+//! [`file`] is the TOML as people write it and turns it into this, or into the list of all its
+//! [`fault`]s; [`demo`] is the configuration that needs no file. Every value has a default, so an
+//! empty file is a good one; no default talks to a third party.
+
+pub mod demo;
+pub mod fault;
+pub mod file;
+mod secret;
+mod sections;
+mod url;
+mod walk;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::units::Bitrate;
+
+pub use file::ConfigError;
 
 /// Everything that `farol run` is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,15 +86,39 @@ pub enum Secret {
     File(PathBuf),
     /// A systemd credential: a file of that name in `$CREDENTIALS_DIRECTORY`.
     Credential(String),
+    /// Made by this process for its own embedded broker; never written down.
+    Made(MadeSecret),
 }
 
-/// What `farol pair` writes into links.
-#[derive(Clone, Debug, PartialEq)]
+/// A secret that this process made for itself. It prints as dots.
+#[derive(Clone, PartialEq)]
+pub struct MadeSecret(String);
+
+impl MadeSecret {
+    /// Keeps the text from being printed.
+    pub fn new(text: String) -> Self {
+        MadeSecret(text)
+    }
+    /// The secret itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for MadeSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MadeSecret(…)")
+    }
+}
+
+/// What `farol pair` writes into links. Neither can be guessed from the rest in general, so both may
+/// be missing; whoever needs one says so.
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Links {
-    /// The page's address.
-    pub page: String,
+    /// The page's address, `http://` or `https://`, without a fragment.
+    pub page: Option<String>,
     /// The broker as a browser reaches it: `ws://` or `wss://`.
-    pub broker: String,
+    pub broker: Option<String>,
 }
 
 /// Whether signalling messages are sealed.
@@ -99,7 +135,7 @@ pub enum Security {
 pub struct Video {
     /// Which source is started.
     pub source: VideoSource,
-    /// Width and height in pixels; a driver may give the nearest that it has.
+    /// Width and height in pixels, both even (4:2:0 halves them); a driver may give the nearest that it has.
     pub size: (u32, u32),
     /// Frames per second, 1 to 120.
     pub fps: u32,
@@ -180,4 +216,61 @@ pub struct IceServer {
     /// TURN password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
+}
+
+impl Default for Config {
+    /// What an empty file means.
+    fn default() -> Self {
+        Config {
+            name: "farol".to_string(),
+            state_dir: PathBuf::from("/var/lib/farol"),
+            broker: Broker::default(),
+            links: Links::default(),
+            security: Security::Sealed,
+            max_viewers: 8,
+            video: Video::default(),
+            audio: Audio::None,
+            ice: Ice::default(),
+            http: None,
+        }
+    }
+}
+
+impl Default for Broker {
+    /// A broker on this machine, on MQTT's own port, without TLS.
+    fn default() -> Self {
+        Broker {
+            host: "localhost".to_string(),
+            port: 1883,
+            tls: None,
+            login: None,
+            keep_alive: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Video {
+    /// The first camera, at what a Pi's encoder does with ease and an uplink carries.
+    fn default() -> Self {
+        Video {
+            source: VideoSource::V4l2 { device: PathBuf::from("/dev/video0") },
+            size: (1280, 720),
+            fps: 30,
+            bitrate: Bitrate::from_kbps(2500),
+            keyframe_interval: 60,
+            when: When::Watched,
+        }
+    }
+}
+
+impl std::fmt::Display for Broker {
+    /// The broker as a URL, without the user.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = if self.tls.is_some() { "mqtts" } else { "mqtt" };
+        if self.host.contains(':') {
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
+        }
+    }
 }

@@ -1,1 +1,351 @@
-//! The loop that joins core and shell.
+//! The loop that joins core and shell: what happens goes into `Station`, what it orders is done.
+//!
+//! Frames go down, from capture through the fan-out to every viewer, and never through `Station`;
+//! commands go up. Only this loop owns `Station`. It runs on one thread; work on peer connections that
+//! takes time is done in tasks whose results come back here.
+//!
+//! | file | question |
+//! |---|---|
+//! | `start` | what is opened before the loop begins, for `run` and for `demo` |
+//! | `peers` | which peer connections there are, and what is being done with them |
+//! | `story` | how what happened is told in the log |
+
+#![expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
+
+mod peers;
+mod start;
+mod story;
+
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::config::When;
+use crate::engine::rights::Right;
+use crate::engine::station::{Command, Input, Station};
+use crate::io::audio::{AudioCommand, AudioEvent, Microphone};
+use crate::io::capture::{Capture, CaptureCommand, CaptureEvent};
+use crate::io::fanout::{Fanout, Sends};
+use crate::io::keys::{Stamp, State};
+use crate::io::mqtt::{Mqtt, MqttEvent, Publication};
+use crate::io::peer::PeerEvent;
+use crate::io::systemd::ServiceManager;
+use crate::units::PeerId;
+
+use peers::{Done, News, Peers};
+
+pub use start::{demo, run};
+
+/// How often the loop comes round when nothing happens: to look for changed keys and to tell systemd.
+const ROUND: Duration = Duration::from_secs(1);
+/// How long the last words may take: closing peer connections and the broker's acknowledgements.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Everything that the loop works with.
+struct Daemon {
+    station: Station,
+    mqtt: Mqtt,
+    peers: Peers,
+    fanout: Fanout,
+    capture: Capture,
+    microphone: Option<Microphone>,
+    when: When,
+    keys: Option<Keys>,
+    manager: ServiceManager,
+    refusals: story::Refusals,
+    camera: Camera,
+    is_online: bool,
+}
+
+/// The viewers' keys on disk, and which version of them the station has.
+struct Keys {
+    state: State,
+    stamp: Stamp,
+}
+
+/// What is known of the camera, for the status line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Camera {
+    Resting,
+    Running,
+    Lost(String),
+}
+
+/// What ended the waiting.
+enum Happened {
+    Stop(&'static str),
+    KeysMayHaveChanged,
+    Round,
+    Due,
+    Peer(News),
+    Capture(CaptureEvent),
+    Audio(AudioEvent),
+    Mqtt(MqttEvent),
+    /// A thread or task that should live as long as we do has ended.
+    Broken(&'static str),
+}
+
+impl Daemon {
+    /// Works until it is told to stop, or until something without which it cannot work is gone.
+    async fn work(mut self) -> anyhow::Result<()> {
+        let mut signals = Signals::listen()?;
+        let round = self.manager.interval().map_or(ROUND, |watchdog| watchdog.min(ROUND));
+        let mut rounds = interval(round);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.carry_out(Instant::now());
+        self.manager.ready(&self.status());
+        loop {
+            let happened = self.next(&mut signals, &mut rounds).await;
+            let now = Instant::now();
+            match happened {
+                Happened::Stop(why) => {
+                    log::info!(why; "stopping");
+                    return self.stop(now).await;
+                }
+                Happened::Broken(what) => anyhow::bail!("the {what} has ended, which is a bug in farol"),
+                Happened::KeysMayHaveChanged => self.look_at_keys(now),
+                Happened::Round => {
+                    self.look_at_keys(now);
+                    self.refusals.tell(now, self.station.refusals());
+                }
+                Happened::Due => self.station.handle(now, Input::Tick),
+                Happened::Peer(News::Done(done)) => self.peer_work_done(now, done),
+                Happened::Peer(News::Said(peer, event)) => self.peer_said(now, peer, event),
+                Happened::Capture(event) => self.captured(now, event),
+                Happened::Audio(event) => self.heard(event),
+                Happened::Mqtt(event) => self.broker_said(now, event),
+            }
+            self.carry_out(now);
+            self.manager.status(&self.status());
+            self.manager.feed(now);
+        }
+    }
+
+    /// Waits for whatever happens first. The order matters: what is done on a peer connection is heard
+    /// before what it says, media comes before messages, so that a flood of those cannot hold it up.
+    async fn next(&mut self, signals: &mut Signals, rounds: &mut Interval) -> Happened {
+        let due = self.station.deadline();
+        tokio::select! {
+            biased;
+            _ = signals.terminate.recv() => Happened::Stop("SIGTERM"),
+            _ = signals.interrupt.recv() => Happened::Stop("SIGINT"),
+            _ = signals.hangup.recv() => Happened::KeysMayHaveChanged,
+            _ = rounds.tick() => Happened::Round,
+            news = self.peers.next() => Happened::Peer(news),
+            event = self.capture.events.recv() => {
+                event.map_or(Happened::Broken("capture thread"), Happened::Capture)
+            }
+            event = next_sound(&mut self.microphone) => {
+                event.map_or(Happened::Broken("microphone thread"), Happened::Audio)
+            }
+            () = sleep_until(due) => Happened::Due,
+            event = self.mqtt.events.recv() => event.map_or(Happened::Broken("MQTT task"), Happened::Mqtt),
+        }
+    }
+
+    /// Does what the station has ordered.
+    fn carry_out(&mut self, now: Instant) {
+        while let Some(command) = self.station.next_command() {
+            match command {
+                Command::Publish { topic, payload, retain, expiry } => {
+                    self.mqtt.publish(Publication { topic, payload: payload.into(), retain, expiry });
+                }
+                Command::SetWill { topic, payload } => {
+                    let payload = payload.into();
+                    self.mqtt.set_will(Publication { topic, payload, retain: true, expiry: None });
+                }
+                Command::OpenPeer(peer) => self.peers.open(peer),
+                Command::ApplyAnswer { peer, sdp } => self.peers.answer(peer, sdp),
+                Command::AddCandidate { peer, candidate } => self.peers.add_candidate(peer, candidate),
+                Command::RestartIce(peer) => self.peers.restart(peer),
+                Command::ClosePeer(peer) => {
+                    self.fanout.remove(peer);
+                    self.peers.close(peer);
+                }
+                Command::StartMedia { peer, rights } => {
+                    let sends = Sends { video: rights.has(Right::View), audio: rights.has(Right::Listen) };
+                    let wants_keyframe =
+                        self.peers.get(peer).is_some_and(|peer| self.fanout.add(peer, sends));
+                    if wants_keyframe {
+                        self.station.handle(now, Input::KeyframeWanted);
+                    }
+                }
+                Command::Watch(watched) => self.watch(watched),
+                Command::ForceKeyframe => self.tell_capture(CaptureCommand::ForceKeyframe),
+                Command::Tell(story) => story::tell(&story),
+            }
+        }
+    }
+
+    fn watch(&mut self, watched: bool) {
+        if self.when == When::Always {
+            return;
+        }
+        let (video, audio) = match watched {
+            true => (CaptureCommand::Run, AudioCommand::Run),
+            false => (CaptureCommand::Pause, AudioCommand::Pause),
+        };
+        self.tell_capture(video);
+        if let Some(microphone) = &self.microphone {
+            // Fails only when the thread has ended, which the loop hears by itself.
+            let _ = microphone.commands.send(audio);
+        }
+    }
+
+    fn tell_capture(&self, command: CaptureCommand) {
+        // Fails only when the thread has ended, which the loop hears by itself.
+        let _ = self.capture.commands.send(command);
+    }
+
+    fn captured(&mut self, now: Instant, event: CaptureEvent) {
+        match event {
+            CaptureEvent::Frame(unit) => {
+                if self.fanout.video(&unit) {
+                    self.station.handle(now, Input::KeyframeWanted);
+                }
+            }
+            CaptureEvent::Started(format) => {
+                let (width, height, fps) = (format.width, format.height, format.fps);
+                log::info!(width, height, fps, detail = format.detail.as_str(); "camera delivers");
+                self.fanout.started(format.forces_keyframes);
+                self.camera = Camera::Running;
+                self.station.handle(now, Input::CameraLost(false));
+                self.station.handle(now, Input::KeyframeWanted);
+            }
+            CaptureEvent::Paused => {
+                log::debug!("camera rests");
+                self.camera = Camera::Resting;
+            }
+            CaptureEvent::Lost { reason } => {
+                log::warn!(reason = reason.as_str(); "camera lost; it is tried again");
+                self.camera = Camera::Lost(reason);
+                self.station.handle(now, Input::CameraLost(true));
+            }
+        }
+    }
+
+    fn heard(&mut self, event: AudioEvent) {
+        match event {
+            AudioEvent::Packet(packet) => self.fanout.audio(&packet),
+            AudioEvent::Started { detail } => log::info!(detail = detail.as_str(); "microphone delivers"),
+            AudioEvent::Paused => log::debug!("microphone rests"),
+            AudioEvent::Lost { reason } => {
+                log::warn!(reason = reason.as_str(); "microphone lost; it is tried again");
+            }
+        }
+    }
+
+    fn broker_said(&mut self, now: Instant, event: MqttEvent) {
+        match event {
+            MqttEvent::Connected => {
+                self.is_online = true;
+                self.station.handle(now, Input::BrokerConnected);
+            }
+            MqttEvent::Disconnected { .. } => {
+                self.is_online = false;
+                self.station.handle(now, Input::BrokerLost);
+            }
+            MqttEvent::Message { topic, payload, retained } => {
+                self.station.handle(now, Input::Message { topic, payload, retained });
+            }
+        }
+    }
+
+    fn peer_work_done(&mut self, now: Instant, done: Done) {
+        for input in self.peers.take_done(done) {
+            self.station.handle(now, input);
+        }
+    }
+
+    fn peer_said(&mut self, now: Instant, peer: PeerId, event: PeerEvent) {
+        let input = match event {
+            PeerEvent::Candidate { candidate, sdp } => Input::PeerCandidate { peer, candidate, sdp },
+            PeerEvent::GatheringComplete { sdp } => Input::PeerGathered { peer, sdp },
+            PeerEvent::Connected if !self.peers.may_tell_connected(peer) => return,
+            PeerEvent::Connected => Input::PeerConnected(peer),
+            PeerEvent::Failed => Input::PeerLost { peer, reason: "silent" },
+            PeerEvent::Closed => Input::PeerLost { peer, reason: "closed" },
+            PeerEvent::KeyframeRequested => Input::KeyframeWanted,
+            PeerEvent::Disconnected => return log::debug!(peer:%; "viewer not heard for a while"),
+            PeerEvent::SoundArrived => return log::debug!(peer:%; "viewer speaks"),
+            PeerEvent::Estimate(rate) => return log::trace!(peer:%, kbps = rate.kbps(); "bandwidth estimate"),
+        };
+        self.station.handle(now, input);
+    }
+
+    /// Takes changed keys over: `farol pair` and `farol revoke` write the file and need not tell us.
+    fn look_at_keys(&mut self, now: Instant) {
+        let Some(keys) = &mut self.keys else { return };
+        let stamp = keys.state.stamp();
+        if stamp == keys.stamp {
+            return;
+        }
+        keys.stamp = stamp;
+        match keys.state.viewers() {
+            Ok(viewers) => {
+                log::info!(viewers = viewers.len(); "the viewers' keys have changed");
+                let viewers = viewers.into_iter().map(|viewer| viewer.key).collect();
+                self.station.handle(now, Input::Keys(viewers));
+            }
+            Err(cause) => log::error!(cause:%; "the viewers' keys cannot be read; the ones known stay valid"),
+        }
+    }
+
+    /// One line for `systemctl status`.
+    fn status(&self) -> String {
+        let camera = match &self.camera {
+            Camera::Resting => "camera rests".to_string(),
+            Camera::Running => "camera runs".to_string(),
+            Camera::Lost(reason) => format!("camera lost: {reason}"),
+        };
+        let broker = if self.is_online { "offer lit" } else { "no broker" };
+        let watching = self.station.watching();
+        format!("{broker}, {watching} watching, {camera}")
+    }
+
+    async fn stop(mut self, now: Instant) -> anyhow::Result<()> {
+        self.manager.stopping();
+        self.station.handle(now, Input::Shutdown);
+        self.carry_out(now);
+        let last_words = async {
+            // The viewers' `bye` leaves before their connections close.
+            self.mqtt.close().await;
+            self.peers.close_all().await;
+        };
+        if tokio::time::timeout(LAST_WORDS, last_words).await.is_err() {
+            log::warn!("stopped without waiting longer for the broker and the viewers");
+        }
+        Ok(())
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+async fn next_sound(microphone: &mut Option<Microphone>) -> Option<AudioEvent> {
+    match microphone {
+        Some(microphone) => microphone.events.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -2,6 +2,15 @@
 //! and hands over data; none knows `Station`, and none knows another, except that `fanout` knows `peer`.
 
 pub mod audio;
+#[cfg(feature = "broker")]
+pub mod broker;
 pub mod capture;
+pub mod clock;
+pub mod devices;
+pub mod fanout;
+pub mod http;
+pub mod keys;
+pub mod log;
 pub mod mqtt;
 pub mod peer;
+pub mod systemd;

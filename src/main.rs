@@ -1,3 +1,18 @@
-//! The command line.
+//! The binary: reads the command line, runs one command, and says with its exit status how it went.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let arguments = cli::Arguments::parse();
+    match arguments.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            cli::complain(&error);
+            cli::exit_code(&error)
+        }
+    }
+}

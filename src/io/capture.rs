@@ -1,14 +1,43 @@
-//! The camera side: one thread that turns a [`VideoSource`](crate::config::VideoSource) into access units.
+//! The camera side: one thread that turns a [`VideoSource`] into access units.
+//!
+//! ```text
+//!            Run              opened, first frame: Started
+//!   paused ───────> opening ──────────────────────────────> streaming
+//!     ^    Paused    │  ^ 0.5 s, then every 1 s                │
+//!     └──────────────┴──┴──────────── Pause ── failed: Lost ───┘
+//! ```
 //!
 //! Capture never waits for the network: when the channel is full the thread drops access units up
 //! to the next keyframe, and asks its encoder for one.
 
-use std::sync::mpsc as std_mpsc;
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::{self as std_mpsc, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::config::{self, VideoSource, When};
 use crate::engine::h264::AccessUnit;
-use crate::units::Bitrate;
+use crate::io::clock::media_now;
+use crate::units::{Bitrate, MediaTime};
+
+use outlet::Outlet;
+
+mod outlet;
+mod pattern;
+mod replay;
+mod v4l2;
+
+/// A second of pictures at 30 frames per second: a receiver that is later than this has stopped.
+/// When it is full, pictures are dropped up to the next keyframe.
+const EVENTS_HELD: usize = 30;
+/// The longest time between two looks at the commands.
+const TICK: Duration = Duration::from_millis(100);
+/// The wait before the first attempt to open a lost source again, and before each further one. A
+/// camera that is back is seen again within the longer, and its first picture within 2 s.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(1));
 
 /// A running source: access units and changes of state out, commands in. Dropping it stops the thread.
 #[derive(Debug)]
@@ -62,3 +91,245 @@ pub enum CaptureCommand {
     /// Encode at this bitrate.
     SetBitrate(Bitrate),
 }
+
+/// Starts the thread `farol-capture`. It runs at once when the source is always on, and otherwise
+/// waits for [`CaptureCommand::Run`]. It cannot fail: what is wrong comes as [`CaptureEvent::Lost`].
+pub fn spawn(video: &config::Video) -> Capture {
+    let (events_in, events) = mpsc::channel(EVENTS_HELD);
+    // Commands are few and small, and their sender must never wait for a camera: no bound is needed.
+    let (commands, commands_out) = std_mpsc::channel();
+    let worker = Worker {
+        video: video.clone(),
+        commands: commands_out,
+        outlet: Outlet::new(events_in.clone()),
+        is_running: video.when == When::Always,
+        is_orphaned: false,
+    };
+    let thread = thread::Builder::new().name("farol-capture".into()).spawn(move || worker.run());
+    if let Err(cause) = thread {
+        let reason =
+            format!("the capture thread could not be started: {cause}; free memory or raise TasksMax=");
+        // The channel is new and empty, so it takes the first event.
+        let _ = events_in.try_send(CaptureEvent::Lost { reason });
+    }
+    Capture { events, commands }
+}
+
+/// Why a source does not deliver. Each says what failed, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Loss {
+    /// A call to a device failed.
+    #[error("{operation} on {}: {cause}; {remedy}", device.display())]
+    Device {
+        /// What was tried.
+        operation: &'static str,
+        /// Which node.
+        device: PathBuf,
+        /// What the kernel said.
+        cause: io::Error,
+        /// What a person can do.
+        remedy: &'static str,
+    },
+    /// A device that cannot do what is asked.
+    #[error("{}: {what}", device.display())]
+    Unfit {
+        /// Which node.
+        device: PathBuf,
+        /// What it lacks and what to do.
+        what: String,
+    },
+    /// A recording that cannot be played.
+    #[error("replay file {}: {what}", file.display())]
+    Recording {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong and what to do.
+        what: String,
+    },
+    /// The software encoder failed or is missing.
+    #[error("the test picture: {0}")]
+    #[cfg_attr(not(feature = "openh264"), allow(dead_code))]
+    Encoder(String),
+}
+
+/// An open source.
+enum Source {
+    Pattern(Box<pattern::Pattern>),
+    Replay(replay::Replay),
+    V4l2(Box<v4l2::Camera>),
+}
+
+impl Source {
+    fn open(video: &config::Video) -> Result<Source, Loss> {
+        match &video.source {
+            VideoSource::Pattern => {
+                pattern::Pattern::open(video).map(|pattern| Source::Pattern(Box::new(pattern)))
+            }
+            VideoSource::Replay { file } => replay::Replay::open(file, video).map(Source::Replay),
+            VideoSource::V4l2 { device } => {
+                v4l2::Camera::open(device, video).map(|camera| Source::V4l2(Box::new(camera)))
+            }
+        }
+    }
+
+    fn format(&self) -> Format {
+        match self {
+            Source::Pattern(pattern) => pattern.format(),
+            Source::Replay(replay) => replay.format(),
+            Source::V4l2(camera) => camera.format(),
+        }
+    }
+
+    /// When the next picture is to be made; `None` for a device that has its own clock.
+    fn due(&self) -> Option<MediaTime> {
+        match self {
+            Source::Pattern(pattern) => Some(pattern.due()),
+            Source::Replay(replay) => Some(replay.due()),
+            Source::V4l2(_) => None,
+        }
+    }
+
+    /// The picture that is due. A device is waited for, `TICK` at most; then there is none.
+    fn picture(&mut self) -> Result<Option<AccessUnit>, Loss> {
+        match self {
+            Source::Pattern(pattern) => pattern.picture(media_now()),
+            Source::Replay(replay) => Ok(replay.picture(media_now())),
+            Source::V4l2(camera) => camera.picture(TICK),
+        }
+    }
+
+    fn force_keyframe(&mut self) {
+        match self {
+            Source::Pattern(pattern) => pattern.force_keyframe(),
+            Source::Replay(replay) => replay.force_keyframe(),
+            Source::V4l2(camera) => camera.force_keyframe(),
+        }
+    }
+
+    fn set_bitrate(&mut self, bitrate: Bitrate) {
+        match self {
+            Source::Pattern(pattern) => pattern.set_bitrate(bitrate),
+            Source::Replay(_) => {}
+            Source::V4l2(camera) => camera.set_bitrate(bitrate),
+        }
+    }
+}
+
+/// The thread's own state.
+struct Worker {
+    /// As configured, with the latest bitrate.
+    video: config::Video,
+    commands: std_mpsc::Receiver<CaptureCommand>,
+    outlet: Outlet,
+    is_running: bool,
+    /// The [`Capture`] is gone: nobody can hear or command us.
+    is_orphaned: bool,
+}
+
+impl Worker {
+    fn run(mut self) {
+        while !self.is_orphaned {
+            if self.is_running {
+                self.capture();
+                if !self.is_orphaned {
+                    self.outlet.state(CaptureEvent::Paused);
+                }
+            } else {
+                self.obey_within(TICK, None);
+            }
+        }
+    }
+
+    /// Opens the source, again and again when it fails, until a pause or the end.
+    fn capture(&mut self) {
+        let mut retry = RETRY.0;
+        let mut is_loss_said = false;
+        while self.may_run() {
+            let mut has_started = false;
+            let outcome = Source::open(&self.video).and_then(|source| self.stream(source, &mut has_started));
+            if has_started {
+                (retry, is_loss_said) = (RETRY.0, false);
+            }
+            let Err(loss) = outcome else { return };
+            if is_loss_said {
+                log::debug!(reason = loss.to_string().as_str(); "video source still lost");
+            } else {
+                self.outlet.state(CaptureEvent::Lost { reason: loss.to_string() });
+                is_loss_said = true;
+            }
+            let until = media_now().0 + retry;
+            retry = RETRY.1;
+            while self.may_run() && media_now().0 < until {
+                self.obey_within(until.saturating_sub(media_now().0).min(TICK), None);
+            }
+        }
+    }
+
+    /// Delivers pictures until a pause or the end, or until the source fails.
+    fn stream(&mut self, mut source: Source, has_started: &mut bool) -> Result<(), Loss> {
+        self.outlet.await_keyframe();
+        while self.may_run() {
+            match source.due() {
+                Some(due) => {
+                    let wait = due.0.saturating_sub(media_now().0);
+                    if !wait.is_zero() {
+                        self.obey_within(wait.min(TICK), Some(&mut source));
+                        continue;
+                    }
+                }
+                None => self.obey_within(Duration::ZERO, Some(&mut source)),
+            }
+            let Some(unit) = source.picture()? else { continue };
+            if !*has_started {
+                self.outlet.state(CaptureEvent::Started(source.format()));
+                *has_started = true;
+            }
+            if self.outlet.frame(unit).is_keyframe_wanted() {
+                source.force_keyframe();
+            }
+        }
+        Ok(())
+    }
+
+    fn may_run(&self) -> bool {
+        self.is_running && !self.is_orphaned
+    }
+
+    /// Waits for a command, no longer than `wait`, and obeys it and all that came with it.
+    fn obey_within(&mut self, wait: Duration, mut source: Option<&mut Source>) {
+        self.outlet.flush();
+        let mut next = self.commands.recv_timeout(wait);
+        loop {
+            match next {
+                Ok(command) => self.obey(command, source.as_deref_mut()),
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.is_orphaned = true;
+                    break;
+                }
+            }
+            next = self.commands.recv_timeout(Duration::ZERO);
+        }
+        // A receiver that is dropped while a clone of the command sender lives is an end as well.
+        self.is_orphaned |= self.outlet.is_closed();
+    }
+
+    fn obey(&mut self, command: CaptureCommand, source: Option<&mut Source>) {
+        match (command, source) {
+            (CaptureCommand::Run, _) => self.is_running = true,
+            (CaptureCommand::Pause, _) => self.is_running = false,
+            (CaptureCommand::ForceKeyframe, Some(source)) => source.force_keyframe(),
+            // A source begins with a keyframe whenever it is opened.
+            (CaptureCommand::ForceKeyframe, None) => {}
+            (CaptureCommand::SetBitrate(bitrate), source) => {
+                self.video.bitrate = bitrate;
+                if let Some(source) = source {
+                    source.set_bitrate(bitrate);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

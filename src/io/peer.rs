@@ -1,2 +1,371 @@
 //! One WebRTC peer connection: we offer, a viewer answers. The only module that names the `webrtc` crate,
 //! except `fanout`, which writes packets into what this one opened.
+//!
+//! ```text
+//! offer ──► waiting ──answer──► Connected ◄──► Disconnected ──30 s of silence──► Failed
+//!             │ ▲                   └──────── the viewer closes DTLS ──────────► Closed
+//!             └─┘ Candidate, GatheringComplete
+//! ```
+//!
+//! It negotiates and says what it observes; it decides nothing. Sound that a viewer sends is read and
+//! thrown away. Where the SDP of the library or of a viewer must be mended, [`sdp`] does it.
+#![expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
+
+mod clock;
+mod codecs;
+mod connection;
+mod interceptors;
+mod sdp;
+mod watch;
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU16, AtomicU32};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
+use webrtc::peer_connection::{PeerConnection, RTCIceCandidateInit, RTCSessionDescription};
+
+use crate::config::IceServer;
+use crate::engine::message::Candidate;
+use crate::units::{Bitrate, PeerId};
+pub(super) use clock::CaptureClock;
+pub(super) use codecs::{AUDIO_HZ, VIDEO_HZ};
+use connection::{LocalStream, Streams};
+pub use sdp::AnswerFault;
+use watch::Watch;
+
+/// What a peer connection is made with.
+#[derive(Clone, Debug)]
+pub struct PeerSettings {
+    /// STUN and TURN servers.
+    pub ice_servers: Vec<IceServer>,
+    /// Local addresses to offer; empty: those of all interfaces but loopback.
+    pub addresses: Vec<IpAddr>,
+    /// Whether the offer has an audio section.
+    pub audio: bool,
+    /// What the bandwidth estimate starts at.
+    pub start_bitrate: Bitrate,
+    /// What it never exceeds.
+    pub max_bitrate: Bitrate,
+}
+
+/// What a peer connection observes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerEvent {
+    /// A local candidate that the offer did not yet have.
+    Candidate {
+        /// The candidate, for a viewer that has the offer already.
+        candidate: Candidate,
+        /// The offer with all candidates so far, for one that has not.
+        sdp: String,
+    },
+    /// There will be no more candidates.
+    GatheringComplete {
+        /// The whole offer.
+        sdp: String,
+    },
+    /// Media can flow: ICE has a pair and DTLS is done.
+    Connected,
+    /// The viewer has not been heard for 5 s. It may come back by itself, or by an ICE restart.
+    Disconnected,
+    /// It has not been heard for 30 s (RFC 7675 §5.1), never connected, or the connection broke.
+    Failed,
+    /// The viewer closed the connection.
+    Closed,
+    /// The viewer cannot decode until it gets a keyframe (PLI or FIR).
+    KeyframeRequested,
+    /// What the network to this viewer carries; at most every 200 ms, and when it changed by over 2%.
+    Estimate(Bitrate),
+    /// The first packet of the viewer's microphone.
+    SoundArrived,
+}
+
+/// Why an operation on a peer connection failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// The answer cannot be used, and nothing of it was: another one still can.
+    #[error("the answer cannot be used: {0}")]
+    Answer(#[from] AnswerFault),
+    /// The library refused what looked right. The peer connection may have taken half of it: close it.
+    #[error("{operation}: {cause}")]
+    Library {
+        /// What was being done.
+        operation: &'static str,
+        /// In the library's words.
+        cause: String,
+    },
+    /// The library panicked. Only this peer connection is lost.
+    #[error("{operation}: the WebRTC library failed on it")]
+    Panicked {
+        /// What was being done.
+        operation: &'static str,
+    },
+}
+
+/// How long closing may take; it normally takes some milliseconds.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Candidates that came before their answer, which MQTT allows; more than this are dropped.
+const MAX_EARLY_CANDIDATES: usize = 64;
+
+/// A peer connection. Dropping it closes it in the background.
+pub struct Peer {
+    id: PeerId,
+    connection: Arc<dyn PeerConnection>,
+    sections: Vec<sdp::Section>,
+    streams: Streams,
+    negotiated: Mutex<Negotiated>,
+    clock: CaptureClock,
+    estimate_bps: Arc<AtomicU32>,
+    gathered: tokio::sync::watch::Receiver<u32>,
+    watch: AbortHandle,
+}
+
+/// What the answers so far have settled.
+#[derive(Debug, Default)]
+struct Negotiated {
+    is_answered: bool,
+    video: Option<SendParameters>,
+    audio: Option<SendParameters>,
+    early_candidates: Vec<Candidate>,
+}
+
+/// How an answer wants one stream's packets to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SendParameters {
+    /// RTP payload type.
+    pub payload_type: u8,
+    /// Header extension id of the playout delay, if the answer takes it.
+    pub playout_delay_id: Option<u8>,
+    /// Header extension id of the capture time, if the answer takes it.
+    pub capture_time_id: Option<u8>,
+}
+
+/// What `fanout` needs to write one stream's packets to one viewer.
+#[derive(Clone)]
+pub(super) struct Outlet {
+    /// Where they are written.
+    pub track: Arc<TrackLocalStaticRTP>,
+    /// Synchronization source.
+    pub ssrc: u32,
+    /// Added to the timestamps (RFC 3550 §5.1).
+    pub offset: u32,
+    /// The number of the next packet.
+    pub sequence: Arc<AtomicU16>,
+    /// As answered.
+    pub parameters: SendParameters,
+}
+
+impl Peer {
+    /// Opens a peer connection and makes its offer, which holds the candidates that were there within
+    /// 20 ms. Later ones come as events. When `events` is full, requests for keyframes and estimates are
+    /// left out, since both repeat, and everything else waits.
+    pub async fn offer(
+        id: PeerId,
+        settings: &PeerSettings,
+        events: mpsc::Sender<(PeerId, PeerEvent)>,
+    ) -> Result<(Peer, String), PeerError> {
+        let clock = CaptureClock::new();
+        let estimate_bps = Arc::new(AtomicU32::new(settings.start_bitrate.bps()));
+        let opened = connection::open(id, settings, clock, &events, &estimate_bps).await?;
+        let (connection, mut gathered) = (opened.connection, opened.gathered);
+        let sdp = connection::describe(&connection, &mut gathered).await?;
+        let watch = Watch {
+            id,
+            connection: Arc::downgrade(&connection),
+            sender: opened.streams.video.sender.clone(),
+            track: opened.streams.video.track.clone(),
+            observed: opened.observed,
+            events,
+            told: sdp::unique_candidates(&sdp),
+            gathered_sdp: None,
+        };
+        let watch = tokio::spawn(watch.run()).abort_handle();
+        let (sections, streams) = (sdp::sections(&sdp), opened.streams);
+        let negotiated = Mutex::default();
+        let peer =
+            Peer { id, connection, sections, streams, negotiated, clock, estimate_bps, gathered, watch };
+        Ok((peer, sdp))
+    }
+
+    /// Which peer connection this is.
+    pub fn id(&self) -> PeerId {
+        self.id
+    }
+
+    /// Applies an answer to the last offer.
+    ///
+    /// A fault that is found before the library sees the answer ([`PeerError::Answer`]) leaves the offer
+    /// standing; after any other error the peer connection is to be closed.
+    pub async fn answer(&self, sdp: &str) -> Result<(), PeerError> {
+        let answer = sdp::read_answer(&self.sections, sdp)?;
+        let operation = "applying the answer";
+        let description = RTCSessionDescription::answer(answer.sdp).map_err(library(operation))?;
+        // In a task of its own, so that a panic of the library's parser ends this call and nothing else.
+        let connection = self.connection.clone();
+        tokio::spawn(async move { connection.set_remote_description(description).await })
+            .await
+            .map_err(|_| PeerError::Panicked { operation })?
+            .map_err(library(operation))?;
+        let (mut video, mut audio) = (None, None);
+        for (section, _) in self.sections.iter().zip(answer.accepted).filter(|(_, accepted)| *accepted) {
+            match (section.kind.as_str(), &self.streams.audio) {
+                ("video", _) => video = Some(self.streams.video.parameters().await?),
+                ("audio", Some(stream)) => audio = Some(stream.parameters().await?),
+                _ => {}
+            }
+        }
+        let early = {
+            let mut negotiated = self.negotiated();
+            negotiated.is_answered = true;
+            (negotiated.video, negotiated.audio) = (video, audio);
+            std::mem::take(&mut negotiated.early_candidates)
+        };
+        let inline = answer.candidates.into_iter().map(candidate_init);
+        for candidate in inline.chain(early.into_iter().map(|early| candidate_init(early.candidate))) {
+            if let Err(error) = self.apply_candidate(candidate).await {
+                log::debug!(peer:% = self.id, error:%; "left a candidate of the answer out");
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a candidate of the viewer's. One that comes before the answer is kept for it; the end of
+    /// candidates, and kinds that are of no use here (TCP, the RTCP component), are taken and ignored.
+    pub async fn add_candidate(&self, candidate: &Candidate) -> Result<(), PeerError> {
+        if !sdp::is_usable_candidate(&candidate.candidate) {
+            return Ok(());
+        }
+        {
+            let mut negotiated = self.negotiated();
+            if !negotiated.is_answered {
+                if negotiated.early_candidates.len() < MAX_EARLY_CANDIDATES {
+                    negotiated.early_candidates.push(candidate.clone());
+                }
+                return Ok(());
+            }
+        }
+        self.apply_candidate(candidate_init(candidate.candidate.clone())).await
+    }
+
+    async fn apply_candidate(&self, candidate: RTCIceCandidateInit) -> Result<(), PeerError> {
+        let operation = "adding a candidate";
+        let connection = self.connection.clone();
+        tokio::spawn(async move { connection.add_ice_candidate(candidate).await })
+            .await
+            .map_err(|_| PeerError::Panicked { operation })?
+            .map_err(library(operation))
+    }
+
+    /// Restarts ICE: returns the whole new offer, whose answer [`Peer::answer`] takes. Media flows on
+    /// over the old path until the new one is found.
+    pub async fn restart(&self) -> Result<String, PeerError> {
+        self.connection.restart_ice().await.map_err(library("restarting ICE"))?;
+        let mut gathered = self.gathered.clone();
+        connection::describe(&self.connection, &mut gathered).await
+    }
+
+    /// Whether an answer came that does not take the picture, as from a browser without H.264.
+    pub fn video_rejected(&self) -> bool {
+        let negotiated = self.negotiated();
+        negotiated.is_answered && negotiated.video.is_none()
+    }
+
+    /// Whether an answer came that does not take the sound that was offered.
+    pub fn sound_rejected(&self) -> bool {
+        let negotiated = self.negotiated();
+        negotiated.is_answered && self.streams.audio.is_some() && negotiated.audio.is_none()
+    }
+
+    /// Closes the connection; the viewer is told by DTLS. Takes some milliseconds, a second at most.
+    pub async fn close(self) {
+        self.watch.abort();
+        match tokio::time::timeout(CLOSE_TIMEOUT, self.connection.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log::debug!(peer:% = self.id, error:%; "closing failed"),
+            Err(_) => {
+                log::warn!(peer:% = self.id; "closing took over a second and goes on in the background")
+            }
+        }
+    }
+
+    /// Where pictures are written, once an answer has taken them.
+    pub(super) fn video_outlet(&self) -> Option<Outlet> {
+        self.negotiated().video.map(|parameters| self.streams.video.outlet(parameters))
+    }
+
+    /// Where sound is written, once an answer has taken it.
+    pub(super) fn audio_outlet(&self) -> Option<Outlet> {
+        let parameters = self.negotiated().audio?;
+        self.streams.audio.as_ref().map(|stream| stream.outlet(parameters))
+    }
+
+    /// The clock that the sender reports of this connection go by.
+    pub(super) fn clock(&self) -> CaptureClock {
+        self.clock
+    }
+
+    /// The newest estimate in bits per second, kept current.
+    pub(super) fn estimate_bps(&self) -> Arc<AtomicU32> {
+        self.estimate_bps.clone()
+    }
+
+    fn negotiated(&self) -> MutexGuard<'_, Negotiated> {
+        // No code that could panic runs under this lock.
+        self.negotiated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.watch.abort();
+        // The library's driver task outlives its handle unless it is closed; closing twice is harmless.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let connection = self.connection.clone();
+            runtime.spawn(async move { connection.close().await });
+        }
+    }
+}
+
+impl LocalStream {
+    async fn parameters(&self) -> Result<SendParameters, PeerError> {
+        let operation = "reading what the answer takes";
+        let parameters = self.sender.get_parameters().await.map_err(library(operation))?.rtp_parameters;
+        let codec = parameters.codecs.first().ok_or(PeerError::Library {
+            operation,
+            cause: "a section was accepted without a codec in common".to_owned(),
+        })?;
+        let id = |uri: &str| {
+            let extension = parameters.header_extensions.iter().find(|extension| extension.uri == uri)?;
+            // One-byte header extensions, the only ones in use, end at 14 (RFC 8285 §4.2).
+            u8::try_from(extension.id).ok().filter(|id| (1..=14).contains(id))
+        };
+        Ok(SendParameters {
+            payload_type: codec.payload_type,
+            playout_delay_id: id(codecs::PLAYOUT_DELAY),
+            capture_time_id: id(codecs::ABS_CAPTURE_TIME),
+        })
+    }
+
+    fn outlet(&self, parameters: SendParameters) -> Outlet {
+        Outlet {
+            track: self.track.clone(),
+            ssrc: self.ssrc,
+            offset: self.offset,
+            sequence: self.sequence.clone(),
+            parameters,
+        }
+    }
+}
+
+/// Bundled, so that every candidate belongs to the one transport, whichever section it is tagged with.
+fn candidate_init(candidate: String) -> RTCIceCandidateInit {
+    RTCIceCandidateInit { candidate, ..Default::default() }
+}
+
+/// Makes an error of the library's ours.
+fn library<E: std::fmt::Display>(operation: &'static str) -> impl Fn(E) -> PeerError {
+    move |cause| PeerError::Library { operation, cause: cause.to_string() }
+}

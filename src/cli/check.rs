@@ -1,0 +1,60 @@
+//! `farol check`: what a good configuration amounts to. A bad one never comes this far.
+
+use std::path::Path;
+
+use farol::config::{Audio, Config, Security, VideoSource, When};
+
+/// Says that the configuration is good, and what it means.
+pub fn report(path: &Path, config: &Config) {
+    println!("{} is good:\n", path.display());
+    for (what, value) in summary(config) {
+        println!("  {what:<11} {value}");
+    }
+    if config.security == Security::Open {
+        println!("\nSignalling is open: whoever reaches the broker can watch.");
+    }
+}
+
+fn summary(config: &Config) -> [(&'static str, String); 8] {
+    let unset = |text: &Option<String>| text.clone().unwrap_or_else(|| "not set".to_string());
+    let user = config.broker.login.as_ref().map_or(String::new(), |login| format!(" as {}", login.username));
+    let security = match config.security {
+        Security::Sealed => "sealed",
+        Security::Open => "open",
+    };
+    [
+        ("device", format!("{}, state in {}", config.name, config.state_dir.display())),
+        ("broker", format!("{}{user}", config.broker)),
+        ("links", format!("page {}, broker {}", unset(&config.links.page), unset(&config.links.broker))),
+        ("signalling", format!("{security}, up to {} viewers at once", config.max_viewers)),
+        ("video", video(config)),
+        ("audio", audio(&config.audio)),
+        ("ice", format!("{} STUN or TURN servers", config.ice.servers.len())),
+        ("http", config.http.map_or("off".to_string(), |address| format!("http://{address}"))),
+    ]
+}
+
+fn video(config: &Config) -> String {
+    let video = &config.video;
+    let source = match &video.source {
+        VideoSource::V4l2 { device } => device.display().to_string(),
+        VideoSource::Replay { file } => format!("replay of {}", file.display()),
+        VideoSource::Pattern => "test pattern".to_string(),
+    };
+    let when = match video.when {
+        When::Watched => "while somebody watches",
+        When::Always => "always on",
+    };
+    let ((width, height), fps, kbps) = (video.size, video.fps, video.bitrate.kbps());
+    format!("{source}, {width}x{height}, {fps} frames per second, {kbps} kbit/s, {when}")
+}
+
+fn audio(audio: &Audio) -> String {
+    match audio {
+        Audio::None => "none".to_string(),
+        Audio::Tone { bitrate } => format!("test tone, {} kbit/s", bitrate.kbps()),
+        Audio::Alsa { device, rate_hz, channels, bitrate } => {
+            format!("{device}, {rate_hz} Hz, {channels} channels, {} kbit/s", bitrate.kbps())
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The sections of the configuration: which keys each has, what they may be, and their defaults.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::url::{self, IceUrl};
+use super::walk::{Section, Walk};
+use super::{
+    Audio, Broker, Config, Ice, IceServer, Links, Login, Secret, Security, Tls, Video, VideoSource, When,
+};
+use crate::units::Bitrate;
+
+/// Opus at this rate carries speech and room sound without an audible flaw.
+pub(super) const AUDIO_KBPS: u32 = 48;
+
+const A_PATH: &str = "the path of a file";
+
+/// Reads every section. Asks for every key, also for those that the chosen source does not use: a
+/// person who tries `pattern` for a moment need not delete `device` first.
+pub(super) fn config<'t>(
+    walk: &mut Walk<'t>,
+    top: &Section<'t>,
+    state_dir: Option<PathBuf>,
+    read_secret: &dyn Fn(&Secret) -> io::Result<Option<String>>,
+) -> Config {
+    let default = Config::default();
+    let device = walk.section(top, "device");
+    let broker_section = walk.section(top, "broker");
+    let links_section = walk.section(top, "links");
+    let signalling = walk.section(top, "signalling");
+    let video_section = walk.section(top, "video");
+    let audio_section = walk.section(top, "audio");
+    let ice_section = walk.section(top, "ice");
+    let http = walk.section(top, "http");
+    Config {
+        name: walk
+            .parsed(&device, "name", "at most 64 characters without control characters", name)
+            .unwrap_or(default.name),
+        state_dir: walk
+            .text(&device, "state_dir", "the path of a directory")
+            .map(PathBuf::from)
+            .or(state_dir)
+            .unwrap_or(default.state_dir),
+        broker: broker(walk, &broker_section),
+        links: links(walk, &links_section),
+        security: walk
+            .word(&signalling, "security", &[("sealed", Security::Sealed), ("open", Security::Open)])
+            .unwrap_or(default.security),
+        max_viewers: walk
+            .number(&signalling, "max_viewers", 1..=64, " viewers")
+            .map_or(default.max_viewers, |viewers| viewers as usize),
+        video: video(walk, &video_section),
+        audio: audio(walk, &audio_section),
+        ice: ice(walk, &ice_section, read_secret),
+        http: walk.parsed(&http, "listen", "an address and a port, such as \"127.0.0.1:8080\"", |text| {
+            text.parse::<SocketAddr>().ok().filter(|address| address.port() != 0)
+        }),
+    }
+}
+
+fn name(text: &str) -> Option<String> {
+    let is_good = text.chars().count() <= 64 && !text.chars().any(char::is_control);
+    is_good.then(|| text.to_string())
+}
+
+fn broker<'t>(walk: &mut Walk<'t>, section: &Section<'t>) -> Broker {
+    let default = Broker::default();
+    let allowed = "\"mqtt://host:port\" or \"mqtts://host:port\"; a user goes into broker.username";
+    let url = walk.parsed(section, "url", allowed, url::broker).unwrap_or(url::BrokerUrl {
+        host: default.host,
+        port: default.port,
+        is_tls: false,
+    });
+    let tls = tls(walk, section, url.is_tls);
+    let login = login(walk, section);
+    let keep_alive = walk.number(section, "keep_alive_s", 5..=600, " seconds");
+    Broker {
+        host: url.host,
+        port: url.port,
+        tls: url.is_tls.then_some(tls),
+        login,
+        keep_alive: keep_alive.map_or(default.keep_alive, |s| Duration::from_secs(s.into())),
+    }
+}
+
+fn tls<'t>(walk: &mut Walk<'t>, section: &Section<'t>, is_tls: bool) -> Tls {
+    let [ca_file, cert, key] = ["ca_file", "client_cert_file", "client_key_file"].map(|key| {
+        let path = walk.text(section, key, A_PATH).map(PathBuf::from);
+        if path.is_some() && !is_tls {
+            walk.conflict(section, key, "has no effect without TLS: make broker.url start with mqtts://");
+        }
+        path
+    });
+    match (section.has("client_cert_file"), section.has("client_key_file")) {
+        (true, false) => {
+            walk.conflict(section, "client_key_file", "is missing: broker.client_cert_file needs its key");
+        }
+        (false, true) => {
+            walk.conflict(
+                section,
+                "client_cert_file",
+                "is missing: broker.client_key_file needs its certificate",
+            );
+        }
+        _ => {}
+    }
+    Tls { ca_file, client: cert.zip(key) }
+}
+
+fn login<'t>(walk: &mut Walk<'t>, section: &Section<'t>) -> Option<Login> {
+    let username = walk.text(section, "username", "the MQTT user's name");
+    let file = walk.text(section, "password_file", A_PATH).map(|path| Secret::File(path.into()));
+    let credential = walk
+        .parsed(section, "password_credential", "the name of a systemd credential, without a slash", |name| {
+            (!name.contains('/') && name != "." && name != "..").then(|| name.to_string())
+        })
+        .map(Secret::Credential);
+    if section.has("password_file") && section.has("password_credential") {
+        walk.conflict(section, "password_credential", "stands beside broker.password_file: keep one of them");
+    }
+    let password = file.or(credential);
+    if password.is_some() && !section.has("username") {
+        walk.conflict(section, "username", "is missing: a password needs a user");
+    }
+    username.map(|username| Login { username: username.to_string(), password })
+}
+
+fn links<'t>(walk: &mut Walk<'t>, section: &Section<'t>) -> Links {
+    let mut web = |key, allowed, schemes| {
+        walk.parsed(section, key, allowed, |text| url::is_web(text, schemes).then(|| text.to_string()))
+    };
+    Links {
+        page: web("page", "a URL that starts with https:// or http://, without #", ["https", "http"]),
+        broker: web("broker", "a URL that starts with wss:// or ws://, without #", ["wss", "ws"]),
+    }
+}
+
+fn video<'t>(walk: &mut Walk<'t>, section: &Section<'t>) -> Video {
+    let default = Video::default();
+    let source = video_source(walk, section).unwrap_or(default.source);
+    let size = (side(walk, section, "width", default.size.0), side(walk, section, "height", default.size.1));
+    Video {
+        source,
+        size,
+        fps: walk.number(section, "fps", 1..=120, " frames per second").unwrap_or(default.fps),
+        bitrate: walk
+            .number(section, "bitrate_kbps", 50..=50_000, " kbit/s")
+            .map_or(default.bitrate, Bitrate::from_kbps),
+        keyframe_interval: walk
+            .number(section, "keyframe_interval_frames", 1..=3600, " frames")
+            .unwrap_or(default.keyframe_interval),
+        when: walk
+            .word(section, "capture", &[("watched", When::Watched), ("always", When::Always)])
+            .unwrap_or(default.when),
+    }
+}
+
+/// The source that is named; `None` when it is the default one, or lacks what it needs.
+fn video_source<'t>(walk: &mut Walk<'t>, section: &Section<'t>) -> Option<VideoSource> {
+    #[derive(Clone, Copy)]
+    enum Kind {
+        V4l2,
+        Replay,
+        Pattern,
+    }
+    let words = [("v4l2", Kind::V4l2), ("replay", Kind::Replay), ("pattern", Kind::Pattern)];
+    let kind = walk.word(section, "source", &words).unwrap_or(Kind::V4l2);
+    let device = walk.text(section, "device", "the path of a V4L2 device, such as \"/dev/video0\"");
+    let file = walk.text(section, "file", "the path of an Annex B H.264 file");
+    match kind {
+        Kind::V4l2 => device.map(|device| VideoSource::V4l2 { device: device.into() }),
+        Kind::Replay => {
+            if !section.has("file") {
+                walk.conflict(section, "file", "is missing: video.source = \"replay\" plays it");
+            }
+            file.map(|file| VideoSource::Replay { file: file.into() })
+        }
+        Kind::Pattern => Some(VideoSource::Pattern),
+    }
+}
+
+/// A picture's width or height. 4096 is where H.264's level 5.2 and every encoder of such a board end.
+fn side<'t>(walk: &mut Walk<'t>, section: &Section<'t>, key: &str, default: u32) -> u32 {
+    let pixels = walk.number(section, key, 64..=4096, " pixels").unwrap_or(default);
+    if !pixels.is_multiple_of(2) {
+        walk.conflict(
+            section,
+            key,
+            format_args!("is {pixels}, it must be even: the colours have half the size"),
+        );
+    }
+    pixels
+}
+
+fn audio<'t>(walk: &mut Walk<'t>, section: &Section<'t>) -> Audio {
+    #[derive(Clone, Copy)]
+    enum Kind {
+        None,
+        Tone,
+        Alsa,
+    }
+    let kind =
+        walk.word(section, "source", &[("none", Kind::None), ("tone", Kind::Tone), ("alsa", Kind::Alsa)]);
+    let device = walk.text(section, "device", "the name of an ALSA device, such as \"default\" or \"hw:1\"");
+    let rate_hz = walk.number(section, "rate_hz", 8_000..=192_000, " samples per second").unwrap_or(48_000);
+    let channels = walk.number(section, "channels", 1..=8, " channels").unwrap_or(1);
+    // What Opus can be set to (RFC 6716 §2.1.1).
+    let kbps = walk.number(section, "bitrate_kbps", 6..=510, " kbit/s").unwrap_or(AUDIO_KBPS);
+    let bitrate = Bitrate::from_kbps(kbps);
+    match kind.unwrap_or(Kind::None) {
+        Kind::None => Audio::None,
+        Kind::Tone => Audio::Tone { bitrate },
+        Kind::Alsa => Audio::Alsa {
+            device: device.unwrap_or("default").to_string(),
+            rate_hz,
+            channels: channels as u16,
+            bitrate,
+        },
+    }
+}
+
+fn ice<'t>(
+    walk: &mut Walk<'t>,
+    section: &Section<'t>,
+    read_secret: &dyn Fn(&Secret) -> io::Result<Option<String>>,
+) -> Ice {
+    let addresses =
+        walk.texts(section, "addresses", "an IP address of this board", |text| text.parse::<IpAddr>().ok());
+    let entries = walk.tables(section, "servers", "a table such as { urls = [\"stun:host:port\"] }");
+    let servers = entries.iter().map(|entry| ice_server(walk, entry, read_secret)).collect();
+    Ice { servers, addresses }
+}
+
+fn ice_server<'t>(
+    walk: &mut Walk<'t>,
+    entry: &Section<'t>,
+    read_secret: &dyn Fn(&Secret) -> io::Result<Option<String>>,
+) -> IceServer {
+    let allowed = "a URL such as \"stun:host:3478\" or \"turn:host:3478?transport=udp\"";
+    let urls = walk.texts(entry, "urls", allowed, |text| url::ice(text).map(|kind| (text.to_string(), kind)));
+    if !entry.has("urls") {
+        walk.conflict(entry, "urls", "is missing: a server needs at least one URL");
+    }
+    let username = walk.text(entry, "username", "the TURN user's name").map(str::to_string);
+    let written = walk.text(entry, "credential", "the TURN user's password").map(str::to_string);
+    let file = walk.text(entry, "credential_file", A_PATH);
+    if entry.has("credential") && entry.has("credential_file") {
+        walk.conflict(entry, "credential_file", "stands beside credential: keep one of them");
+    }
+    let from_file = file.and_then(|path| match read_secret(&Secret::File(path.into())) {
+        Ok(Some(secret)) => Some(secret),
+        Ok(None) => {
+            walk.conflict(entry, "credential_file", format_args!("names an empty file: {path}"));
+            None
+        }
+        Err(error) => {
+            walk.conflict(
+                entry,
+                "credential_file",
+                format_args!("names a file that cannot be read: {path}: {error}"),
+            );
+            None
+        }
+    });
+    // A browser refuses the whole list when one TURN server lacks either (WebRTC §4.4.1.1, "set a
+    // configuration").
+    if urls.iter().any(|(_, kind)| *kind == IceUrl::Turn) {
+        if !entry.has("username") {
+            walk.conflict(entry, "username", "is missing: a TURN server needs a user");
+        }
+        if !entry.has("credential") && !entry.has("credential_file") {
+            walk.conflict(entry, "credential", "is missing: a TURN server needs a password");
+        }
+    }
+    let urls = urls.into_iter().map(|(url, _)| url).collect();
+    IceServer { urls, username, credential: written.or(from_file) }
+}

@@ -1,0 +1,147 @@
+//! The addresses that people write into the configuration, taken apart or refused.
+
+use std::net::Ipv6Addr;
+
+/// A broker's address as its URL says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BrokerUrl {
+    pub host: String,
+    pub port: u16,
+    pub is_tls: bool,
+}
+
+/// Reads `mqtt://host[:port]` or `mqtts://host[:port]`. There is no room for a user: a password in the
+/// configuration would be readable by everybody who can read the configuration.
+pub(super) fn broker(text: &str) -> Option<BrokerUrl> {
+    let (is_tls, rest) = match text.split_once("://")? {
+        ("mqtt", rest) => (false, rest),
+        ("mqtts", rest) => (true, rest),
+        _ => return None,
+    };
+    let (host, port) = host_and_port(rest.strip_suffix('/').unwrap_or(rest))?;
+    let port = port.unwrap_or(if is_tls { 8883 } else { 1883 });
+    Some(BrokerUrl { host: host.to_string(), port, is_tls })
+}
+
+/// Whether a text can stand in a link as the address of one of these schemes: a host after `://`, and
+/// nothing that a link's own fragment or a terminal would trip over.
+pub(super) fn is_web(text: &str, schemes: [&str; 2]) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    schemes.contains(&scheme)
+        && text.bytes().all(|b| b.is_ascii_graphic() && !b"#\"<>\\^`{|}".contains(&b))
+        && host_and_port(host).is_some()
+}
+
+/// A STUN or TURN server's URL (RFC 7064 §3.1, RFC 7065 §3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IceUrl {
+    Stun,
+    Turn,
+}
+
+/// Reads `stun:host[:port]` or `turn:host[:port][?transport=udp|tcp]` and their `s` forms.
+pub(super) fn ice(text: &str) -> Option<IceUrl> {
+    let (scheme, rest) = text.split_once(':')?;
+    let kind = match scheme {
+        "stun" | "stuns" => IceUrl::Stun,
+        "turn" | "turns" => IceUrl::Turn,
+        _ => return None,
+    };
+    let address = match (kind, rest.split_once('?')) {
+        (_, None) => rest,
+        (IceUrl::Turn, Some((address, "transport=udp" | "transport=tcp"))) => address,
+        _ => return None,
+    };
+    host_and_port(address).map(|_| kind)
+}
+
+/// Splits `host`, `host:port`, `[v6]` or `[v6]:port`; the host comes without brackets.
+fn host_and_port(text: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, after) = rest.split_once(']')?;
+            host.parse::<Ipv6Addr>().ok()?;
+            (host, if after.is_empty() { None } else { Some(after.strip_prefix(':')?) })
+        }
+        None => {
+            let (host, port) = match text.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (text, None),
+            };
+            let is_host = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+            if host.is_empty() || host.len() > 253 || !host.bytes().all(is_host) {
+                return None;
+            }
+            (host, port)
+        }
+    };
+    match port {
+        None => Some((host, None)),
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+            digits.parse::<u16>().ok().filter(|port| *port != 0).map(|port| (host, Some(port)))
+        }
+        Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_url_names_host_port_and_whether_tls_is_used() {
+        let read = |text| broker(text).map(|url| (url.host, url.port, url.is_tls));
+        assert_eq!(read("mqtt://localhost"), Some(("localhost".into(), 1883, false)));
+        assert_eq!(read("mqtts://broker.example.org/"), Some(("broker.example.org".into(), 8883, true)));
+        assert_eq!(read("mqtt://[fd00::1]:1884"), Some(("fd00::1".into(), 1884, false)));
+        for bad in [
+            "",
+            "localhost",
+            "localhost:1883",
+            "http://localhost",
+            "mqtt://",
+            "mqtt://:1883",
+            "mqtt://a:0",
+            "mqtt://a:65536",
+            "mqtt://a:+1",
+            "mqtt://a:",
+            "mqtt://user:secret@a",
+            "mqtt://a/path",
+            "mqtt://[::1",
+            "mqtt://[nonsense]",
+            "mqtt://a b",
+            "MQTT://a",
+        ] {
+            assert_eq!(broker(bad), None, "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn a_link_takes_only_what_survives_in_a_link() {
+        for good in
+            ["https://farol.example", "https://a.b/cam/?x=1", "http://192.0.2.1:8080/", "http://[::1]:80/"]
+        {
+            assert!(is_web(good, ["http", "https"]), "{good:?} was refused");
+        }
+        assert!(is_web("wss://ana:pw@broker.example:8084/mqtt", ["ws", "wss"]));
+        for bad in
+            ["", "https://", "https:///x", "https://a/#b", "https://a b", "https://a\u{1b}[2J", "ftp://a"]
+        {
+            assert!(!is_web(bad, ["http", "https"]), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn ice_urls_follow_their_rfcs() {
+        assert_eq!(ice("stun:stun.example.org"), Some(IceUrl::Stun));
+        assert_eq!(ice("turn:192.0.2.1:3478?transport=udp"), Some(IceUrl::Turn));
+        assert_eq!(ice("turns:[2001:db8::1]:5349?transport=tcp"), Some(IceUrl::Turn));
+        for bad in
+            ["stun://stun.example.org", "stun:", "stun:a?transport=udp", "turn:a?transport=sctp", "http:a"]
+        {
+            assert_eq!(ice(bad), None, "{bad:?} was taken");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Which peer connections there are, and what is being done with them.
+//!
+//! Opening one, applying an answer and restarting ICE take milliseconds on a desk and more on a small
+//! board. They run as tasks, so that frames go on meanwhile, and come back as [`Done`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::engine::message::Candidate;
+use crate::engine::station::Input;
+use crate::io::peer::{Peer, PeerError, PeerEvent, PeerSettings};
+use crate::units::PeerId;
+
+/// Room for what peer connections say. When it is full, they wait, except with what repeats itself.
+const EVENTS: usize = 256;
+
+/// The result of work on a peer connection.
+pub(super) enum Done {
+    Opened(PeerId, Result<(Peer, String), PeerError>),
+    Answered(PeerId, Result<(), PeerError>),
+    Restarted(PeerId, Result<String, PeerError>),
+    /// Nothing more is to be said of it.
+    Finished,
+}
+
+/// What comes from the peer connections.
+pub(super) enum News {
+    Done(Done),
+    Said(PeerId, PeerEvent),
+}
+
+/// The peer connections.
+pub(super) struct Peers {
+    settings: Arc<PeerSettings>,
+    /// `None` while it is being opened.
+    open: BTreeMap<PeerId, Option<Arc<Peer>>>,
+    /// Those whose answer is being applied, and whether they connected meanwhile.
+    answering: BTreeMap<PeerId, bool>,
+    work: JoinSet<Done>,
+    said: mpsc::Receiver<(PeerId, PeerEvent)>,
+    say: mpsc::Sender<(PeerId, PeerEvent)>,
+}
+
+impl Peers {
+    pub(super) fn new(settings: PeerSettings) -> Self {
+        let (say, said) = mpsc::channel(EVENTS);
+        Peers {
+            settings: Arc::new(settings),
+            open: BTreeMap::new(),
+            answering: BTreeMap::new(),
+            work: JoinSet::new(),
+            said,
+            say,
+        }
+    }
+
+    /// What comes next; what is done on a peer connection is heard before what it says.
+    pub(super) async fn next(&mut self) -> News {
+        loop {
+            tokio::select! {
+                biased;
+                Some(done) = self.work.join_next() => match done {
+                    Ok(done) => return News::Done(done),
+                    Err(cause) => log::error!(cause:%; "work on a peer connection was cut short"),
+                },
+                Some((peer, event)) = self.said.recv() => return News::Said(peer, event),
+            }
+        }
+    }
+
+    /// What a result means to the station.
+    pub(super) fn take_done(&mut self, done: Done) -> Vec<Input> {
+        match done {
+            Done::Answered(peer, Ok(())) => {
+                let connected = self.answering.remove(&peer) == Some(true);
+                let mut inputs = vec![Input::AnswerApplied(peer)];
+                inputs.extend(connected.then_some(Input::PeerConnected(peer)));
+                inputs
+            }
+            Done::Answered(peer, Err(cause)) => {
+                self.answering.remove(&peer);
+                vec![Input::AnswerFailed { peer, reason: cause.to_string() }]
+            }
+            done => self.take_other(done).into_iter().collect(),
+        }
+    }
+
+    /// Whether it may be told that a peer connection is connected. On a fast network that happens before
+    /// the answer is wholly applied, and media cannot start before that: then it is told afterwards.
+    pub(super) fn may_tell_connected(&mut self, peer: PeerId) -> bool {
+        match self.answering.get_mut(&peer) {
+            Some(connected) => {
+                *connected = true;
+                false
+            }
+            None => true,
+        }
+    }
+
+    fn take_other(&mut self, done: Done) -> Option<Input> {
+        match done {
+            Done::Opened(peer, Ok((connection, sdp))) => match self.open.get_mut(&peer) {
+                Some(place) => {
+                    *place = Some(Arc::new(connection));
+                    Some(Input::PeerOffered { peer, sdp })
+                }
+                // It was given up while it was being opened.
+                None => {
+                    self.end(connection);
+                    None
+                }
+            },
+            Done::Opened(peer, Err(cause)) => {
+                let known = self.open.contains_key(&peer);
+                known.then(|| Input::PeerOfferFailed { peer, reason: cause.to_string() })
+            }
+            Done::Restarted(peer, Ok(sdp)) => Some(Input::PeerOffered { peer, sdp }),
+            Done::Restarted(peer, Err(cause)) => {
+                Some(Input::PeerOfferFailed { peer, reason: cause.to_string() })
+            }
+            Done::Answered(..) | Done::Finished => None,
+        }
+    }
+
+    pub(super) fn get(&self, peer: PeerId) -> Option<&Arc<Peer>> {
+        self.open.get(&peer).and_then(Option::as_ref)
+    }
+
+    pub(super) fn open(&mut self, peer: PeerId) {
+        self.open.insert(peer, None);
+        let (settings, say) = (self.settings.clone(), self.say.clone());
+        self.work.spawn(async move { Done::Opened(peer, Peer::offer(peer, &settings, say).await) });
+    }
+
+    pub(super) fn answer(&mut self, peer: PeerId, sdp: String) {
+        if let Some(connection) = self.get(peer).cloned() {
+            self.answering.insert(peer, false);
+            self.work.spawn(async move { Done::Answered(peer, connection.answer(&sdp).await) });
+        }
+    }
+
+    pub(super) fn add_candidate(&mut self, peer: PeerId, candidate: Candidate) {
+        if let Some(connection) = self.get(peer).cloned() {
+            self.work.spawn(async move {
+                if let Err(cause) = connection.add_candidate(&candidate).await {
+                    log::debug!(peer:%, cause:%; "left a viewer's candidate out");
+                }
+                Done::Finished
+            });
+        }
+    }
+
+    pub(super) fn restart(&mut self, peer: PeerId) {
+        if let Some(connection) = self.get(peer).cloned() {
+            self.work.spawn(async move { Done::Restarted(peer, connection.restart().await) });
+        }
+    }
+
+    pub(super) fn close(&mut self, peer: PeerId) {
+        self.answering.remove(&peer);
+        if let Some(connection) = self.open.remove(&peer).flatten() {
+            // Work that is under way holds it too; then it closes when that is done.
+            if let Some(connection) = Arc::into_inner(connection) {
+                self.end(connection);
+            }
+        }
+    }
+
+    /// Waits until what is closing is closed.
+    pub(super) async fn close_all(mut self) {
+        let open: Vec<PeerId> = self.open.keys().copied().collect();
+        for peer in open {
+            self.close(peer);
+        }
+        while self.work.join_next().await.is_some() {}
+    }
+
+    fn end(&mut self, connection: Peer) {
+        self.work.spawn(async move {
+            connection.close().await;
+            Done::Finished
+        });
+    }
+}

@@ -1,0 +1,174 @@
+//! What is opened before the loop begins, for `farol run` and for `farol demo`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use anyhow::Context as _;
+
+use crate::config::demo::DemoOptions;
+use crate::config::{Audio, Config, Security};
+use crate::engine::rights::ViewerKey;
+use crate::engine::station::{Command, Settings, Station};
+use crate::engine::topic::Topic;
+use crate::io::fanout::Fanout;
+use crate::io::keys::State;
+use crate::io::mqtt::{Mqtt, Publication, Subscription};
+use crate::io::peer::PeerSettings;
+use crate::io::systemd::ServiceManager;
+use crate::io::{audio, broker, capture, http};
+use crate::units::{Bitrate, DeviceId};
+
+use super::peers::Peers;
+use super::{Camera, Daemon, Keys, story};
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+///
+/// What is missing before the loop can begin: the state directory, or the page's address. A broker or a
+/// camera that is missing is no error: it may come later.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    let state = State::open(&config.state_dir)?;
+    let device = state.device()?;
+    let stamp = state.stamp();
+    let viewers: Vec<ViewerKey> = state.viewers()?.into_iter().map(|viewer| viewer.key).collect();
+    log::info!(version = env!("CARGO_PKG_VERSION"), device:%, viewers = viewers.len(); "farol starts");
+    match config.security {
+        Security::Sealed if viewers.is_empty() => {
+            log::warn!("nobody may watch yet: make a link with `farol pair NAME`");
+        }
+        Security::Sealed => {}
+        Security::Open => {
+            log::warn!("signalling is open: whoever reaches the broker can watch, end, and stand between")
+        }
+    }
+    on_one_thread(async move {
+        if let Some(address) = config.http {
+            let broker = config.links.broker.clone().unwrap_or_default();
+            let address = serve(address, http::Site { device, broker, bridge: None }).await?;
+            log::info!(address:%; "page served");
+        }
+        let keys = Some(Keys { state, stamp });
+        daemon(config, device, viewers, keys)?.work().await
+    })
+}
+
+/// Runs the demo until it is told to stop: broker, page and picture in this one process.
+///
+/// # Errors
+///
+/// The page's address cannot be listened on, or the broker inside cannot start.
+pub fn demo(options: DemoOptions) -> anyhow::Result<()> {
+    let mut config = options.config();
+    on_one_thread(async move {
+        let device = DeviceId(u128::from_be_bytes(random()?));
+        let broker = broker::EmbeddedBroker::start(device, broker::Viewers::Open).await?;
+        config.broker = broker.for_the_daemon();
+        let address = config.http.unwrap_or_else(|| DemoOptions::default().listen);
+        let is_local = address.ip().is_loopback();
+        if is_local {
+            // The page is on this machine, and so is whoever watches; nothing else is offered.
+            config.ice.addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
+        }
+        let site = http::Site { device, broker: "/mqtt".to_string(), bridge: Some(broker.address()) };
+        let address = serve(address, site).await?;
+        welcome(address, is_local);
+        daemon(config, device, Vec::new(), None)?.work().await
+    })
+}
+
+/// Serves the page beside the loop, until the process ends; returns where.
+async fn serve(address: SocketAddr, site: http::Site) -> anyhow::Result<SocketAddr> {
+    let listener = http::bind(address).await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        if let Err(cause) = http::serve(listener, site, std::future::pending()).await {
+            log::error!(cause:%; "the page is not served any more; viewers that are in stay");
+        }
+    });
+    Ok(address)
+}
+
+/// Tells the person at the terminal where to look, and who else can.
+fn welcome(address: SocketAddr, is_local: bool) {
+    let port = address.port();
+    if is_local {
+        println!("\n  The lamp is lit: open http://localhost:{port} in a browser on this machine.");
+        println!("  Only this machine can watch. End it with Ctrl-C.\n");
+    } else {
+        println!("\n  The lamp is lit: open http://<this machine's address>:{port} in a browser.");
+        println!(
+            "  Everybody who reaches {address} can watch and listen, without a password. End it with Ctrl-C.\n"
+        );
+    }
+}
+
+/// Opens what the loop works with.
+fn daemon(
+    config: Config,
+    device: DeviceId,
+    viewers: Vec<ViewerKey>,
+    keys: Option<Keys>,
+) -> anyhow::Result<Daemon> {
+    let settings = Settings {
+        device,
+        name: config.name.clone(),
+        security: config.security,
+        max_viewers: config.max_viewers,
+        ice_servers: config.ice.servers.clone(),
+    };
+    let mut station = Station::new(settings, viewers, random()?);
+    let will = first_will(&mut station).context("the station orders a will before anything else")?;
+    let peers = Peers::new(PeerSettings {
+        ice_servers: config.ice.servers,
+        addresses: config.ice.addresses,
+        audio: config.audio != Audio::None,
+        start_bitrate: config.video.bitrate,
+        max_bitrate: Bitrate::from_bps(config.video.bitrate.bps().saturating_mul(2)),
+    });
+    let [from_viewers, status, offers] = Topic::filters(device);
+    let own = [status, offers].map(|filter| Subscription { filter, skip_retained: false });
+    let mut subscriptions = vec![Subscription { filter: from_viewers, skip_retained: true }];
+    subscriptions.extend(own);
+    let client_id = format!("farol-{:032x}", u128::from_be_bytes(random()?));
+    Ok(Daemon {
+        station,
+        mqtt: Mqtt::spawn(config.broker, client_id, subscriptions, will),
+        peers,
+        fanout: Fanout::new(),
+        capture: capture::spawn(&config.video),
+        microphone: audio::spawn(&config.audio, config.video.when),
+        when: config.video.when,
+        keys,
+        manager: ServiceManager::of_this_process(),
+        refusals: story::Refusals::default(),
+        camera: Camera::Resting,
+        is_online: false,
+    })
+}
+
+fn first_will(station: &mut Station) -> Option<Publication> {
+    match station.next_command()? {
+        Command::SetWill { topic, payload } => {
+            Some(Publication { topic, payload: payload.into(), retain: true, expiry: None })
+        }
+        _ => None,
+    }
+}
+
+/// One thread costs less than two at one viewer and the same at sixteen; capture and sound have
+/// threads of their own.
+fn on_one_thread(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_name("farol-io")
+        .build()
+        .context("the runtime could not be started: raise LimitNOFILE=")?
+        .block_on(work)
+}
+
+fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|cause| anyhow::anyhow!("the system has no random bytes: {cause}"))?;
+    Ok(bytes)
+}

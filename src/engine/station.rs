@@ -1,0 +1,533 @@
+//! The lighthouse keeper: composes the floor's other files into one machine.
+//!
+//! An [`Input`] and the time go in through [`Station::handle`], [`Command`]s come out of
+//! [`Station::next_command`], and [`Station::deadline`] says when [`Input::Tick`] is due. It does no IO.
+//!
+//! | file | question |
+//! |---|---|
+//! | `intake` | is a message authentic, and what does it ask for |
+//! | `negotiate` | what a session's steps make the device do |
+//! | `standing` | the one offer that is lit for everybody |
+//! | `retained` | what the broker keeps for us, and putting it back |
+
+mod intake;
+mod negotiate;
+mod retained;
+mod standing;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
+
+use crate::config::{IceServer, Security};
+use crate::engine::bucket::Bucket;
+use crate::engine::keyframe::KeyframeRequests;
+use crate::engine::message::{Candidate, RejectCode};
+use crate::engine::rights::{Rights, ViewerKey};
+use crate::engine::roster::Roster;
+use crate::engine::session::Event;
+use crate::engine::topic::Slot;
+use crate::units::{BootId, DeviceId, Kid, OfferId, PeerId};
+
+use negotiate::Facts;
+use retained::Retained;
+use standing::Standing;
+
+pub use intake::Refusal;
+
+/// Messages that fail to authenticate may cost this much work a second, all together.
+const FAILED_PER_SECOND: u32 = 2000;
+/// The camera is let go of so long after the last viewer, so that a reload does not restart it.
+const LINGER: Duration = Duration::from_secs(3);
+
+/// What a station is told once.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who we are.
+    pub device: DeviceId,
+    /// The camera's name, for people.
+    pub name: String,
+    /// Whether messages are sealed.
+    pub security: Security,
+    /// How many sessions may stream at once.
+    pub max_viewers: usize,
+    /// Handed to viewers inside each offer.
+    pub ice_servers: Vec<IceServer>,
+}
+
+/// What happens to a station.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The broker is there and subscribed to.
+    BrokerConnected,
+    /// The broker is gone. Media that flows goes on.
+    BrokerLost,
+    /// A message came.
+    Message {
+        /// Its topic's full name.
+        topic: String,
+        /// Its bytes.
+        payload: Bytes,
+        /// Whether the broker had it in store.
+        retained: bool,
+    },
+    /// [`Command::OpenPeer`] or [`Command::RestartIce`] made an offer.
+    PeerOffered {
+        /// Which peer connection.
+        peer: PeerId,
+        /// Its offer.
+        sdp: String,
+    },
+    /// [`Command::OpenPeer`] or [`Command::RestartIce`] failed.
+    PeerOfferFailed {
+        /// Which peer connection.
+        peer: PeerId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A local candidate was found.
+    PeerCandidate {
+        /// Which peer connection.
+        peer: PeerId,
+        /// The candidate.
+        candidate: Candidate,
+        /// The offer with all candidates so far.
+        sdp: String,
+    },
+    /// All local candidates are known.
+    PeerGathered {
+        /// Which peer connection.
+        peer: PeerId,
+        /// The offer with all candidates.
+        sdp: String,
+    },
+    /// [`Command::ApplyAnswer`] worked.
+    AnswerApplied(PeerId),
+    /// [`Command::ApplyAnswer`] did not.
+    AnswerFailed {
+        /// Which peer connection.
+        peer: PeerId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// DTLS is up.
+    PeerConnected(PeerId),
+    /// It is closed by the viewer, or silent for too long.
+    PeerLost {
+        /// Which peer connection.
+        peer: PeerId,
+        /// Why, in one word.
+        reason: &'static str,
+    },
+    /// A viewer, or the fan-out for one, needs a keyframe.
+    KeyframeWanted,
+    /// The camera is lost (`true`) or back.
+    CameraLost(bool),
+    /// The viewers' keys were changed.
+    Keys(Vec<ViewerKey>),
+    /// The board's addresses changed.
+    NetworkChanged,
+    /// The daemon stops. What it says before that is among the commands.
+    Shutdown,
+    /// Time has passed.
+    Tick,
+}
+
+/// What a station wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Send to the broker, with QoS 1. While it is absent this is dropped: everything is rebuilt later.
+    Publish {
+        /// Full topic name.
+        topic: String,
+        /// The message; empty and retained clears.
+        payload: String,
+        /// Whether the broker keeps it.
+        retain: bool,
+        /// How long it keeps it.
+        expiry: Option<Duration>,
+    },
+    /// The last will from the next connection on: a retained message on this topic.
+    SetWill {
+        /// Full topic name.
+        topic: String,
+        /// The message.
+        payload: String,
+    },
+    /// Open a peer connection and make an offer.
+    OpenPeer(PeerId),
+    /// Set the remote description.
+    ApplyAnswer {
+        /// Which peer connection.
+        peer: PeerId,
+        /// The answer.
+        sdp: String,
+    },
+    /// Add a remote candidate.
+    AddCandidate {
+        /// Which peer connection.
+        peer: PeerId,
+        /// The candidate.
+        candidate: Candidate,
+    },
+    /// Make a new offer with new ICE credentials on a peer connection that runs.
+    RestartIce(PeerId),
+    /// Let media flow to it.
+    StartMedia {
+        /// Which peer connection.
+        peer: PeerId,
+        /// What of it.
+        rights: Rights,
+    },
+    /// Close it.
+    ClosePeer(PeerId),
+    /// Whether anybody watches, or is about to: the camera runs or rests.
+    Watch(bool),
+    /// Make the next frame a keyframe.
+    ForceKeyframe,
+    /// Something to tell people.
+    Tell(Story),
+}
+
+/// The story that a person would tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Story {
+    /// A standing offer is on the broker.
+    OfferLit {
+        /// Its id.
+        offer: OfferId,
+        /// Its revision.
+        rev: u64,
+    },
+    /// No offer could be made; it is tried again.
+    OfferFailed {
+        /// Why.
+        reason: String,
+    },
+    /// A viewer watches.
+    ViewerJoined {
+        /// Its name, or `somebody` in open mode.
+        viewer: String,
+        /// Its slot.
+        slot: Slot,
+        /// What it may do.
+        rights: Rights,
+        /// How many watch now.
+        watching: usize,
+    },
+    /// A viewer went.
+    ViewerLeft {
+        /// Its name.
+        viewer: String,
+        /// Its slot.
+        slot: Slot,
+        /// Why, in one word.
+        reason: String,
+        /// How long it watched.
+        watched: Duration,
+        /// How many watch now.
+        watching: usize,
+    },
+    /// A viewer was refused.
+    ViewerRefused {
+        /// Its name.
+        viewer: String,
+        /// Its slot.
+        slot: Slot,
+        /// Why.
+        code: RejectCode,
+    },
+    /// An answer could not be used.
+    AnswerFailed {
+        /// The viewer's name.
+        viewer: String,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody changed or cleared what is ours on the broker; it is put back.
+    PutBack {
+        /// Which topic.
+        topic: String,
+    },
+    /// Somebody's litter was cleared.
+    Cleared {
+        /// Which topic.
+        topic: String,
+    },
+    /// So many sessions were seen that a new boot began.
+    NewBoot,
+}
+
+/// The keeper. See the module's text.
+pub struct Station {
+    settings: Settings,
+    keys: BTreeMap<Kid, ViewerKey>,
+    random: ChaCha20Rng,
+    boot: BootId,
+    is_online: bool,
+    is_ending: bool,
+    camera_lost: bool,
+    roster: Roster,
+    standing: Option<Standing>,
+    /// Offers of this boot that were lit and are not any more, newest last.
+    past_offers: VecDeque<(OfferId, standing::Past)>,
+    /// After a failure, no peer connection is opened for the standing offer before this.
+    open_after: Option<Instant>,
+    open_failures: u32,
+    retained: BTreeMap<String, Retained>,
+    clearing: Bucket,
+    failed: Bucket,
+    spent: HashMap<Slot, Bucket>,
+    refusals: BTreeMap<Refusal, u64>,
+    keyframes: KeyframeRequests,
+    watched: bool,
+    pause_at: Option<Instant>,
+    next_peer: u64,
+    commands: VecDeque<Command>,
+}
+
+impl Station {
+    /// A station with the viewers that it knows; `seed` is 32 bytes of the system's randomness, from
+    /// which ids and IVs are drawn (ChaCha20).
+    pub fn new(settings: Settings, viewers: Vec<ViewerKey>, seed: [u8; 32]) -> Self {
+        let mut random = ChaCha20Rng::from_seed(seed);
+        let boot = BootId(draw(&mut random));
+        let mut station = Station {
+            keys: viewers.into_iter().map(|viewer| (viewer.kid, viewer)).collect(),
+            roster: Roster::new(settings.max_viewers),
+            settings,
+            random,
+            boot,
+            is_online: false,
+            is_ending: false,
+            camera_lost: false,
+            standing: None,
+            past_offers: VecDeque::new(),
+            open_after: None,
+            open_failures: 0,
+            retained: BTreeMap::new(),
+            clearing: Bucket::new(20, 50),
+            failed: Bucket::new(FAILED_PER_SECOND, FAILED_PER_SECOND),
+            spent: HashMap::new(),
+            refusals: BTreeMap::new(),
+            keyframes: KeyframeRequests::default(),
+            watched: false,
+            pause_at: None,
+            next_peer: 1,
+            commands: VecDeque::new(),
+        };
+        station.set_will();
+        station
+    }
+
+    /// Takes one input; then drain [`next_command`](Self::next_command).
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::BrokerConnected => self.broker_connected(now),
+            Input::BrokerLost => self.broker_lost(),
+            Input::Message { topic, payload, retained } => self.message(now, &topic, &payload, retained),
+            Input::PeerOffered { peer, sdp } => self.peer_offered(now, peer, sdp),
+            Input::PeerOfferFailed { peer, reason } => self.peer_offer_failed(now, peer, reason),
+            Input::PeerCandidate { peer, candidate, sdp } => self.peer_candidate(now, peer, candidate, sdp),
+            Input::PeerGathered { peer, sdp } => self.peer_gathered(now, peer, sdp),
+            Input::AnswerApplied(peer) => self.of_peer(now, peer, Event::Applied, Facts::default()),
+            Input::AnswerFailed { peer, reason } => self.answer_failed(now, peer, reason),
+            Input::PeerConnected(peer) => self.peer_connected(now, peer),
+            Input::PeerLost { peer, reason } => self.peer_lost(now, peer, reason),
+            Input::KeyframeWanted => self.keyframes.request(now),
+            Input::CameraLost(lost) => self.camera_lost(now, lost),
+            Input::Keys(viewers) => self.keys_changed(now, viewers),
+            Input::NetworkChanged => self.network_changed(now),
+            Input::Shutdown => self.shutdown(now),
+            Input::Tick => {}
+        }
+        self.advance_time(now);
+    }
+
+    /// What is to be done, in order.
+    pub fn next_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// When [`Input::Tick`] is due, if nothing happens before.
+    pub fn deadline(&self) -> Option<Instant> {
+        let standing = self.standing_deadline();
+        let retained = self.retained.values().filter_map(|topic| topic.check_at).min();
+        [self.roster.deadline(), standing, retained, self.keyframes.due(), self.pause_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Messages that were refused in this process, by reason.
+    pub fn refusals(&self) -> &BTreeMap<Refusal, u64> {
+        &self.refusals
+    }
+
+    /// How many viewers stream.
+    pub fn watching(&self) -> usize {
+        self.roster.connected()
+    }
+
+    /// This life's id.
+    pub fn boot(&self) -> BootId {
+        self.boot
+    }
+
+    fn advance_time(&mut self, now: Instant) {
+        while let Some(key) = self.roster.expired(now) {
+            self.advance(now, key, Event::Expired, Facts::because("timeout"));
+        }
+        self.places_changed(now);
+        self.tend_standing(now);
+        self.tend_retained(now);
+        self.tend_camera(now);
+        if self.keyframes.poll(now) {
+            self.commands.push_back(Command::ForceKeyframe);
+        }
+    }
+
+    fn tend_camera(&mut self, now: Instant) {
+        use crate::engine::session::State;
+        // Those who are about to connect count: the camera warms up while DTLS shakes hands.
+        let wanted = self
+            .roster
+            .live_sessions()
+            .any(|(_, session)| matches!(session.state, State::Connecting | State::Streaming));
+        if wanted {
+            self.pause_at = None;
+            if !self.watched {
+                self.watched = true;
+                self.commands.push_back(Command::Watch(true));
+            }
+        } else if self.watched {
+            let pause_at = *self.pause_at.get_or_insert(now + LINGER);
+            if pause_at <= now || self.is_ending {
+                self.watched = false;
+                self.pause_at = None;
+                self.commands.push_back(Command::Watch(false));
+            }
+        }
+    }
+
+    fn camera_lost(&mut self, now: Instant, lost: bool) {
+        if self.camera_lost != lost {
+            self.camera_lost = lost;
+            self.publish_status(now);
+        }
+    }
+
+    fn keys_changed(&mut self, now: Instant, viewers: Vec<ViewerKey>) {
+        let new: BTreeMap<Kid, ViewerKey> = viewers.into_iter().map(|viewer| (viewer.kid, viewer)).collect();
+        let gone: Vec<Kid> = self
+            .keys
+            .iter()
+            .filter(|(kid, old)| new.get(kid).is_none_or(|viewer| viewer.key() != old.key()))
+            .map(|(kid, _)| *kid)
+            .collect();
+        for kid in &gone {
+            let slot = Slot::Kid(*kid);
+            let ending: Vec<_> =
+                self.roster.live_sessions().map(|(key, _)| key).filter(|key| key.0 == slot).collect();
+            for key in ending {
+                self.advance(now, key, Event::Dismissed, Facts::because("revoked"));
+            }
+            self.clear_retained(crate::engine::topic::Topic::Offer(slot));
+        }
+        let changed = self.keys != new;
+        self.keys = new;
+        if !gone.is_empty() {
+            // Whoever was revoked knows the standing offer's ICE password.
+            self.renew_standing();
+        } else if changed {
+            self.publish_standing(now);
+        }
+    }
+
+    fn network_changed(&mut self, now: Instant) {
+        self.renew_standing();
+        let streaming: Vec<_> = self.roster.live_sessions().map(|(key, _)| key).collect();
+        for key in streaming {
+            if self.roster.session(&key).is_some_and(|session| session.pending.is_none()) {
+                self.advance_quietly(now, key, Event::Restart);
+            }
+        }
+    }
+
+    fn shutdown(&mut self, now: Instant) {
+        self.is_ending = true;
+        let everybody: Vec<_> = self.roster.live_sessions().map(|(key, _)| key).collect();
+        for key in everybody {
+            self.advance(now, key, Event::Dismissed, Facts::because("shutdown"));
+        }
+        self.drop_standing();
+        self.clear_offers();
+        self.publish_status(now);
+    }
+
+    /// Takes a new boot, because so many of the old one's sessions are remembered. Live sessions go on
+    /// under the old one.
+    fn new_boot(&mut self, now: Instant) {
+        self.boot = BootId(draw(&mut self.random));
+        self.roster.forget_ended();
+        self.set_will();
+        self.publish_status(now);
+        self.renew_standing();
+        self.tell(Story::NewBoot);
+    }
+
+    fn tell(&mut self, story: Story) {
+        self.commands.push_back(Command::Tell(story));
+    }
+
+    fn open_peer(&mut self) -> PeerId {
+        let peer = PeerId(self.next_peer);
+        self.next_peer += 1;
+        self.commands.push_back(Command::OpenPeer(peer));
+        peer
+    }
+
+    fn draw_offer_id(&mut self) -> OfferId {
+        OfferId(draw(&mut self.random))
+    }
+
+    fn draw_iv(&mut self) -> [u8; 12] {
+        let mut iv = [0; 12];
+        self.random.fill_bytes(&mut iv);
+        iv
+    }
+
+    /// The slots that offers are lit for.
+    fn slots(&self) -> Vec<Slot> {
+        match self.settings.security {
+            Security::Open => vec![Slot::Open],
+            Security::Sealed => self.keys.keys().copied().map(Slot::Kid).collect(),
+        }
+    }
+
+    fn rights_of(&self, slot: Slot) -> Rights {
+        match slot {
+            Slot::Open => Rights::ALL,
+            Slot::Kid(kid) => self.keys.get(&kid).map_or(Rights::NONE, |viewer| viewer.rights),
+        }
+    }
+
+    fn name_of(&self, slot: Slot) -> String {
+        match slot {
+            Slot::Open => "somebody".to_string(),
+            Slot::Kid(kid) => {
+                self.keys.get(&kid).map_or_else(|| kid.to_string(), |viewer| viewer.name.clone())
+            }
+        }
+    }
+}
+
+fn draw(random: &mut ChaCha20Rng) -> u128 {
+    u128::from(random.next_u64()) << 64 | u128::from(random.next_u64())
+}
+
+#[cfg(test)]
+mod tests;

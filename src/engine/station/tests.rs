@@ -1,0 +1,841 @@
+//! The station in virtual time, against viewers that seal, answer and misbehave.
+
+#![expect(clippy::disallowed_methods, reason = "virtual time needs a moment to count from")]
+
+use super::*;
+use crate::engine::message::{self, Answer, Body, Bye, Candidates, Hello, Offer, Reject, Wire};
+use crate::engine::rights::Right;
+use crate::engine::seal::{self, Binding, Context, Direction};
+use crate::engine::topic::Topic;
+use crate::units::SessionId;
+use proptest::prelude::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+const DEVICE: DeviceId = DeviceId(0xd0);
+const VIEW: Rights = Rights::NONE.with(Right::View);
+
+fn viewer(kid: u64) -> ViewerKey {
+    ViewerKey::new(Kid(kid), [kid as u8; 32], format!("viewer {kid}"), VIEW.with(Right::Listen))
+}
+
+/// A station, the broker's store as it fills it, and everything that it ordered.
+struct Scene {
+    station: Station,
+    now: Instant,
+    retained: BTreeMap<String, String>,
+    sent: Vec<(String, String)>,
+    orders: Vec<Command>,
+    open: Vec<PeerId>,
+    /// Whether peer connections make their offers by themselves.
+    opens: bool,
+}
+
+impl Scene {
+    fn new(security: Security, max_viewers: usize) -> Scene {
+        Scene::seeded(security, max_viewers, [7; 32])
+    }
+
+    fn seeded(security: Security, max_viewers: usize, seed: [u8; 32]) -> Scene {
+        let settings =
+            Settings { device: DEVICE, name: "lamp".into(), security, max_viewers, ice_servers: vec![] };
+        let keys = (1..=4).map(viewer).collect();
+        let mut scene = Scene {
+            station: Station::new(settings, keys, seed),
+            now: Instant::now(),
+            retained: BTreeMap::new(),
+            sent: vec![],
+            orders: vec![],
+            open: vec![],
+            opens: true,
+        };
+        scene.put(Input::BrokerConnected);
+        scene.wait(200);
+        scene
+    }
+
+    fn put(&mut self, input: Input) {
+        self.station.handle(self.now, input);
+        while let Some(command) = self.station.next_command() {
+            match &command {
+                Command::Publish { topic, payload, retain: true, .. } => {
+                    self.retained.insert(topic.clone(), payload.clone());
+                }
+                Command::Publish { topic, payload, .. } => self.sent.push((topic.clone(), payload.clone())),
+                Command::OpenPeer(peer) => self.open.push(*peer),
+                Command::ClosePeer(peer) => {
+                    let at = self.open.iter().position(|open| open == peer);
+                    self.open.remove(at.expect("only what is open is closed, and only once"));
+                }
+                _ => {}
+            }
+            self.orders.push(command.clone());
+            if let (Command::OpenPeer(peer) | Command::RestartIce(peer), true) = (command, self.opens) {
+                let sdp = format!("v=0\r\ns=offer of {peer}\r\n");
+                self.put(Input::PeerOffered { peer, sdp: sdp.clone() });
+                if self.station.standing.as_ref().is_some_and(|standing| standing.peer == peer) {
+                    self.put(Input::PeerGathered { peer, sdp });
+                }
+            }
+        }
+    }
+
+    fn wait(&mut self, ms: u64) {
+        let end = self.now + Duration::from_millis(ms);
+        while let Some(due) = self.station.deadline().filter(|due| *due <= end) {
+            self.now = due.max(self.now);
+            self.put(Input::Tick);
+        }
+        self.now = end;
+        self.put(Input::Tick);
+    }
+
+    fn retained(&self, topic: Topic) -> &str {
+        self.retained.get(&topic.name(DEVICE)).map_or("", String::as_str)
+    }
+
+    fn peer_of(&self, viewer: &Viewer) -> PeerId {
+        let session = self.station.roster.session(&viewer.key()).expect("the session is known");
+        session.peer.expect("the session has a peer connection")
+    }
+
+    fn connect(&mut self, viewer: &Viewer) {
+        let peer = self.peer_of(viewer);
+        self.put(Input::AnswerApplied(peer));
+        self.put(Input::PeerConnected(peer));
+    }
+
+    fn refused(&self, refusal: Refusal) -> u64 {
+        self.station.refusals.get(&refusal).copied().unwrap_or(0)
+    }
+}
+
+/// A viewer that follows the protocol, unless told not to.
+struct Viewer {
+    slot: Slot,
+    session: SessionId,
+    boot: BootId,
+    n: u64,
+    read: usize,
+}
+
+impl Viewer {
+    fn new(scene: &Scene, kid: u64, session: u128) -> Viewer {
+        let slot = match scene.station.settings.security {
+            Security::Open => Slot::Open,
+            Security::Sealed => Slot::Kid(Kid(kid)),
+        };
+        Viewer { slot, session: SessionId(session), boot: scene.station.boot, n: 0, read: scene.sent.len() }
+    }
+
+    fn key(&self) -> (Slot, SessionId) {
+        (self.slot, self.session)
+    }
+
+    fn wire<T: Serialize>(&mut self, kind: &str, payload: &T) -> String {
+        self.n += 1;
+        let payload = message::json(payload);
+        let Slot::Kid(kid) = self.slot else { return message::write_open(kind, self.n, &payload) };
+        let binding = Binding {
+            direction: Direction::ViewerToDevice,
+            device: DEVICE,
+            kid,
+            context: Context::Session(self.boot, self.session),
+            kind,
+            n: self.n,
+        };
+        let iv = [self.n as u8; 12];
+        message::write_sealed(kind, self.n, &seal::seal(viewer(kid.0).key(), &binding, iv, &payload), None)
+    }
+
+    fn topic(&self) -> String {
+        Topic::In(self.slot, self.session).name(DEVICE)
+    }
+
+    fn say<T: Serialize>(&mut self, scene: &mut Scene, kind: &str, payload: &T) -> String {
+        let wire = self.wire(kind, payload);
+        self.say_raw(scene, &wire);
+        wire
+    }
+
+    fn say_raw(&self, scene: &mut Scene, wire: &str) {
+        let payload = Bytes::copy_from_slice(wire.as_bytes());
+        scene.put(Input::Message { topic: self.topic(), payload, retained: false });
+    }
+
+    fn hello(&mut self, scene: &mut Scene) {
+        let hello = Hello { boot: self.boot, wants: VIEW };
+        self.say(scene, "hello", &hello);
+    }
+
+    fn answer(&mut self, scene: &mut Scene, offer: &Offer) {
+        let answer = answer_to(offer);
+        self.say(scene, "answer", &answer);
+    }
+
+    fn standing(&self, scene: &Scene) -> Offer {
+        let wire = Wire::read(scene.retained(Topic::Offer(self.slot)).as_bytes()).expect("an offer is lit");
+        let text = match (wire.body, self.slot) {
+            (Body::Open(text), Slot::Open) => text,
+            (Body::Sealed(ct), Slot::Kid(kid)) => {
+                let id: serde_json::Value =
+                    serde_json::from_str(scene.retained(Topic::Offer(self.slot))).expect("JSON");
+                let offer =
+                    id["offer"].as_str().and_then(|id| id.parse().ok()).expect("the id stands outside");
+                let binding = Binding {
+                    direction: Direction::DeviceToViewer,
+                    device: DEVICE,
+                    kid,
+                    context: Context::Offer(offer),
+                    kind: "offer",
+                    n: wire.n,
+                };
+                seal::open(viewer(kid.0).key(), &binding, &ct).expect("the offer is sealed for its viewer")
+            }
+            _ => panic!("the offer's form is not its slot's"),
+        };
+        serde_json::from_str(&text).expect("an offer")
+    }
+
+    /// The next message from the device, which must be of that type.
+    fn hear<T: DeserializeOwned>(&mut self, scene: &Scene, kind: &str) -> T {
+        let topic = Topic::Out(self.slot, self.session).name(DEVICE);
+        let mut messages = scene.sent.iter().skip(self.read).filter(|(to, _)| *to == topic);
+        let (_, payload) = messages.next().unwrap_or_else(|| panic!("no {kind} came"));
+        self.read = 1 + scene
+            .sent
+            .iter()
+            .enumerate()
+            .skip(self.read)
+            .position(|(_, (to, _))| *to == topic)
+            .map(|at| at + self.read)
+            .expect("it was just found");
+        let wire = Wire::read(payload.as_bytes()).expect("an envelope");
+        assert_eq!(wire.kind, kind, "{payload}");
+        let text = match (wire.body, self.slot) {
+            (Body::Sealed(ct), Slot::Kid(kid)) => {
+                let binding = Binding {
+                    direction: Direction::DeviceToViewer,
+                    device: DEVICE,
+                    kid,
+                    context: Context::Session(self.boot, self.session),
+                    kind,
+                    n: wire.n,
+                };
+                seal::open(viewer(kid.0).key(), &binding, &ct).expect("it is sealed for its viewer")
+            }
+            (Body::Open(text), _) => text,
+            _ => panic!("sealed for the open slot"),
+        };
+        serde_json::from_str(&text).expect("the type's fields")
+    }
+
+    fn hears_nothing(&self, scene: &Scene) -> bool {
+        let topic = Topic::Out(self.slot, self.session).name(DEVICE);
+        !scene.sent.iter().skip(self.read).any(|(to, _)| *to == topic)
+    }
+}
+
+fn answer_to(offer: &Offer) -> Answer {
+    Answer {
+        boot: offer.boot,
+        offer: offer.offer,
+        rev: offer.rev,
+        digest: seal::sdp_digest(&offer.sdp),
+        wants: VIEW,
+        sdp: "v=0\r\ns=answer\r\n".into(),
+    }
+}
+
+/// A viewer that streams.
+fn streaming(scene: &mut Scene, kid: u64, session: u128) -> Viewer {
+    let mut viewer = Viewer::new(scene, kid, session);
+    let offer = viewer.standing(scene);
+    viewer.answer(scene, &offer);
+    scene.connect(&viewer);
+    let _: message::Accept = viewer.hear(scene, "accept");
+    scene.wait(200);
+    viewer
+}
+
+#[test]
+fn an_offer_is_lit_for_every_viewer_before_any_comes() {
+    let scene = Scene::new(Security::Sealed, 4);
+    for kid in 1..=4 {
+        let offer = Viewer::new(&scene, kid, 1).standing(&scene);
+        assert_eq!((offer.boot, offer.rev, offer.name.as_str()), (scene.station.boot, 1, "lamp"));
+        assert_eq!(offer.rights, VIEW.with(Right::Listen));
+    }
+    let status: message::Status = serde_json::from_str(scene.retained(Topic::Status)).expect("a status");
+    assert_eq!((status.state.as_str(), status.full, status.security.as_str()), ("online", false, "sealed"));
+}
+
+#[test]
+fn the_first_answer_wins_and_the_next_offer_is_lit() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let (mut ana, mut rui) = (Viewer::new(&scene, 1, 1), Viewer::new(&scene, 2, 2));
+    let (for_ana, for_rui) = (ana.standing(&scene), rui.standing(&scene));
+    assert_eq!(for_ana.offer, for_rui.offer);
+    ana.answer(&mut scene, &for_ana);
+    rui.answer(&mut scene, &for_rui);
+    scene.connect(&ana);
+    let accept: message::Accept = ana.hear(&scene, "accept");
+    assert_eq!((accept.offer, accept.rights), (for_ana.offer, VIEW));
+    let reject: Reject = rui.hear(&scene, "reject");
+    assert_eq!(reject.code, RejectCode::Taken);
+    let own = reject.offer.expect("a loser is given an offer of its own");
+    rui.answer(&mut scene, &own);
+    scene.connect(&rui);
+    let _: message::Accept = rui.hear(&scene, "accept");
+    scene.wait(200);
+    assert_eq!(scene.station.watching(), 2);
+    assert_ne!(ana.standing(&scene).offer, for_ana.offer, "another offer is lit");
+}
+
+#[test]
+fn hello_brings_an_offer_of_its_own_and_repeating_it_brings_the_same() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let mut ana = Viewer::new(&scene, 1, 1);
+    ana.hello(&mut scene);
+    let first: Offer = ana.hear(&scene, "offer");
+    ana.hello(&mut scene);
+    let second: Offer = ana.hear(&scene, "offer");
+    assert_eq!(first, second);
+    ana.answer(&mut scene, &second);
+    scene.connect(&ana);
+    let _: message::Accept = ana.hear(&scene, "accept");
+}
+
+#[test]
+fn an_older_revision_stays_answerable_and_its_late_candidates_follow() {
+    let mut scene = Scene::new(Security::Open, 4);
+    let mut ana = Viewer::new(&scene, 0, 1);
+    let first = ana.standing(&scene);
+    let peer = scene.station.standing.as_ref().expect("it is lit").peer;
+    let candidate = Candidate {
+        candidate: "candidate:1 1 udp 1 192.0.2.9 9 typ srflx".into(),
+        sdp_mid: Some("0".into()),
+        sdp_m_line_index: Some(0),
+        username_fragment: None,
+    };
+    let sdp = format!("{}a=more\r\n", first.sdp);
+    scene.put(Input::PeerCandidate { peer, candidate: candidate.clone(), sdp });
+    scene.wait(200);
+    let second = ana.standing(&scene);
+    assert_eq!((second.offer, second.rev), (first.offer, 2));
+    ana.answer(&mut scene, &first);
+    let late: Candidates = ana.hear(&scene, "candidates");
+    assert_eq!((late.offer, late.list), (first.offer, vec![candidate]));
+}
+
+#[test]
+fn an_answer_that_does_not_fit_its_offer_is_invalid_and_the_lamp_stays_lit() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let mut ana = Viewer::new(&scene, 1, 1);
+    let offer = ana.standing(&scene);
+    for (what, answer) in [
+        ("digest", Answer { digest: seal::sdp_digest("another"), ..answer_to(&offer) }),
+        ("rev", Answer { rev: 9, ..answer_to(&offer) }),
+        ("rev", Answer { rev: 0, ..answer_to(&offer) }),
+    ] {
+        ana.say(&mut scene, "answer", &answer);
+        let reject: Reject = ana.hear(&scene, "reject");
+        assert_eq!((reject.code, reject.what.as_deref()), (RejectCode::Invalid, Some(what)));
+    }
+    assert_eq!(ana.standing(&scene).offer, offer.offer);
+    ana.answer(&mut scene, &offer);
+    scene.connect(&ana);
+}
+
+#[test]
+fn an_sdp_that_fails_to_apply_is_rejected_and_another_offer_is_lit() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let mut ana = Viewer::new(&scene, 1, 1);
+    let offer = ana.standing(&scene);
+    ana.answer(&mut scene, &offer);
+    let peer = scene.peer_of(&ana);
+    scene.put(Input::AnswerFailed { peer, reason: "no fingerprint".into() });
+    let reject: Reject = ana.hear(&scene, "reject");
+    assert_eq!((reject.code, reject.what.as_deref()), (RejectCode::Invalid, Some("sdp")));
+    scene.wait(200);
+    assert_ne!(ana.standing(&scene).offer, offer.offer);
+    assert_eq!(scene.open.len(), 1, "only the new standing offer's peer connection is open");
+}
+
+#[test]
+fn a_third_session_of_a_key_is_refused_and_a_waiting_one_gives_way() {
+    let mut scene = Scene::new(Security::Sealed, 8);
+    let _first = streaming(&mut scene, 1, 1);
+    let mut second = Viewer::new(&scene, 1, 2);
+    second.hello(&mut scene);
+    let _: Offer = second.hear(&scene, "offer");
+    let mut third = Viewer::new(&scene, 1, 3);
+    third.hello(&mut scene);
+    let bye: Bye = second.hear(&scene, "bye");
+    assert_eq!(bye.reason, "replaced");
+    let offer: Offer = third.hear(&scene, "offer");
+    third.answer(&mut scene, &offer);
+    scene.connect(&third);
+    let mut fourth = Viewer::new(&scene, 1, 4);
+    fourth.hello(&mut scene);
+    let reject: Reject = fourth.hear(&scene, "reject");
+    assert_eq!(reject.code, RejectCode::Full);
+    assert_eq!(scene.station.watching(), 2);
+}
+
+#[test]
+fn a_full_device_clears_its_offer_and_lights_it_again_when_a_place_is_free() {
+    let mut scene = Scene::new(Security::Sealed, 1);
+    let mut ana = streaming(&mut scene, 1, 1);
+    assert_eq!(scene.retained(Topic::Offer(Slot::Kid(Kid(2)))), "");
+    assert!(scene.retained(Topic::Status).contains(r#""full":true"#));
+    let mut rui = Viewer::new(&scene, 2, 2);
+    rui.hello(&mut scene);
+    let reject: Reject = rui.hear(&scene, "reject");
+    assert!(reject.code == RejectCode::Full && reject.retry_ms.is_some());
+    ana.say(&mut scene, "bye", &Bye { reason: "done".into() });
+    scene.wait(200);
+    assert!(scene.retained(Topic::Status).contains(r#""full":false"#));
+    let mut rui = Viewer::new(&scene, 2, 3);
+    let offer = rui.standing(&scene);
+    rui.answer(&mut scene, &offer);
+    scene.connect(&rui);
+}
+
+#[test]
+fn when_two_race_for_the_last_place_one_has_it() {
+    let mut scene = Scene::new(Security::Sealed, 1);
+    let (mut ana, mut rui) = (Viewer::new(&scene, 1, 1), Viewer::new(&scene, 2, 2));
+    for viewer in [&mut ana, &mut rui] {
+        viewer.hello(&mut scene);
+        let offer: Offer = viewer.hear(&scene, "offer");
+        viewer.answer(&mut scene, &offer);
+    }
+    scene.connect(&ana);
+    scene.connect(&rui);
+    let _: message::Accept = rui.hear(&scene, "accept");
+    let bye: Bye = rui.hear(&scene, "bye");
+    assert_eq!((bye.reason.as_str(), scene.station.watching()), ("full", 1));
+}
+
+#[test]
+fn unanswered_and_unconnected_sessions_end_after_30_s() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let (mut ana, mut rui) = (Viewer::new(&scene, 1, 1), Viewer::new(&scene, 2, 2));
+    ana.hello(&mut scene);
+    let _: Offer = ana.hear(&scene, "offer");
+    let offer = rui.standing(&scene);
+    rui.answer(&mut scene, &offer);
+    scene.wait(29_000);
+    assert!(ana.hears_nothing(&scene) && rui.hears_nothing(&scene));
+    scene.wait(1_000);
+    let byes: [Bye; 2] = [ana.hear(&scene, "bye"), rui.hear(&scene, "bye")];
+    assert!(byes.iter().all(|bye| bye.reason == "timeout"));
+    assert_eq!(scene.open.len(), 1);
+}
+
+#[test]
+fn a_viewer_without_the_right_is_denied() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let mut ana = Viewer::new(&scene, 1, 1);
+    let wants = Rights::NONE.with(Right::Control);
+    let boot = ana.boot;
+    ana.say(&mut scene, "hello", &Hello { boot, wants });
+    let reject: Reject = ana.hear(&scene, "reject");
+    assert_eq!(reject.code, RejectCode::Denied);
+}
+
+#[test]
+fn nothing_that_is_not_authentic_new_and_in_place_reaches_a_peer_connection() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let mut ana = Viewer::new(&scene, 1, 1);
+    let offer = ana.standing(&scene);
+    let orders = scene.orders.len();
+
+    let mut flipped = ana.wire("answer", &answer_to(&offer)).into_bytes();
+    let at = flipped.len() - 40;
+    flipped[at] = if flipped[at] == b'A' { b'B' } else { b'A' };
+    ana.say_raw(&mut scene, &String::from_utf8(flipped).expect("ASCII"));
+    assert_eq!(scene.refused(Refusal::NotAuthentic), 1);
+
+    let swapped = ana.wire("bye", &answer_to(&offer)).replace(r#""t":"bye""#, r#""t":"answer""#);
+    ana.say_raw(&mut scene, &swapped);
+    assert_eq!(scene.refused(Refusal::NotAuthentic), 2);
+
+    let stranger = Viewer { slot: Slot::Kid(Kid(99)), ..Viewer::new(&scene, 1, 5) };
+    stranger.say_raw(&mut scene, "{}");
+    assert_eq!(scene.refused(Refusal::UnknownKey), 1);
+
+    let mut late = Viewer { boot: BootId(1), ..Viewer::new(&scene, 1, 6) };
+    late.answer(&mut scene, &offer);
+    assert_eq!(scene.refused(Refusal::NotAuthentic), 3);
+    let mut liar = Viewer::new(&scene, 1, 7);
+    liar.say(&mut scene, "hello", &Hello { boot: BootId(1), wants: VIEW });
+    assert_eq!(scene.refused(Refusal::WrongBoot), 1);
+
+    ana.say_raw(&mut scene, &"x".repeat(40 * 1024));
+    ana.say_raw(&mut scene, &format!(r#"{{"v":1,"t":"bye","n":9,"p":{}}}"#, "[".repeat(40)));
+    ana.say_raw(&mut scene, r#"{"v":1,"t":"bye","n":9,"p":{}}"#);
+    let not_utf8 =
+        Input::Message { topic: ana.topic(), payload: Bytes::from_static(b"\xff"), retained: false };
+    scene.put(not_utf8);
+    for (refusal, count) in
+        [(Refusal::TooLarge, 1), (Refusal::TooDeep, 1), (Refusal::Malformed, 1), (Refusal::WrongForm, 1)]
+    {
+        assert_eq!(scene.refused(refusal), count, "{refusal:?}");
+    }
+    assert_eq!(scene.orders.len(), orders, "nothing was ordered: {:?}", &scene.orders[orders..]);
+
+    let recorded = ana.say(&mut scene, "answer", &answer_to(&offer));
+    scene.connect(&ana);
+    let after = scene.orders.len();
+    ana.say_raw(&mut scene, &recorded);
+    assert_eq!(scene.refused(Refusal::Replayed), 1);
+    ana.say(&mut scene, "candidates", &Candidates { offer: OfferId(3), list: vec![], end: true });
+    assert_eq!(scene.refused(Refusal::ForeignOffer), 1);
+    ana.answer(&mut scene, &offer);
+    assert_eq!(scene.refused(Refusal::OutOfPlace), 1);
+    assert!(scene.orders[after..].iter().all(|order| !matches!(order, Command::ApplyAnswer { .. })));
+}
+
+#[test]
+fn everything_recorded_before_a_restart_is_worthless_after_it() {
+    let mut before = Scene::new(Security::Sealed, 4);
+    let mut ana = Viewer::new(&before, 1, 1);
+    let offer = ana.standing(&before);
+    let recorded = [
+        ana.say(&mut before, "answer", &answer_to(&offer)),
+        ana.wire("candidates", &Candidates { offer: offer.offer, list: vec![], end: true }),
+        ana.wire("hello", &Hello { boot: ana.boot, wants: VIEW }),
+    ];
+    let mut after = Scene::seeded(Security::Sealed, 4, [8; 32]);
+    let orders = after.orders.len();
+    for wire in &recorded {
+        ana.say_raw(&mut after, wire);
+    }
+    assert_eq!((after.refused(Refusal::NotAuthentic), after.orders.len()), (3, orders));
+}
+
+#[test]
+fn a_flood_silences_neither_a_viewer_who_streams_nor_a_new_one_below_the_limit() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let mut ana = streaming(&mut scene, 1, 1);
+    let stranger = Viewer { slot: Slot::Kid(Kid(2)), ..Viewer::new(&scene, 2, 77) };
+    let junk = r#"{"v":1,"t":"hello","n":1,"ct":"AAAA"}"#;
+    // 400 a second on one viewer's own topic: that viewer still gets in.
+    for _ in 0..400 {
+        stranger.say_raw(&mut scene, junk);
+    }
+    let mut rui = Viewer::new(&scene, 2, 2);
+    rui.hello(&mut scene);
+    let _: Offer = rui.hear(&scene, "offer");
+    // Far over the limit, strangers are dropped unread; the one who is in is still heard.
+    for _ in 0..5000 {
+        stranger.say_raw(&mut scene, junk);
+    }
+    assert!(scene.refused(Refusal::Flood) > 2000);
+    Viewer::new(&scene, 3, 3).hello(&mut scene);
+    ana.say(&mut scene, "bye", &Bye { reason: "done".into() });
+    assert_eq!(scene.station.watching(), 0);
+    scene.wait(100);
+    let mut eva = Viewer::new(&scene, 3, 4);
+    eva.hello(&mut scene);
+    let _: Offer = eva.hear(&scene, "offer");
+}
+
+#[test]
+fn a_viewer_that_says_too_much_is_not_answered() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let mut ana = Viewer::new(&scene, 1, 1);
+    for _ in 0..40 {
+        ana.hello(&mut scene);
+    }
+    assert_eq!(scene.refused(Refusal::Overrun), 10);
+}
+
+#[test]
+fn the_broker_alone_ends_nothing() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let mut ana = streaming(&mut scene, 1, 1);
+    scene.put(Input::BrokerLost);
+    scene.wait(3_600_000);
+    assert_eq!(scene.station.watching(), 1);
+    scene.retained.clear();
+    scene.put(Input::BrokerConnected);
+    scene.wait(200);
+    assert!(scene.retained(Topic::Status).contains("online"));
+    let _ = ana.standing(&scene);
+    ana.say(&mut scene, "restart", &Bye { reason: "network".into() });
+    let reoffer: Offer = ana.hear(&scene, "reoffer");
+    ana.answer(&mut scene, &reoffer);
+    let peer = scene.peer_of(&ana);
+    scene.put(Input::AnswerApplied(peer));
+    let accept: message::Accept = ana.hear(&scene, "accept");
+    assert_eq!(accept.offer, reoffer.offer);
+}
+
+#[test]
+fn what_others_change_on_the_broker_is_put_back_and_litter_is_cleared() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let mine = [Topic::Status, Topic::Offer(Slot::Kid(Kid(1)))].map(|topic| topic.name(DEVICE));
+    let before = mine.clone().map(|topic| scene.retained[&topic].clone());
+    for (topic, junk) in mine.iter().zip(["", "junk"]) {
+        scene.retained.insert(topic.clone(), junk.into());
+        scene.put(Input::Message { topic: topic.clone(), payload: Bytes::from(junk), retained: false });
+    }
+    for stray in [Topic::Offer(Slot::Kid(Kid(50))), Topic::Offer(Slot::Open), Topic::StrayOffer("x".into())] {
+        let topic = stray.name(DEVICE);
+        scene.retained.insert(topic.clone(), "litter".into());
+        scene.put(Input::Message { topic: topic.clone(), payload: Bytes::from("litter"), retained: true });
+        assert_eq!(scene.retained[&topic], "");
+    }
+    scene.wait(5_000);
+    assert_eq!(mine.map(|topic| scene.retained[&topic].clone()), before);
+}
+
+#[test]
+fn putting_back_happens_at_most_once_in_5_s_and_our_own_echo_is_no_change() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let topic = Topic::Status.name(DEVICE);
+    let count = |scene: &Scene| {
+        let back = |order: &&Command| matches!(order, Command::Tell(Story::PutBack { .. }));
+        scene.orders.iter().filter(back).count()
+    };
+    let echo = Bytes::from(scene.retained[&topic].clone());
+    scene.put(Input::Message { topic: topic.clone(), payload: echo, retained: false });
+    scene.wait(10_000);
+    assert_eq!(count(&scene), 0);
+    for _ in 0..100 {
+        scene.put(Input::Message { topic: topic.clone(), payload: Bytes::from("junk"), retained: false });
+        scene.wait(100);
+    }
+    assert_eq!(count(&scene), 2, "in 10 s");
+}
+
+#[test]
+fn a_revoked_viewer_is_out_and_the_offer_that_it_saw_is_gone() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let mut ana = streaming(&mut scene, 1, 1);
+    let seen = Viewer::new(&scene, 2, 9).standing(&scene).offer;
+    scene.put(Input::Keys((2..=4).map(viewer).collect()));
+    let heard = ana.hear::<Bye>(&scene, "bye");
+    assert_eq!(heard.reason, "revoked");
+    scene.wait(200);
+    assert_eq!(scene.retained(Topic::Offer(Slot::Kid(Kid(1)))), "");
+    assert_ne!(Viewer::new(&scene, 2, 9).standing(&scene).offer, seen);
+    ana.hello(&mut scene);
+    assert_eq!(scene.refused(Refusal::UnknownKey), 1);
+}
+
+#[test]
+fn the_offer_is_renewed_every_8_to_10_minutes_and_the_old_one_is_stale() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let mut ana = Viewer::new(&scene, 1, 1);
+    let old = ana.standing(&scene);
+    scene.wait(8 * 60_000 - 1_000);
+    assert_eq!(ana.standing(&scene).offer, old.offer);
+    scene.wait(2 * 60_000 + 2_000);
+    assert_ne!(ana.standing(&scene).offer, old.offer);
+    ana.answer(&mut scene, &old);
+    let reject: Reject = ana.hear(&scene, "reject");
+    assert!(reject.code == RejectCode::Stale && reject.offer.is_some());
+}
+
+#[test]
+fn after_1024_sessions_of_a_key_a_new_boot_begins_and_live_sessions_go_on() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let mut ana = streaming(&mut scene, 1, 1);
+    let boot = scene.station.boot;
+    for session in 0..1024 {
+        let mut short = Viewer::new(&scene, 2, 1000 + session);
+        short.say(&mut scene, "bye", &Bye { reason: "no".into() });
+        scene.wait(200);
+    }
+    assert_ne!(scene.station.boot, boot);
+    assert_eq!(ana.standing(&scene).boot, scene.station.boot);
+    assert_eq!(scene.station.watching(), 1);
+    ana.say(&mut scene, "bye", &Bye { reason: "done".into() });
+    assert_eq!(scene.station.watching(), 0);
+}
+
+#[test]
+fn the_camera_runs_while_somebody_watches_and_a_moment_longer() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let mut ana = streaming(&mut scene, 1, 1);
+    let watch = |scene: &Scene| {
+        scene
+            .orders
+            .iter()
+            .filter_map(|order| match order {
+                Command::Watch(on) => Some(*on),
+                _ => None,
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(watch(&scene), [true]);
+    ana.say(&mut scene, "bye", &Bye { reason: "done".into() });
+    scene.wait(2_900);
+    assert_eq!(watch(&scene), [true]);
+    scene.wait(200);
+    assert_eq!(watch(&scene), [true, false]);
+}
+
+#[test]
+fn a_lost_peer_frees_its_place_and_the_viewer_is_told() {
+    let mut scene = Scene::new(Security::Sealed, 1);
+    let mut ana = streaming(&mut scene, 1, 1);
+    let peer = scene.peer_of(&ana);
+    scene.put(Input::PeerLost { peer, reason: "silent" });
+    let bye: Bye = ana.hear(&scene, "bye");
+    assert_eq!((bye.reason.as_str(), scene.station.watching()), ("silent", 0));
+    scene.wait(200);
+    let _ = ana.standing(&scene);
+}
+
+#[test]
+fn a_board_without_a_network_tries_again_for_as_long_as_it_takes() {
+    let mut scene = Scene::new(Security::Sealed, 1);
+    scene.opens = false;
+    scene.station.renew_standing();
+    for _ in 0..20 {
+        scene.wait(40_000);
+        let peer = *scene.open.last().expect("it tries again");
+        scene.put(Input::PeerOfferFailed { peer, reason: "no interface".into() });
+    }
+    scene.opens = true;
+    scene.wait(40_000);
+    let _ = Viewer::new(&scene, 1, 1).standing(&scene);
+}
+
+#[test]
+fn shutdown_says_bye_clears_the_offers_and_goes_offline() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let mut ana = streaming(&mut scene, 1, 1);
+    scene.put(Input::Shutdown);
+    let bye: Bye = ana.hear(&scene, "bye");
+    assert_eq!(bye.reason, "shutdown");
+    assert!((1..=4).all(|kid| scene.retained(Topic::Offer(Slot::Kid(Kid(kid)))).is_empty()));
+    assert!(scene.retained(Topic::Status).contains("offline"));
+    assert_eq!(scene.open, []);
+}
+
+#[test]
+fn an_offer_with_many_candidates_stays_within_8192_bytes_and_loses_none() {
+    let mut scene = Scene::new(Security::Open, 4);
+    let peer = scene.station.standing.as_ref().expect("it is lit").peer;
+    let line =
+        |port| format!("candidate:1 1 udp 2130706431 2001:db8:1:2:3:4:5:6 {port} typ host generation 0");
+    let lines: String = (0..150).map(|port| format!("a={}\r\n", line(40_000 + port))).collect();
+    let sdp = format!("v=0\r\nm=audio 9 X 1\r\na=mid:0\r\n{lines}m=video 9 X 1\r\na=mid:1\r\n{lines}");
+    scene.put(Input::PeerGathered { peer, sdp });
+    scene.wait(200);
+    assert!(scene.retained(Topic::Offer(Slot::Open)).len() <= seal::PLAINTEXT_LIMIT_BYTES);
+    let mut ana = Viewer::new(&scene, 0, 1);
+    let offer = ana.standing(&scene);
+    ana.answer(&mut scene, &offer);
+    let mut seen = offer.sdp.matches("typ host").count();
+    while seen < 150 {
+        let late: Candidates = ana.hear(&scene, "candidates");
+        seen += late.list.len();
+    }
+    assert_eq!(seen, 150);
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Hello(u8),
+    AnswerStanding(u8),
+    AnswerOwn(u8),
+    Bye(u8),
+    Connect(u8),
+    Lose(u8),
+    Fail(u8),
+    Restart(u8),
+    Broker(bool),
+    Wait(u32),
+    Revoke(u64),
+    Network,
+}
+
+fn ops() -> impl Strategy<Value = Op> {
+    let who = 0u8..8;
+    prop_oneof![
+        4 => who.clone().prop_map(Op::Hello),
+        4 => who.clone().prop_map(Op::AnswerStanding),
+        4 => who.clone().prop_map(Op::AnswerOwn),
+        2 => who.clone().prop_map(Op::Bye),
+        6 => who.clone().prop_map(Op::Connect),
+        1 => who.clone().prop_map(Op::Lose),
+        1 => who.clone().prop_map(Op::Fail),
+        1 => who.prop_map(Op::Restart),
+        1 => any::<bool>().prop_map(Op::Broker),
+        4 => (1u32..40_000).prop_map(Op::Wait),
+        1 => (0u64..5).prop_map(Op::Revoke),
+        1 => Just(Op::Network),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn any_order_of_operations_leaks_no_peer_connection(ops in proptest::collection::vec(ops(), 1..120)) {
+        let mut scene = Scene::new(Security::Sealed, 3);
+        let mut viewers: Vec<Viewer> = (0u8..8).map(|who| Viewer::new(&scene, u64::from(who % 4) + 1, who.into())).collect();
+        let mut offers: Vec<Option<Offer>> = vec![None; 8];
+        for op in ops {
+            let peer = |scene: &Scene, viewer: &Viewer| {
+                scene.station.roster.session(&viewer.key()).and_then(|session| session.peer)
+            };
+            match op {
+                Op::Hello(who) => viewers[usize::from(who)].hello(&mut scene),
+                Op::AnswerStanding(who) => {
+                    let viewer = &mut viewers[usize::from(who)];
+                    if !scene.retained(Topic::Offer(viewer.slot)).is_empty() {
+                        let offer = viewer.standing(&scene);
+                        viewer.answer(&mut scene, &offer);
+                        offers[usize::from(who)] = Some(offer);
+                    }
+                }
+                Op::AnswerOwn(who) => {
+                    let viewer = &mut viewers[usize::from(who)];
+                    let pending = scene.station.roster.session(&viewer.key()).and_then(|session| session.pending.clone());
+                    if let Some((offer, sdp)) = pending.and_then(|pending| pending.sdp.map(|sdp| (pending.offer, sdp))) {
+                        let digest = seal::sdp_digest(&sdp);
+                        let answer = Answer { boot: viewer.boot, offer, rev: 1, digest, wants: VIEW, sdp: "v=0".into() };
+                        viewer.say(&mut scene, "answer", &answer);
+                    }
+                }
+                Op::Bye(who) => {
+                    viewers[usize::from(who)].say(&mut scene, "bye", &Bye { reason: "done".into() });
+                    let kid = u64::from(who % 4) + 1;
+                    // The next message of this viewer is a new session's, as the protocol has it.
+                    viewers[usize::from(who)] = Viewer::new(&scene, kid, scene.orders.len() as u128 * 8 + u128::from(who));
+                }
+                Op::Connect(who) => if let Some(peer) = peer(&scene, &viewers[usize::from(who)]) {
+                    scene.put(Input::AnswerApplied(peer));
+                    scene.put(Input::PeerConnected(peer));
+                },
+                Op::Lose(who) => if let Some(peer) = peer(&scene, &viewers[usize::from(who)]) {
+                    scene.put(Input::PeerLost { peer, reason: "silent" });
+                },
+                Op::Fail(who) => if let Some(peer) = peer(&scene, &viewers[usize::from(who)]) {
+                    scene.put(Input::AnswerFailed { peer, reason: "bad".into() });
+                },
+                Op::Restart(who) => { viewers[usize::from(who)].say(&mut scene, "restart", &Bye { reason: String::new() }); }
+                Op::Broker(true) => scene.put(Input::BrokerConnected),
+                Op::Broker(false) => scene.put(Input::BrokerLost),
+                Op::Wait(ms) => scene.wait(u64::from(ms)),
+                Op::Revoke(kid) => scene.put(Input::Keys((1..=4).filter(|known| *known != kid).map(viewer).collect())),
+                Op::Network => scene.put(Input::NetworkChanged),
+            }
+            let owned = scene.station.roster.live_sessions().filter(|(_, session)| session.peer.is_some()).count();
+            let live = scene.station.roster.live_sessions().count();
+            prop_assert_eq!(owned, live, "every live session has its one peer connection");
+            let standing = usize::from(scene.station.standing.is_some());
+            prop_assert_eq!(scene.open.len(), owned + standing, "every open peer connection has an owner");
+            prop_assert!(scene.station.watching() <= 3);
+        }
+        scene.put(Input::Shutdown);
+        prop_assert_eq!(scene.open.len(), 0);
+    }
+}

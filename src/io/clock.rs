@@ -1,0 +1,21 @@
+//! What time is it on the clock that media is stamped with?
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::units::MediaTime;
+
+/// Now, on `CLOCK_MONOTONIC`.
+pub fn media_now() -> MediaTime {
+    let now = clock_gettime(ClockId::Monotonic);
+    // The monotonic clock starts near zero at boot and never goes back, so neither part is negative.
+    MediaTime(Duration::new(now.tv_sec.max(0) as u64, now.tv_nsec.clamp(0, 999_999_999) as u32))
+}
+
+/// Now on the wall clock, since the Unix epoch. For showing to people and for measuring delay, never
+/// for deciding: it jumps when the board learns the time.
+pub fn wall_now() -> Duration {
+    let now = clock_gettime(ClockId::Realtime);
+    Duration::new(now.tv_sec.max(0) as u64, now.tv_nsec.clamp(0, 999_999_999) as u32)
+}

@@ -1,0 +1,301 @@
+//! Each picture and each piece of sound to every viewer: packetized once, sent by one task per viewer.
+//!
+//! ```text
+//! access unit ─► payloads (once) ─┬─► queue ─► task: number, stamp, pace ─► peer connection
+//!                                 └─► queue ─► task ...
+//! ```
+//!
+//! Capture never waits for a viewer. A viewer whose network takes less than the camera gives has a full
+//! queue, loses pictures up to a keyframe, alone, and asks for that keyframe only once its queue is
+//! empty, so that it does not cost the others their picture quality again and again. Numbers are
+//! given after this, by the task: what was dropped here leaves no gap, and nobody asks to have it repeated.
+//!
+//! A viewer that joins is sent nothing before a keyframe. From a source that cannot make one when asked,
+//! the pictures since the last keyframe are kept and sent to it first: all of them, so that what it
+//! shows is whole and current. Only the keyframe would be a stale picture, then a broken one.
+
+mod send;
+mod sound_clock;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rtc::rtp::codec::h264::H264Payloader;
+use rtc::rtp::packetizer::Payloader;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::peer::Peer;
+use crate::engine::h264::AccessUnit;
+use crate::engine::pcm::OpusPacket;
+use crate::units::{MediaTime, PeerId};
+use send::{Counters, Feed};
+use sound_clock::SoundClock;
+
+/// The longest payload. 1,200 bytes is what WebRTC takes a path to carry; of these the RTP header takes
+/// 12, our extensions with the library's up to 28 and SRTP's tag 16 (RFC 7714 §14.2).
+const MAX_PAYLOAD_BYTES: usize = 1200 - 12 - 28 - 16;
+/// Pictures that wait for one viewer, half a second at 30 a second; with one more it loses pictures.
+const MAX_QUEUED_FRAMES: usize = 16;
+/// Queue length up to which a viewer that lost pictures does not yet ask for a keyframe.
+const DRAINED_FRAMES: usize = 1;
+/// Sound that waits for one viewer, half a second; with more the newest is dropped.
+const MAX_QUEUED_SOUND: usize = 25;
+/// What is kept since the last keyframe for those who join: ten seconds at 30 a second.
+const MAX_BACKLOG_FRAMES: usize = 300;
+/// The same in bytes. Past either nothing is kept until the next keyframe, and who joins waits for it.
+const MAX_BACKLOG_BYTES: usize = 4 << 20;
+
+/// What a viewer is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sends {
+    /// The picture.
+    pub video: bool,
+    /// The sound.
+    pub audio: bool,
+}
+
+/// What has left for one viewer so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Whole pictures handed to the network.
+    pub frames_sent: u64,
+    /// Pictures left out because the viewer's network was too slow, or waited for a keyframe.
+    pub frames_dropped: u64,
+    /// Sound packets handed to the network.
+    pub sound_sent: u64,
+    /// RTP packets of both kinds.
+    pub packets: u64,
+    /// Their payload.
+    pub bytes: u64,
+    /// From capture to the last packet's departure, of the newest picture.
+    pub latest_delay: Duration,
+}
+
+/// 20 ms of sound with its timestamp.
+#[derive(Clone, Debug)]
+struct Sound {
+    data: Bytes,
+    timestamp: u32,
+    captured: MediaTime,
+}
+
+/// A picture in packets.
+#[derive(Debug)]
+struct Frame {
+    payloads: Vec<Bytes>,
+    captured: MediaTime,
+    is_keyframe: bool,
+}
+
+/// Everyone who is sent media, and what they need when they join.
+#[derive(Debug)]
+pub struct Fanout {
+    viewers: BTreeMap<PeerId, Viewer>,
+    payloader: H264Payloader,
+    forces_keyframes: bool,
+    backlog: Backlog,
+    sound_clock: SoundClock,
+    frames_sent_to_gone: u64,
+}
+
+#[derive(Debug)]
+struct Viewer {
+    video: Option<mpsc::Sender<Arc<Frame>>>,
+    audio: Option<mpsc::Sender<Sound>>,
+    progress: Progress,
+    counters: Arc<Counters>,
+    task: AbortHandle,
+}
+
+/// Where a viewer's picture stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// It needs a keyframe before anything else makes sense to it.
+    AwaitsKeyframe,
+    /// It gets the backlog; its queue may hold this much until it is through.
+    CatchesUp { limit: usize },
+    /// It gets each picture as it comes.
+    Live,
+}
+
+impl Fanout {
+    /// With no viewers, and a source that makes keyframes when asked until [`Fanout::started`] says otherwise.
+    pub fn new() -> Self {
+        Fanout {
+            viewers: BTreeMap::new(),
+            payloader: H264Payloader::default(),
+            forces_keyframes: true,
+            backlog: Backlog::default(),
+            sound_clock: SoundClock::default(),
+            frames_sent_to_gone: 0,
+        }
+    }
+
+    /// Sends media to a peer that is connected, of what its answer took and `rights` allow. A peer that is
+    /// there already starts anew with these rights. Returns whether a keyframe is wanted for it.
+    #[must_use = "the source must be asked for the keyframe"]
+    pub fn add(&mut self, peer: &Peer, rights: Sends) -> bool {
+        self.remove(peer.id());
+        let video = peer.video_outlet().filter(|_| rights.video);
+        let audio = peer.audio_outlet().filter(|_| rights.audio);
+        // Capacities leave room for a backlog; how much is used is decided by `Viewer::push`.
+        let (video_in, video_out) = mpsc::channel(MAX_BACKLOG_FRAMES + 4 * MAX_QUEUED_FRAMES);
+        // Full: the newest sound is dropped.
+        let (audio_in, audio_out) = mpsc::channel(MAX_QUEUED_SOUND);
+        let counters = Arc::new(Counters::default());
+        let mut viewer = Viewer {
+            video: video.is_some().then_some(video_in),
+            audio: audio.is_some().then_some(audio_in),
+            progress: Progress::AwaitsKeyframe,
+            counters: counters.clone(),
+            task: Feed::new(peer, video, audio, counters).spawn(video_out, audio_out),
+        };
+        viewer.catch_up(&self.backlog);
+        let wants_keyframe = viewer.wants_keyframe();
+        self.viewers.insert(peer.id(), viewer);
+        wants_keyframe
+    }
+
+    /// Sends nothing more to this peer.
+    pub fn remove(&mut self, id: PeerId) {
+        if let Some(viewer) = self.viewers.remove(&id) {
+            viewer.task.abort();
+            self.frames_sent_to_gone += viewer.counters.read().frames_sent;
+        }
+    }
+
+    /// A picture for everyone. Returns whether somebody cannot go on without a keyframe; it is said again
+    /// with each picture until the keyframe comes.
+    #[must_use = "the source must be asked for the keyframe"]
+    pub fn video(&mut self, unit: &AccessUnit) -> bool {
+        let payloads = match self.payloader.payload(MAX_PAYLOAD_BYTES, &unit.data) {
+            Ok(payloads) if !payloads.is_empty() => payloads,
+            // Nothing but delimiters and filler: no picture.
+            _ => return false,
+        };
+        let frame = Arc::new(Frame { payloads, captured: unit.captured, is_keyframe: unit.is_keyframe });
+        if !self.forces_keyframes {
+            self.backlog.push(&frame);
+        }
+        let mut is_keyframe_wanted = false;
+        for viewer in self.viewers.values_mut() {
+            viewer.push(&frame);
+            is_keyframe_wanted |= viewer.wants_keyframe();
+        }
+        is_keyframe_wanted
+    }
+
+    /// 20 ms of sound for everyone.
+    pub fn audio(&mut self, packet: &OpusPacket) {
+        let timestamp = self.sound_clock.timestamp(packet.captured);
+        let sound = Sound { data: packet.data.clone(), timestamp, captured: packet.captured };
+        for audio in self.viewers.values().filter_map(|viewer| viewer.audio.as_ref()) {
+            // A full queue loses it: half a second old sound is of less use than silence.
+            let _ = audio.try_send(sound.clone());
+        }
+    }
+
+    /// The source starts, or starts again: what it sends refers to nothing before, so everyone waits for
+    /// its first keyframe.
+    pub fn started(&mut self, forces_keyframes: bool) {
+        self.forces_keyframes = forces_keyframes;
+        self.backlog = Backlog::default();
+        self.payloader = H264Payloader::default();
+        for viewer in self.viewers.values_mut() {
+            viewer.progress = Progress::AwaitsKeyframe;
+        }
+    }
+
+    /// What one viewer was sent.
+    pub fn traffic(&self, id: PeerId) -> Option<Traffic> {
+        self.viewers.get(&id).map(|viewer| viewer.counters.read())
+    }
+
+    /// Pictures sent to all viewers since the start, those who have left included.
+    pub fn frames_sent(&self) -> u64 {
+        let now: u64 = self.viewers.values().map(|viewer| viewer.counters.read().frames_sent).sum();
+        self.frames_sent_to_gone + now
+    }
+}
+
+impl Default for Fanout {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Fanout {
+    fn drop(&mut self) {
+        for viewer in self.viewers.values() {
+            viewer.task.abort();
+        }
+    }
+}
+
+impl Viewer {
+    fn queued(&self) -> usize {
+        self.video.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity())
+    }
+
+    fn wants_keyframe(&self) -> bool {
+        self.video.is_some() && self.progress == Progress::AwaitsKeyframe && self.queued() <= DRAINED_FRAMES
+    }
+
+    fn catch_up(&mut self, backlog: &Backlog) {
+        let Some(queue) = &self.video else { return };
+        for frame in &backlog.frames {
+            // The channel's capacity exceeds any backlog.
+            let _ = queue.try_send(frame.clone());
+        }
+        if !backlog.frames.is_empty() {
+            self.progress = Progress::CatchesUp { limit: backlog.frames.len() + 4 * MAX_QUEUED_FRAMES };
+        }
+    }
+
+    fn push(&mut self, frame: &Arc<Frame>) {
+        let Some(queue) = &self.video else { return };
+        let queued = self.queued();
+        let limit = match self.progress {
+            Progress::CatchesUp { limit } if queued > DRAINED_FRAMES => limit,
+            Progress::CatchesUp { .. } => {
+                self.progress = Progress::Live;
+                MAX_QUEUED_FRAMES
+            }
+            Progress::Live => MAX_QUEUED_FRAMES,
+            // A keyframe that nobody asked for is of use as soon as there is room.
+            Progress::AwaitsKeyframe if frame.is_keyframe => MAX_QUEUED_FRAMES,
+            Progress::AwaitsKeyframe => 0,
+        };
+        if queued >= limit || queue.try_send(frame.clone()).is_err() {
+            self.progress = Progress::AwaitsKeyframe;
+            self.counters.dropped();
+        } else if self.progress == Progress::AwaitsKeyframe {
+            self.progress = Progress::Live;
+        }
+    }
+}
+
+/// The pictures since the last keyframe, or none.
+#[derive(Debug, Default)]
+struct Backlog {
+    frames: Vec<Arc<Frame>>,
+    bytes: usize,
+}
+
+impl Backlog {
+    fn push(&mut self, frame: &Arc<Frame>) {
+        if frame.is_keyframe {
+            *self = Backlog::default();
+        } else if self.frames.is_empty() {
+            return;
+        }
+        self.bytes += frame.payloads.iter().map(Bytes::len).sum::<usize>();
+        self.frames.push(frame.clone());
+        if self.frames.len() > MAX_BACKLOG_FRAMES || self.bytes > MAX_BACKLOG_BYTES {
+            *self = Backlog::default();
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! How does a browser's WebSocket become a connection to the embedded broker?
+//!
+//! Byte for byte: the payloads of its binary frames are the MQTT stream (MQTT 5 §6), frame limits need
+//! not match packet limits. Nothing is looked at; the broker enforces the rules, and its keep alive
+//! ends idle connections.
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Served, host};
+
+/// Largest frame and message: the broker's packet limit.
+const MAX_FRAME_BYTES: usize = 64 * 1024;
+/// What is read from the broker at once. One message of 11 KB is mostly one frame.
+const CHUNK_BYTES: usize = 16 * 1024;
+
+pub(super) async fn upgrade(
+    State(served): State<Served>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+) -> Response {
+    let Some(broker) = served.site.bridge else {
+        return (StatusCode::NOT_FOUND, "there is no broker in this process\n").into_response();
+    };
+    if !host::is_own_page(&headers) {
+        return (StatusCode::FORBIDDEN, "another site's page may not connect here\n").into_response();
+    }
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(rejection) => return rejection.into_response(),
+    };
+    let Ok(place) = Arc::clone(&served.bridges).try_acquire_owned() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many viewers are connected\n").into_response();
+    };
+    upgrade
+        .protocols(["mqtt"])
+        .max_frame_size(MAX_FRAME_BYTES)
+        .max_message_size(MAX_FRAME_BYTES)
+        .write_buffer_size(CHUNK_BYTES)
+        .max_write_buffer_size(4 * CHUNK_BYTES)
+        .on_upgrade(move |socket| bridge(socket, broker, place))
+}
+
+async fn bridge(socket: WebSocket, broker: SocketAddr, _place: OwnedSemaphorePermit) {
+    let stream = match TcpStream::connect(broker).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            log::warn!(broker = broker.to_string(); "the embedded broker does not answer: {error}");
+            return;
+        }
+    };
+    // Without it small packets wait for an acknowledgement; failing only costs that time.
+    let _ = stream.set_nodelay(true);
+    let (to_browser, from_browser) = socket.split();
+    let (from_broker, to_broker) = stream.into_split();
+    // Whichever side ends ends both; each direction waits for its slower side and buffers one chunk.
+    tokio::select! {
+        () = inwards(from_browser, to_broker) => {}
+        () = outwards(from_broker, to_browser) => {}
+    }
+}
+
+/// Pings are answered by the library; a text frame breaks the protocol (MQTT 5 §6, MQTT-6.0.0-1).
+async fn inwards(mut from_browser: SplitStream<WebSocket>, mut to_broker: OwnedWriteHalf) {
+    while let Some(Ok(message)) = from_browser.next().await {
+        let done = match message {
+            Message::Binary(bytes) => to_broker.write_all(&bytes).await.is_err(),
+            Message::Ping(_) | Message::Pong(_) => false,
+            Message::Text(_) | Message::Close(_) => true,
+        };
+        if done {
+            return;
+        }
+    }
+}
+
+async fn outwards(mut from_broker: OwnedReadHalf, mut to_browser: SplitSink<WebSocket, Message>) {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    while let Ok(read @ 1..) = from_broker.read(&mut chunk).await {
+        let bytes = Bytes::copy_from_slice(&chunk[..read]);
+        if to_browser.send(Message::Binary(bytes)).await.is_err() {
+            return;
+        }
+    }
+    // The broker closed: tell the browser so instead of cutting the line.
+    let _ = to_browser.send(Message::Close(None)).await;
+}

@@ -1,0 +1,119 @@
+//! What every offer says of media: codecs, their feedback, header extensions and tracks.
+
+use rtc::interceptor::Registry;
+use rtc::interceptor::{CongestionControlBuilder, Slot};
+use rtc::media_stream::MediaStreamTrack;
+use rtc::peer_connection::configuration::interceptor_registry::{
+    configure_twcc, register_default_interceptors,
+};
+use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MediaEngine};
+use rtc::rtp_transceiver::RTCRtpTransceiverDirection;
+use rtc::rtp_transceiver::rtp_sender::{
+    RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
+    RTCRtpHeaderExtensionCapability, RTCRtpRtxParameters, RtpCodecKind,
+};
+use rtc::shared::error::Result;
+
+use super::interceptors::{CaptureReports, FeedbackTap, PublishedGcc};
+
+/// `playout-delay`: 0 to 0 takes Chromium's jitter buffer from some 8 ms to 1 ms.
+pub const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
+/// `abs-capture-time`: when the camera took it, for `requestVideoFrameCallback().captureTime`.
+pub const ABS_CAPTURE_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
+
+/// RTP clock of H.264 (RFC 6184 §8.2.1).
+pub const VIDEO_HZ: u32 = 90_000;
+/// RTP clock of Opus (RFC 7587 §4.1).
+pub const AUDIO_HZ: u32 = 48_000;
+
+/// Constrained Baseline 3.1 is what every browser takes: Chromium rejects a section that offers High
+/// alone, and decodes High when it is sent under this.
+const H264_FORMAT: &str = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f";
+const VIDEO_PAYLOAD_TYPE: u8 = 102;
+const RTX_PAYLOAD_TYPE: u8 = 103;
+const AUDIO_PAYLOAD_TYPE: u8 = 111;
+
+/// H.264 as it is offered.
+pub fn video_codec() -> RTCRtpCodec {
+    let feedback = |typ: &str, parameter: &str| RTCPFeedback { typ: typ.into(), parameter: parameter.into() };
+    RTCRtpCodec {
+        mime_type: MIME_TYPE_H264.to_owned(),
+        clock_rate: VIDEO_HZ,
+        channels: 0,
+        sdp_fmtp_line: H264_FORMAT.to_owned(),
+        rtcp_feedback: vec![feedback("goog-remb", ""), feedback("ccm", "fir")],
+    }
+}
+
+/// Opus as it is offered.
+pub fn audio_codec() -> RTCRtpCodec {
+    RTCRtpCodec {
+        mime_type: MIME_TYPE_OPUS.to_owned(),
+        clock_rate: AUDIO_HZ,
+        channels: 2,
+        sdp_fmtp_line: "minptime=10;useinbandfec=1".to_owned(),
+        rtcp_feedback: vec![],
+    }
+}
+
+/// The codecs and extensions on offer. The library's defaults would offer VP8 and VP9 as well, and
+/// leave out RTX, without which no lost packet is ever repaired.
+pub fn media_engine() -> Result<MediaEngine> {
+    let mut engine = MediaEngine::default();
+    let mut register = |rtp_codec, payload_type, kind| {
+        engine.register_codec(RTCRtpCodecParameters { rtp_codec, payload_type }, kind)
+    };
+    register(video_codec(), VIDEO_PAYLOAD_TYPE, RtpCodecKind::Video)?;
+    let rtx = RTCRtpCodec {
+        mime_type: "video/rtx".to_owned(),
+        clock_rate: VIDEO_HZ,
+        channels: 0,
+        sdp_fmtp_line: format!("apt={VIDEO_PAYLOAD_TYPE}"),
+        rtcp_feedback: vec![],
+    };
+    register(rtx, RTX_PAYLOAD_TYPE, RtpCodecKind::Video)?;
+    register(audio_codec(), AUDIO_PAYLOAD_TYPE, RtpCodecKind::Audio)?;
+    let mut extend = |uri: &str, kind, direction| {
+        engine.register_header_extension(
+            RTCRtpHeaderExtensionCapability { uri: uri.to_owned() },
+            kind,
+            direction,
+        )
+    };
+    extend(PLAYOUT_DELAY, RtpCodecKind::Video, Some(RTCRtpTransceiverDirection::Sendonly))?;
+    extend(ABS_CAPTURE_TIME, RtpCodecKind::Video, Some(RTCRtpTransceiverDirection::Sendonly))?;
+    extend(ABS_CAPTURE_TIME, RtpCodecKind::Audio, None)?;
+    Ok(engine)
+}
+
+/// The packet path: retransmission, reports, transport-wide feedback into `estimator`, and our own.
+///
+/// The library's pacer is left out. It holds up to 4,096 packets when a viewer's network cannot take
+/// them, half a minute at 1 Mbit/s; `fanout` paces before the packets are numbered and then drops
+/// whole pictures instead.
+pub fn packet_path(
+    engine: &mut MediaEngine,
+    estimator: PublishedGcc,
+    tap: FeedbackTap,
+    reports: CaptureReports,
+) -> Result<Registry> {
+    let registry = configure_twcc(Registry::new(), engine)?;
+    let registry = register_default_interceptors(registry, engine)?;
+    // A slot holds one interceptor: ours takes the place of the library's sender reports.
+    Ok(registry
+        .with(Slot::CongestionControl, CongestionControlBuilder::new(estimator).build())
+        .with(Slot::SenderReport, reports)
+        .with(Slot::from(14_000), tap))
+}
+
+/// A track of the one stream `farol`, so that a viewer gets sound and picture together.
+pub fn track(kind: RtpCodecKind, codec: RTCRtpCodec, ssrc: u32, rtx_ssrc: Option<u32>) -> MediaStreamTrack {
+    let coding = RTCRtpCodingParameters {
+        ssrc: Some(ssrc),
+        rtx: rtx_ssrc.map(|ssrc| RTCRtpRtxParameters { ssrc }),
+        ..Default::default()
+    };
+    let encoding = RTCRtpEncodingParameters { rtp_coding_parameters: coding, codec, ..Default::default() };
+    let name = kind.to_string();
+    MediaStreamTrack::new("farol".to_owned(), name.clone(), name, kind, vec![encoding])
+}

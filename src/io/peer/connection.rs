@@ -1,0 +1,263 @@
+//! How a peer connection of the library is set up: its settings, its tracks and its description.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU32};
+use std::time::Duration;
+
+use rtc::ice::mdns::MulticastDnsMode;
+use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
+use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
+use tokio::sync::{mpsc, watch};
+use webrtc::media_stream::track_local::TrackLocal;
+use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
+use webrtc::peer_connection::{
+    PeerConnection, PeerConnectionBuilder, RTCConfigurationBuilder, RTCIceServer, SettingEngine,
+    SettingEngineBuilder,
+};
+use webrtc::rtp_transceiver::RtpSender;
+
+use super::clock::CaptureClock;
+use super::interceptors::{CaptureReports, EstimateOutlet, FeedbackTap, PublishedGcc};
+use super::watch::{Observed, Observer};
+use super::{PeerError, PeerEvent, PeerSettings, codecs, library, sdp};
+use crate::config::IceServer;
+use crate::units::{Bitrate, PeerId};
+
+/// Silence of a viewer until [`PeerEvent::Disconnected`].
+const DISCONNECTED_AFTER: Duration = Duration::from_secs(5);
+/// Further silence until [`PeerEvent::Failed`]: together the 30 s of RFC 7675 §5.1.
+const FAILED_AFTER: Duration = Duration::from_secs(25);
+/// Between two consent checks, which RFC 7675 §5.1 has every 4 to 6 s; a little more often, so that one
+/// lost datagram is no silence.
+const CONSENT_INTERVAL: Duration = Duration::from_secs(2);
+/// Between two connectivity checks. The library's 200 ms are what most of its connect time is.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
+/// Checks of a pair until it counts as failed: 30 s at that interval. The library's 7 would give up on
+/// a pair 140 ms after the answer, before a viewer behind a slow broker has read its candidates.
+const CHECKS: u16 = 1500;
+/// How long a description waits for candidates that come at once: those of the host, and with luck
+/// the STUN server's.
+const FIRST_CANDIDATES: Duration = Duration::from_millis(20);
+/// The lowest estimate: below it even sound and a still picture do not pass.
+const MIN_BITRATE: Bitrate = Bitrate::from_kbps(100);
+/// Observations from the driver task that wait to be sent on. It must not block: should this ever be
+/// full, observations are lost, with a warning.
+const OBSERVED_CAPACITY: usize = 256;
+
+/// A peer connection that has its tracks and no description yet.
+pub struct Opened {
+    /// The library's handle.
+    pub connection: Arc<dyn PeerConnection>,
+    /// What is sent.
+    pub streams: Streams,
+    /// What its driver task observes.
+    pub observed: mpsc::Receiver<Observed>,
+    /// How often gathering has completed.
+    pub gathered: watch::Receiver<u32>,
+}
+
+/// What is sent.
+pub struct Streams {
+    /// The picture.
+    pub video: LocalStream,
+    /// The sound, when it is offered.
+    pub audio: Option<LocalStream>,
+}
+
+/// One track that we send, and what identifies its packets.
+pub struct LocalStream {
+    /// Where packets are written.
+    pub track: Arc<TrackLocalStaticRTP>,
+    /// Knows what was negotiated.
+    pub sender: Arc<dyn RtpSender>,
+    /// Synchronization source.
+    pub ssrc: u32,
+    /// Added to the timestamps.
+    pub offset: u32,
+    /// The number of the next packet.
+    pub sequence: Arc<AtomicU16>,
+}
+
+impl LocalStream {
+    fn new(track: Arc<TrackLocalStaticRTP>, sender: Arc<dyn RtpSender>, ssrc: u32, offset: u32) -> Self {
+        // Starts at random (RFC 3550 §5.1); the offset is, and is not guessed from this half of it.
+        let sequence = Arc::new(AtomicU16::new((offset >> 16) as u16));
+        LocalStream { track, sender, ssrc, offset, sequence }
+    }
+}
+
+/// The random numbers of RFC 3550 §5.1.
+#[derive(Clone, Copy)]
+struct Numbers {
+    video_ssrc: u32,
+    rtx_ssrc: u32,
+    audio_ssrc: u32,
+    video_offset: u32,
+    audio_offset: u32,
+}
+
+impl Numbers {
+    fn random() -> Result<Numbers, PeerError> {
+        let mut bytes = [0u8; 16];
+        getrandom::fill(&mut bytes).map_err(library("asking the system for random numbers"))?;
+        let word = |n: usize| u32::from_le_bytes([bytes[n], bytes[n + 1], bytes[n + 2], bytes[n + 3]]);
+        // Neighbours of one random number cannot collide with each other.
+        let ssrc = word(0) & 0x7fff_fffc | 4;
+        Ok(Numbers {
+            video_ssrc: ssrc,
+            rtx_ssrc: ssrc + 1,
+            audio_ssrc: ssrc + 2,
+            video_offset: word(4),
+            audio_offset: word(8),
+        })
+    }
+}
+
+/// Opens a peer connection with its tracks.
+pub async fn open(
+    id: PeerId,
+    settings: &PeerSettings,
+    clock: CaptureClock,
+    events: &mpsc::Sender<(PeerId, PeerEvent)>,
+    estimate_bps: &Arc<AtomicU32>,
+) -> Result<Opened, PeerError> {
+    let numbers = Numbers::random()?;
+    // Full: see OBSERVED_CAPACITY.
+    let (observer, observed) = mpsc::channel(OBSERVED_CAPACITY);
+    let (gathered_sender, gathered) = watch::channel(0);
+    let gathered_sender = Arc::new(gathered_sender);
+    let build_with = async |mdns| {
+        let outlet = EstimateOutlet::new(id, events.clone(), estimate_bps.clone());
+        let offsets =
+            [(numbers.video_ssrc, numbers.video_offset), (numbers.audio_ssrc, numbers.audio_offset)];
+        let tap = FeedbackTap::new(id, events.clone(), outlet.clone());
+        let gcc = PublishedGcc::new(settings.start_bitrate, MIN_BITRATE, settings.max_bitrate, outlet);
+        let reports = CaptureReports::new(clock, HashMap::from(offsets));
+        let handler = Observer::new(observer.clone(), gathered_sender.clone());
+        build(settings, mdns, handler, (gcc, tap, reports)).await
+    };
+    // The mDNS socket cannot be made where multicast is missing, as in some containers. Without it
+    // `.local` candidates stay unresolved, and such a viewer is found by its own checks of ours.
+    let connection = match build_with(MulticastDnsMode::QueryOnly).await {
+        Ok(connection) => connection,
+        Err(error) => {
+            log::debug!(peer:% = id, error:%; "trying without mDNS");
+            build_with(MulticastDnsMode::Disabled).await?
+        }
+    };
+    let streams = add_streams(&connection, settings.audio, numbers).await?;
+    Ok(Opened { connection, streams, observed, gathered })
+}
+
+async fn build(
+    settings: &PeerSettings,
+    mdns: MulticastDnsMode,
+    handler: Observer,
+    (gcc, tap, reports): (PublishedGcc, FeedbackTap, CaptureReports),
+) -> Result<Arc<dyn PeerConnection>, PeerError> {
+    let operation = "opening a peer connection";
+    let mut engine = codecs::media_engine().map_err(library(operation))?;
+    let path = codecs::packet_path(&mut engine, gcc, tap, reports).map_err(library(operation))?;
+    let servers = settings.ice_servers.iter().map(ice_server).collect();
+    let connection = PeerConnectionBuilder::new()
+        .with_configuration(RTCConfigurationBuilder::new().with_ice_servers(servers).build())
+        .with_media_engine(engine)
+        .with_interceptor_registry(path)
+        .with_setting_engine(setting_engine(settings, mdns))
+        .with_handler(Arc::new(handler))
+        .with_udp_addrs(bind_addresses(settings))
+        .build()
+        .await
+        .map_err(library(operation))?;
+    Ok(Arc::new(connection))
+}
+
+fn setting_engine(settings: &PeerSettings, mdns: MulticastDnsMode) -> SettingEngine {
+    let now = Some(Duration::ZERO);
+    SettingEngineBuilder::new()
+        .with_include_loopback_candidate(settings.addresses.iter().any(|address| address.is_loopback()))
+        .with_multicast_dns_mode(mdns)
+        .with_ice_timeouts(Some(DISCONNECTED_AFTER), Some(FAILED_AFTER), Some(CONSENT_INTERVAL))
+        .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(CHECKS))
+        .with_host_acceptance_min_wait(now)
+        .with_srflx_acceptance_min_wait(now)
+        .with_prflx_acceptance_min_wait(now)
+        .with_relay_acceptance_min_wait(now)
+        .build()
+}
+
+/// One socket for each address, on a port that the system picks. The library expands the wildcards to
+/// all interfaces but loopback.
+fn bind_addresses(settings: &PeerSettings) -> Vec<SocketAddr> {
+    if settings.addresses.is_empty() {
+        let wildcards = ["0.0.0.0:0", "[::]:0"];
+        return wildcards.iter().filter_map(|address| address.parse().ok()).collect();
+    }
+    settings.addresses.iter().map(|&address| SocketAddr::new(address, 0)).collect()
+}
+
+fn ice_server(server: &IceServer) -> RTCIceServer {
+    RTCIceServer {
+        urls: server.urls.clone(),
+        username: server.username.clone().unwrap_or_default(),
+        credential: server.credential.clone().unwrap_or_default(),
+    }
+}
+
+/// Sound first: the first section carries the transport for all, and every answerer has Opus, while
+/// some reject H.264.
+async fn add_streams(
+    connection: &Arc<dyn PeerConnection>,
+    has_audio: bool,
+    numbers: Numbers,
+) -> Result<Streams, PeerError> {
+    let Numbers { video_ssrc, rtx_ssrc, audio_ssrc, video_offset, audio_offset } = numbers;
+    let mut audio = None;
+    if has_audio {
+        let track = codecs::track(RtpCodecKind::Audio, codecs::audio_codec(), audio_ssrc, None);
+        let track = Arc::new(TrackLocalStaticRTP::new(track));
+        let sender = add_track(connection, &track, RTCRtpTransceiverDirection::Sendrecv).await?;
+        audio = Some(LocalStream::new(track, sender, audio_ssrc, audio_offset));
+    }
+    let track = codecs::track(RtpCodecKind::Video, codecs::video_codec(), video_ssrc, Some(rtx_ssrc));
+    let track = Arc::new(TrackLocalStaticRTP::new(track));
+    let sender = add_track(connection, &track, RTCRtpTransceiverDirection::Sendonly).await?;
+    Ok(Streams { video: LocalStream::new(track, sender, video_ssrc, video_offset), audio })
+}
+
+async fn add_track(
+    connection: &Arc<dyn PeerConnection>,
+    track: &Arc<TrackLocalStaticRTP>,
+    direction: RTCRtpTransceiverDirection,
+) -> Result<Arc<dyn RtpSender>, PeerError> {
+    let operation = "adding a track";
+    let init = RTCRtpTransceiverInit { direction, ..Default::default() };
+    let transceiver = connection
+        .add_transceiver_from_track(track.clone() as Arc<dyn TrackLocal>, Some(init))
+        .await
+        .map_err(library(operation))?;
+    let sender = transceiver.sender().await.map_err(library(operation))?;
+    sender.ok_or_else(|| library(operation)("the transceiver has no sender"))
+}
+
+/// Makes an offer, sets it as the local description, and returns its text for viewers with the
+/// candidates that come at once.
+pub async fn describe(
+    connection: &Arc<dyn PeerConnection>,
+    gathered: &mut watch::Receiver<u32>,
+) -> Result<String, PeerError> {
+    let operation = "making an offer";
+    gathered.mark_unchanged();
+    let offer = connection.create_offer(None).await.map_err(library(operation))?;
+    connection.set_local_description(offer).await.map_err(library(operation))?;
+    // Either outcome is fine: a STUN server's answer comes as an event.
+    let _ = tokio::time::timeout(FIRST_CANDIDATES, gathered.changed()).await;
+    local_sdp(connection).await.ok_or_else(|| library(operation)("there is no local description"))
+}
+
+/// The local description as viewers get it.
+pub async fn local_sdp(connection: &Arc<dyn PeerConnection>) -> Option<String> {
+    connection.local_description().await.map(|description| sdp::mend_offer(&description.sdp))
+}

@@ -1,0 +1,168 @@
+//! What the library observes, turned into [`PeerEvent`]s by one task for each peer connection.
+//!
+//! The library's callbacks run on its driver task, which also answers connectivity checks: they only
+//! put a note into a channel. This task waits in their place when the daemon is busy.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use rtc::peer_connection::state::{RTCIceGatheringState, RTCPeerConnectionState};
+use rtc::peer_connection::transport::RTCDtlsTransportState;
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+use webrtc::media_stream::track_local::TrackLocal;
+use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
+use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
+use webrtc::peer_connection::{PeerConnection, PeerConnectionEventHandler, RTCPeerConnectionIceEvent};
+use webrtc::rtp_transceiver::RtpSender;
+
+use super::{PeerEvent, connection, sdp};
+use crate::engine::message::Candidate;
+use crate::units::PeerId;
+
+/// How often DTLS is asked whether the viewer has closed it, which the library does not tell.
+const DTLS_POLL: Duration = Duration::from_millis(200);
+
+/// A note from the driver task.
+#[derive(Debug)]
+pub enum Observed {
+    /// A local candidate, `candidate:` included.
+    Candidate(String),
+    /// Gathering is complete.
+    Gathered,
+    /// The connection's state changed.
+    State(RTCPeerConnectionState),
+    /// The viewer's microphone.
+    Sound,
+}
+
+/// The library's callbacks.
+pub struct Observer {
+    observed: mpsc::Sender<Observed>,
+    gathered: Arc<watch::Sender<u32>>,
+}
+
+impl Observer {
+    /// Notes go to `observed`; `gathered` counts how often gathering was completed.
+    pub fn new(observed: mpsc::Sender<Observed>, gathered: Arc<watch::Sender<u32>>) -> Observer {
+        Observer { observed, gathered }
+    }
+
+    fn note(&self, observed: Observed) {
+        if let Err(mpsc::error::TrySendError::Full(observed)) = self.observed.try_send(observed) {
+            log::warn!(observed:?; "an observation was lost: the daemon does not take its events");
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl PeerConnectionEventHandler for Observer {
+    async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
+        if let Ok(init) = event.candidate.to_json() {
+            self.note(Observed::Candidate(init.candidate));
+        }
+    }
+    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
+        if state == RTCIceGatheringState::Complete {
+            self.gathered.send_modify(|count| *count += 1);
+            self.note(Observed::Gathered);
+        }
+    }
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        self.note(Observed::State(state));
+    }
+    async fn on_track(&self, track: Arc<dyn TrackRemote>) {
+        let observed = self.observed.clone();
+        // Ends with the connection, which ends the track's events. Unread media would fill its channel
+        // and then the log.
+        tokio::spawn(async move {
+            let mut is_first = true;
+            while let Some(event) = track.poll().await {
+                if is_first && matches!(event, TrackRemoteEvent::OnRtpPacket(_)) {
+                    is_first = false;
+                    let _ = observed.send(Observed::Sound).await;
+                }
+            }
+        });
+    }
+}
+
+/// The task's belongings.
+pub struct Watch {
+    /// Whose events these are.
+    pub id: PeerId,
+    /// For the description with a new candidate.
+    pub connection: Weak<dyn PeerConnection>,
+    /// For the state of DTLS.
+    pub sender: Arc<dyn RtpSender>,
+    /// Ends when the driver task does.
+    pub track: Arc<TrackLocalStaticRTP>,
+    /// From the driver task.
+    pub observed: mpsc::Receiver<Observed>,
+    /// To the daemon.
+    pub events: mpsc::Sender<(PeerId, PeerEvent)>,
+    /// Candidates that the daemon knows.
+    pub told: Vec<String>,
+    /// The last description that was told to be whole.
+    pub gathered_sdp: Option<String>,
+}
+
+impl Watch {
+    /// Runs until the connection has ended or nobody listens.
+    pub async fn run(mut self) {
+        let mut dtls = tokio::time::interval(DTLS_POLL);
+        dtls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let event = tokio::select! {
+                Some(observed) = self.observed.recv() => self.event(observed).await,
+                _ = dtls.tick() => self.is_closed_by_viewer().await.then_some(PeerEvent::Closed),
+                // Feedback was seen on its way here; the end of it means that the driver has stopped.
+                feedback = self.track.poll() => feedback.is_none().then_some(PeerEvent::Failed),
+            };
+            let Some(event) = event else { continue };
+            let is_end = matches!(event, PeerEvent::Closed | PeerEvent::Failed);
+            if self.events.send((self.id, event)).await.is_err() || is_end {
+                return;
+            }
+        }
+    }
+
+    async fn event(&mut self, observed: Observed) -> Option<PeerEvent> {
+        match observed {
+            Observed::Candidate(candidate) => {
+                if !sdp::is_usable_candidate(&candidate) || self.told.contains(&candidate) {
+                    return None;
+                }
+                self.told.push(candidate.clone());
+                let sdp = self.local_sdp().await?;
+                Some(PeerEvent::Candidate { candidate: self.trickled(candidate), sdp })
+            }
+            Observed::Gathered => {
+                let sdp = self.local_sdp().await?;
+                // An ICE restart gathers twice: when it is asked for, and with its description.
+                let is_news = self.gathered_sdp.as_ref() != Some(&sdp);
+                self.gathered_sdp = Some(sdp.clone());
+                is_news.then_some(PeerEvent::GatheringComplete { sdp })
+            }
+            Observed::Sound => Some(PeerEvent::SoundArrived),
+            Observed::State(RTCPeerConnectionState::Connected) => Some(PeerEvent::Connected),
+            Observed::State(RTCPeerConnectionState::Disconnected) => Some(PeerEvent::Disconnected),
+            Observed::State(RTCPeerConnectionState::Failed) => Some(PeerEvent::Failed),
+            Observed::State(RTCPeerConnectionState::Closed) => Some(PeerEvent::Closed),
+            Observed::State(_) => None,
+        }
+    }
+
+    async fn local_sdp(&self) -> Option<String> {
+        connection::local_sdp(&self.connection.upgrade()?).await
+    }
+
+    fn trickled(&self, candidate: String) -> Candidate {
+        Candidate { candidate, sdp_mid: None, sdp_m_line_index: Some(0), username_fragment: None }
+    }
+
+    async fn is_closed_by_viewer(&self) -> bool {
+        let Ok(Some(transport)) = self.sender.transport().await else { return false };
+        matches!(transport.state().await, Ok(RTCDtlsTransportState::Closed))
+    }
+}

@@ -1,0 +1,204 @@
+//! Do browsers get the page and the broker, and only browsers that may?
+#![cfg(feature = "broker")]
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use farol::io::broker::{EmbeddedBroker, Viewers};
+use farol::io::http::{self, HttpError, Site};
+use farol::io::mqtt::{Mqtt, MqttEvent, Publication};
+use farol::units::DeviceId;
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Duration, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+const DEVICE: DeviceId = DeviceId(0xd);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running site on a loopback port.
+async fn site(bridge: Option<SocketAddr>) -> SocketAddr {
+    let listener = http::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let site = Site { device: DEVICE, broker: "/mqtt".into(), bridge };
+    tokio::spawn(http::serve(listener, site, std::future::pending()));
+    address
+}
+
+/// Head and body of the answer to a GET with these header lines.
+async fn get(address: SocketAddr, path: &str, host: &str) -> (String, Vec<u8>) {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time").expect("an answer");
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
+    (String::from_utf8_lossy(&answer[..end]).to_lowercase(), answer[end + 4..].to_vec())
+}
+
+#[track_caller]
+fn has(head: &str, lines: &[&str]) {
+    for line in lines {
+        assert!(head.contains(line), "{line:?} is missing in\n{head}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_comes_with_its_policy_and_is_asked_for_anew() {
+    let address = site(None).await;
+    let (head, body) = get(address, "/", "localhost").await;
+    has(&head, &["http/1.1 200", "content-type: text/html; charset=utf-8", "cache-control: no-cache"]);
+    has(
+        &head,
+        &[
+            "content-security-policy: default-src 'none'",
+            "connect-src 'self' ws: wss:",
+            "frame-ancestors 'none'",
+        ],
+    );
+    has(&head, &["x-content-type-options: nosniff", "referrer-policy: no-referrer", "x-frame-options: deny"]);
+    assert_eq!(body, std::fs::read("viewer/dist/index.html").expect("the built page"));
+}
+
+#[tokio::test]
+async fn hashed_files_are_kept_for_good_and_have_their_type() {
+    let address = site(None).await;
+    let mut files = std::fs::read_dir("viewer/dist/assets").expect("the built page");
+    let script = files
+        .find_map(|file| file.ok()?.file_name().into_string().ok().filter(|name| name.ends_with(".js")))
+        .expect("a script");
+    let (head, _) = get(address, &format!("/assets/{script}"), "localhost").await;
+    has(
+        &head,
+        &["http/1.1 200", "content-type: text/javascript", "immutable", "x-content-type-options: nosniff"],
+    );
+    let (head, _) = get(address, "/favicon.svg", "localhost").await;
+    has(&head, &["content-type: image/svg+xml", "cache-control: no-cache"]);
+    for missing in ["/nothing", "/assets/../../Cargo.toml", "/..%2f..%2fCargo.toml", "//etc/passwd"] {
+        has(&get(address, missing, "localhost").await.0, &["http/1.1 404", "content-security-policy"]);
+    }
+}
+
+#[tokio::test]
+async fn farol_json_names_the_device_and_its_broker() {
+    let (head, body) = get(site(None).await, "/farol.json", "localhost").await;
+    has(&head, &["content-type: application/json", "cache-control: no-store"]);
+    let json: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+    assert_eq!(json, serde_json::json!({ "device": DEVICE.to_string(), "broker": "/mqtt" }));
+}
+
+#[tokio::test]
+async fn on_loopback_a_foreign_host_name_is_refused() {
+    let address = site(None).await;
+    has(&get(address, "/", "127.0.0.1:1").await.0, &["http/1.1 200"]);
+    has(&get(address, "/farol.json", "evil.example").await.0, &["http/1.1 421"]);
+}
+
+#[tokio::test]
+async fn a_taken_port_is_told_with_its_number() {
+    let address = site(None).await;
+    let error = http::bind(address).await.expect_err("it is taken");
+    assert!(matches!(error, HttpError::Taken { .. }));
+    assert!(error.to_string().starts_with(&format!("port {} is taken: ", address.port())), "{error}");
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Opens `/mqtt` as the page of `origin` would.
+async fn open(address: SocketAddr, origin: Option<&str>) -> Result<Socket, u16> {
+    let mut request = format!("ws://localhost:{}/mqtt", address.port()).into_client_request().expect("a URL");
+    request.headers_mut().insert("Sec-WebSocket-Protocol", "mqtt".parse().expect("a value"));
+    if let Some(origin) = origin {
+        request.headers_mut().insert("Origin", origin.parse().expect("a value"));
+    }
+    match connect_async(request).await {
+        Ok((socket, answer)) => {
+            assert_eq!(answer.headers()["sec-websocket-protocol"], "mqtt");
+            Ok(socket)
+        }
+        Err(Error::Http(answer)) => Err(answer.status().as_u16()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+async fn send(socket: &mut Socket, bytes: &[u8]) {
+    socket.send(Message::Binary(Bytes::copy_from_slice(bytes))).await.expect("sent");
+}
+
+/// Receives until there are at least `wanted` bytes, or the broker closes.
+async fn receive(socket: &mut Socket, wanted: usize) -> Vec<u8> {
+    let mut received = Vec::new();
+    while received.len() < wanted {
+        match timeout(PATIENCE, socket.next()).await.expect("in time") {
+            Some(Ok(Message::Binary(bytes))) => received.extend_from_slice(&bytes),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => break,
+            Some(Ok(_)) => {}
+        }
+    }
+    received
+}
+
+/// CONNECT, clean start, keep alive 60 s, client id "v" (MQTT 5 §3.1).
+const CONNECT: [u8; 16] = [0x10, 14, 0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 60, 0, 0, 1, b'v'];
+
+#[tokio::test]
+async fn the_bridge_carries_the_standing_offer_whole() {
+    let broker = EmbeddedBroker::start(DEVICE, Viewers::Open).await.expect("it starts");
+    let topic = format!("farol/1/{DEVICE}/offer/open");
+    let payload = Bytes::from(vec![b'o'; 40_000]);
+    let offer = Publication { topic: topic.clone(), payload, retain: true, expiry: None };
+    let will =
+        Publication { topic: format!("farol/1/{DEVICE}/status"), payload: Bytes::new(), ..offer.clone() };
+    let mut daemon = Mqtt::spawn(broker.for_the_daemon(), "daemon".into(), Vec::new(), will);
+    assert_eq!(daemon.events.recv().await, Some(MqttEvent::Connected));
+    daemon.publish(offer);
+    daemon.close().await;
+
+    let address = site(Some(broker.address())).await;
+    let own = format!("http://localhost:{}", address.port());
+    let mut socket = open(address, Some(&own)).await.expect("our own page may");
+    // One packet over two frames: the stream is what counts (MQTT 5 §6).
+    send(&mut socket, &CONNECT[..5]).await;
+    send(&mut socket, &CONNECT[5..]).await;
+    let connack = receive(&mut socket, 5).await;
+    assert_eq!((connack[0], connack[3]), (0x20, 0), "{connack:?}");
+    let length = u8::try_from(2 + 1 + 2 + topic.len() + 1).expect("one byte");
+    let mut subscribe = vec![0x82, length, 0, 1, 0, 0, topic.len() as u8];
+    subscribe.extend_from_slice(topic.as_bytes());
+    subscribe.push(0);
+    send(&mut socket, &subscribe).await;
+    let received = receive(&mut socket, 6 + 40_000).await;
+    assert_eq!(received[0], 0x90);
+    assert!(received.ends_with(&[b'o'; 40_000]));
+}
+
+#[tokio::test]
+async fn another_sites_page_may_not_open_the_bridge() {
+    let broker = EmbeddedBroker::start(DEVICE, Viewers::Open).await.expect("it starts");
+    let address = site(Some(broker.address())).await;
+    for foreign in ["http://evil.example", "http://localhost:1", "null"] {
+        assert_eq!(open(address, Some(foreign)).await.err(), Some(403), "{foreign}");
+    }
+    assert!(open(address, None).await.is_ok(), "a program that is no browser");
+}
+
+#[tokio::test]
+async fn without_an_embedded_broker_there_is_no_bridge() {
+    assert_eq!(open(site(None).await, None).await.err(), Some(404));
+}
+
+#[tokio::test]
+async fn an_oversized_frame_ends_its_connection_only() {
+    let broker = EmbeddedBroker::start(DEVICE, Viewers::Open).await.expect("it starts");
+    let address = site(Some(broker.address())).await;
+    let mut flood = open(address, None).await.expect("open");
+    // It may be cut off while it still sends.
+    let _ = flood.send(Message::Binary(Bytes::from(vec![0; 100_000]))).await;
+    assert_eq!(receive(&mut flood, 1).await, Vec::<u8>::new());
+    let mut other = open(address, None).await.expect("open");
+    send(&mut other, &CONNECT).await;
+    assert_eq!(receive(&mut other, 5).await[0], 0x20);
+}

@@ -1,0 +1,338 @@
+// The custom element <farol-camera>: a camera's live picture in any page.
+//
+//   <farol-camera link="https://…#1.…"></farol-camera>
+//   <farol-camera device="…" broker="ws://…" talk></farol-camera>
+//
+// Attributes: `link`, or `device`, `broker` and, when sealed, `kid` and `key`; `talk` asks for the
+// right to speak and shows a microphone button once it is granted. Events: `farol-state` with a
+// FarolState and `farol-stats` with Stats, both in `detail`. A key in an attribute can be read by
+// every script of the page; the property `link` keeps it out of the document.
+
+import { type Link, type ParsedLink, makeLink, parseFragment } from "./link";
+import { type Picture, Screen } from "./screen";
+import type { View } from "./session-io";
+import type { Stats } from "./stats";
+import { Watch } from "./watch";
+import { type Refusal, type Words, LABELS, wordsFor, wordsForRefusal } from "./words";
+
+/** What the element is doing, for the page around it. */
+export interface FarolState {
+  /** A state of {@link View}, or `idle` before the start, or `unusable` when nothing can be tried. */
+  state: View["state"] | "idle" | "unusable";
+  /** Why, when there is a reason. */
+  reason?: View["reason"] | Refusal;
+  /** The camera's name. */
+  name: string;
+  /** What this viewer may do, once the camera granted it. */
+  rights: View["rights"];
+  /** The state in words. */
+  words: string;
+}
+
+const ATTRIBUTES = ["link", "device", "kid", "key", "broker", "talk"];
+const REMARK_MS = 6_000;
+const IDLE: FarolState = { state: "idle", name: "", rights: [], words: "" };
+
+/** The element. */
+export class FarolCamera extends HTMLElement {
+  static readonly observedAttributes = ATTRIBUTES;
+
+  readonly #screen: Screen;
+  #watch: Watch | undefined;
+  #link: string | Link | undefined;
+  #view: View | undefined;
+  #state: FarolState = IDLE;
+  #stats: Stats | undefined;
+  #hasFrame = false;
+  #firstFrameMs: number | undefined;
+  #microphone: MediaStream | undefined;
+  #remark: Words | undefined;
+  #remarkTimer: ReturnType<typeof setTimeout> | undefined;
+  #countdown: ReturnType<typeof setInterval> | undefined;
+  #isStarting = false;
+  readonly #refresh = (): void => this.#draw();
+
+  constructor() {
+    super();
+    this.#screen = new Screen(this.attachShadow({ mode: "open" }), {
+      play: () => void this.#play(),
+      sound: () => (this.muted ? this.unmute() : (this.muted = true)),
+      talk: () => void this.talk(!this.isTalking),
+      fullscreen: () => void this.fullscreen(),
+    });
+  }
+
+  /** The camera's link: a whole address, its fragment, or a parsed {@link Link}. */
+  get link(): string | Link | undefined {
+    return this.#link ?? this.getAttribute("link") ?? undefined;
+  }
+  set link(link: string | Link | undefined) {
+    this.#link = link;
+    this.#startSoon();
+  }
+
+  /** Whether the sound is off; it is at the start, since browsers play only silent video unasked. */
+  get muted(): boolean {
+    return this.#screen.video.muted;
+  }
+  set muted(muted: boolean) {
+    this.#screen.video.muted = muted;
+    this.#draw();
+  }
+
+  /** What the element is doing. */
+  get state(): FarolState {
+    return this.#state;
+  }
+
+  /** The last second's figures, while media flows. */
+  get stats(): Stats | undefined {
+    return this.#stats;
+  }
+
+  /** Whether the microphone is on. */
+  get isTalking(): boolean {
+    return this.#microphone !== undefined;
+  }
+
+  /** The video element, to take pictures from or to lay things over. */
+  get video(): HTMLVideoElement {
+    return this.#screen.video;
+  }
+
+  /** Starts, or starts over. It happens by itself when the element has a link and is in a document. */
+  start(): void {
+    this.stop();
+    this.#isStarting = false;
+    const parsed = this.#parsed();
+    const refusal = parsed.ok ? refusalFor(parsed.link) : parsed.fault;
+    if (!parsed.ok || refusal !== undefined) {
+      this.#refuse(refusal ?? "no-link");
+      return;
+    }
+    this.#watch = new Watch(
+      parsed.link,
+      { mayTalk: this.hasAttribute("talk") },
+      {
+        view: (view) => this.#viewed(view),
+        media: (stream) => this.#mediaArrived(stream),
+        stats: (stats) => this.#measured(stats),
+      },
+    );
+    this.#watch.start();
+  }
+
+  /** Says bye and stops; `start` begins anew. */
+  stop(): void {
+    void this.talk(false);
+    this.#watch?.stop("left");
+    this.#watch = undefined;
+    this.#screen.video.srcObject = null;
+    this.#hasFrame = false;
+    this.#stats = undefined;
+  }
+
+  /** Turns the sound on. Browsers allow it from a tap only. */
+  unmute(): void {
+    this.muted = false;
+    void this.#play();
+  }
+
+  /** Fills the screen, or leaves it. */
+  async fullscreen(): Promise<void> {
+    const video = this.#screen.video as HTMLVideoElement & { webkitEnterFullscreen?: () => void };
+    if (document.fullscreenElement === this) await document.exitFullscreen();
+    else if (document.fullscreenEnabled) await this.requestFullscreen();
+    else video.webkitEnterFullscreen?.(); // An iPhone fills the screen with videos only.
+  }
+
+  /** Turns the microphone on or off; true when it is as asked. The browser asks the person first. */
+  async talk(on: boolean): Promise<boolean> {
+    if (!on) {
+      this.#microphone?.getTracks().forEach((track) => track.stop());
+      this.#microphone = undefined;
+      this.#draw();
+      await this.#watch?.talk(null);
+      return true;
+    }
+    if (this.#watch === undefined || this.isTalking) return this.isTalking;
+    if (navigator.mediaDevices === undefined) return this.#say(LABELS.microphoneInsecure);
+    const watch = this.#watch;
+    try {
+      const audio = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
+      const microphone = await navigator.mediaDevices.getUserMedia({ audio });
+      if (this.#watch !== watch) {
+        microphone.getTracks().forEach((track) => track.stop());
+        return false;
+      }
+      this.#microphone = microphone;
+    } catch {
+      return this.#say(LABELS.microphoneRefused);
+    }
+    await watch.talk(this.#microphone.getAudioTracks()[0] ?? null);
+    this.#draw();
+    return true;
+  }
+
+  /** The browser put the element into a document. */
+  connectedCallback(): void {
+    document.addEventListener("fullscreenchange", this.#refresh);
+    if (this.#isNamed()) this.#startSoon();
+    else this.#draw();
+  }
+
+  /** The browser took the element out of its document. */
+  disconnectedCallback(): void {
+    document.removeEventListener("fullscreenchange", this.#refresh);
+    clearInterval(this.#countdown);
+    this.#countdown = undefined;
+    this.stop();
+  }
+
+  /** An attribute changed. */
+  attributeChangedCallback(): void {
+    if (this.#isNamed()) this.#startSoon();
+  }
+
+  #isNamed(): boolean {
+    return this.link !== undefined || this.hasAttribute("device");
+  }
+
+  /** Several attributes set in a row make one start. */
+  #startSoon(): void {
+    if (this.#isStarting || !this.isConnected) return;
+    this.#isStarting = true;
+    queueMicrotask(() => {
+      if (this.#isStarting && this.isConnected) this.start();
+      this.#isStarting = false;
+    });
+  }
+
+  #parsed(): ParsedLink | { ok: false; fault: "no-link" } {
+    const { link } = this;
+    if (typeof link === "object") return { ok: true, link };
+    if (link !== undefined) return parseFragment(link.slice(link.indexOf("#") + 1));
+    const [device, kid, key, broker] = ["device", "kid", "key", "broker"].map((name) => this.getAttribute(name));
+    if (!device) return { ok: false, fault: "no-link" };
+    return makeLink({ device, kid: kid ?? "open", key: key ?? "", broker: broker ?? "" });
+  }
+
+  /** Shows why nothing is tried. The page uses it too, for what it finds wrong before there is a link. */
+  #refuse(refusal: Refusal): void {
+    this.#view = undefined;
+    this.#setState({ ...IDLE, state: "unusable", reason: refusal, words: wordsForRefusal(refusal).title });
+    this.#draw();
+  }
+
+  #viewed(view: View): void {
+    this.#view = view;
+    if (!view.rights.includes("talk") && this.isTalking) void this.talk(false);
+    this.#draw();
+    const { state, reason, name, rights } = view;
+    this.#setState({ state, ...(reason && { reason }), name, rights, words: wordsFor(view).title });
+  }
+
+  #setState(state: FarolState): void {
+    this.#state = state;
+    this.dispatchEvent(new CustomEvent("farol-state", { detail: state, bubbles: true, composed: true }));
+  }
+
+  #mediaArrived(stream: MediaStream): void {
+    const { video } = this.#screen;
+    if (video.srcObject === stream) return this.#draw();
+    this.#hasFrame = false;
+    video.srcObject = stream;
+    if ("requestVideoFrameCallback" in video) video.requestVideoFrameCallback(() => this.#frameArrived(stream));
+    else (video as HTMLVideoElement).addEventListener("loadeddata", () => this.#frameArrived(stream), { once: true });
+    void this.#play();
+    this.#draw();
+  }
+
+  #frameArrived(stream: MediaStream): void {
+    if (this.#screen.video.srcObject !== stream) return;
+    this.#hasFrame = true;
+    this.#firstFrameMs ??= performance.now();
+    this.#draw();
+  }
+
+  async #play(): Promise<void> {
+    const { video } = this.#screen;
+    if (video.srcObject === null) return;
+    try {
+      await video.play();
+      this.#screen.offerPlay(false);
+    } catch (error) {
+      // AbortError only says that a newer stream took over; NotAllowedError wants a tap.
+      if (error instanceof DOMException && error.name === "NotAllowedError") this.#screen.offerPlay(true);
+    }
+  }
+
+  #measured(stats: Stats): void {
+    if (this.#view?.state !== "live") return;
+    this.#stats = this.#firstFrameMs === undefined ? stats : { ...stats, firstFrameMs: this.#firstFrameMs };
+    this.dispatchEvent(new CustomEvent("farol-stats", { detail: this.#stats, bubbles: true, composed: true }));
+  }
+
+  /** Says something in passing; always false, for the caller to return. */
+  #say(detail: string): false {
+    this.#remark = { title: "No microphone", detail, tone: "warning" };
+    clearTimeout(this.#remarkTimer);
+    this.#remarkTimer = setTimeout(() => {
+      this.#remark = undefined;
+      this.#draw();
+    }, REMARK_MS);
+    this.#draw();
+    return false;
+  }
+
+  #draw(): void {
+    const view = this.#view;
+    const isLive = view?.state === "live";
+    const tracks = this.#screen.video.srcObject instanceof MediaStream ? this.#screen.video.srcObject.getTracks() : [];
+    const hasAudio = tracks.some(({ kind }) => kind === "audio") && isLive;
+    this.#screen.show(view?.name ?? "", this.#remark ?? this.#words(), this.#picture());
+    this.#screen.showSound(hasAudio && view.rights.includes("listen"), this.muted);
+    this.#screen.showTalk(hasAudio && view.rights.includes("talk"), this.isTalking);
+    this.#screen.showFullscreen(isLive && this.#hasFrame, document.fullscreenElement === this);
+    this.#drawCountdown(view?.retryAt);
+  }
+
+  #words(): Words {
+    const view = this.#view;
+    if (view === undefined) {
+      const { state, reason } = this.#state;
+      return state === "unusable" ? wordsForRefusal(reason as Refusal) : { title: "Not started", tone: "warning" };
+    }
+    if (view.state === "live" && view.reason === undefined && !this.#hasFrame) {
+      return { title: "Waiting for the picture", tone: "busy" };
+    }
+    return wordsFor(view);
+  }
+
+  #picture(): Picture {
+    if (!this.#hasFrame) return "none";
+    return this.#view?.state === "live" ? "live" : "old";
+  }
+
+  #drawCountdown(retryAt: number | undefined): void {
+    this.#screen.countDown(retryAt === undefined ? undefined : (retryAt - performance.now()) / 1000);
+    if (retryAt === undefined) {
+      clearInterval(this.#countdown);
+      this.#countdown = undefined;
+    } else {
+      this.#countdown ??= setInterval(this.#refresh, 1_000);
+    }
+  }
+}
+
+/** Why a good link cannot be used here. */
+function refusalFor(link: Link): Refusal | undefined {
+  if (typeof RTCPeerConnection === "undefined") return "no-webrtc";
+  const host = new URL(link.broker.url).hostname;
+  const isLocal = host === "localhost" || host === "127.0.0.1" || host === "[::1]";
+  // Mixed content: browsers open ws:// from https:// to this machine only, if at all.
+  if (location.protocol === "https:" && link.broker.url.startsWith("ws:") && !isLocal) return "mixed-content";
+  return undefined;
+}
+
+if (customElements.get("farol-camera") === undefined) customElements.define("farol-camera", FarolCamera);

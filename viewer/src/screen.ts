@@ -1,0 +1,133 @@
+// What the element shows: video, state line, buttons, and a notice when there is something to say.
+//
+// It draws what it is told and reports taps; what they mean is decided in the element.
+
+import { type Icon, draw } from "./icons";
+import { styleSheet } from "./style";
+import { LABELS, type Words, nextTry } from "./words";
+
+/** What a person tapped. */
+export interface Taps {
+  play(): void;
+  sound(): void;
+  talk(): void;
+  fullscreen(): void;
+}
+
+/** How much of a picture there is: none yet, one that no longer moves, or a live one. */
+export type Picture = "none" | "old" | "live";
+
+/** The inside of the element. */
+export class Screen {
+  readonly video = document.createElement("video");
+  readonly #root = make("div", "root");
+  readonly #notice = make("div", "notice");
+  readonly #title = make("h2", "");
+  readonly #detail = make("p", "");
+  readonly #next = make("p", "next");
+  readonly #spoken = make("div", "spoken");
+  readonly #name = make("span", "name");
+  readonly #line = make("span", "line");
+  readonly #play = button("play", "play", LABELS.play);
+  readonly #sound = button("sound", "soundOff", LABELS.unmute);
+  readonly #talk = button("talk", "microphone", LABELS.talk);
+  readonly #fullscreen = button("fullscreen", "expand", LABELS.fullscreen);
+
+  constructor(shadow: ShadowRoot, taps: Taps) {
+    shadow.adoptedStyleSheets = [styleSheet()];
+    this.video.autoplay = true;
+    this.video.muted = true;
+    this.video.playsInline = true;
+    this.video.setAttribute("aria-label", LABELS.video);
+    this.#build();
+    this.#play.addEventListener("click", () => taps.play());
+    this.#sound.addEventListener("click", () => taps.sound());
+    this.#talk.addEventListener("click", () => taps.talk());
+    this.#fullscreen.addEventListener("click", () => taps.fullscreen());
+    shadow.append(this.#root);
+  }
+
+  /** Shows a state; the notice appears when there is no live picture, or more to say than the title. */
+  show(name: string, words: Words, picture: Picture): void {
+    this.#root.dataset["tone"] = words.tone;
+    this.#root.dataset["picture"] = picture;
+    setText(this.#name, name);
+    setText(this.#line, words.title);
+    setText(this.#title, words.title);
+    setText(this.#spoken, [name, words.title, words.detail].filter((part) => part).join(". "));
+    setText(this.#detail, words.detail ?? "");
+    this.#detail.hidden = words.detail === undefined;
+    this.#notice.hidden = picture === "live" && words.tone === "live";
+  }
+
+  /** Shows when the next attempt is. */
+  countDown(seconds: number | undefined): void {
+    setText(this.#next, seconds === undefined ? "" : nextTry(seconds));
+    this.#next.hidden = seconds === undefined;
+  }
+
+  /** Offers a play button, for a browser that wants a tap first. */
+  offerPlay(isOffered: boolean): void {
+    this.#play.hidden = !isOffered;
+  }
+
+  /** Shows the sound button as it stands; it stands out while there is sound to be turned on. */
+  showSound(isAvailable: boolean, isMuted: boolean): void {
+    this.#sound.hidden = !isAvailable;
+    this.#sound.classList.toggle("prompt", isMuted);
+    setButton(this.#sound, isMuted ? "soundOff" : "soundOn", isMuted ? LABELS.unmute : LABELS.mute);
+  }
+
+  /** Shows the microphone button as it stands. */
+  showTalk(isAvailable: boolean, isOn: boolean): void {
+    this.#talk.hidden = !isAvailable;
+    this.#talk.setAttribute("aria-pressed", String(isOn));
+    setButton(this.#talk, "microphone", isOn ? LABELS.hush : LABELS.talk);
+  }
+
+  /** Shows the full screen button as it stands. */
+  showFullscreen(isAvailable: boolean, isOn: boolean): void {
+    this.#fullscreen.hidden = !isAvailable;
+    setButton(this.#fullscreen, isOn ? "shrink" : "expand", isOn ? LABELS.leaveFullscreen : LABELS.fullscreen);
+  }
+
+  #build(): void {
+    const beam = make("div", "beam");
+    this.#notice.append(beam, this.#title, this.#detail, this.#next);
+    const dot = make("span", "dot");
+    const state = make("div", "state");
+    state.append(dot, this.#name, this.#line);
+    // Notice and state line say the same twice, and count seconds: neither is read out, one summary is.
+    for (const silent of [this.#notice, state]) silent.setAttribute("aria-hidden", "true");
+    this.#spoken.setAttribute("role", "status");
+    const bar = make("div", "bar");
+    bar.append(state, this.#talk, this.#sound, this.#fullscreen);
+    this.#root.append(this.video, this.#spoken, this.#notice, this.#play, bar);
+    for (const hidden of [this.#play, this.#sound, this.#talk, this.#fullscreen, this.#next]) hidden.hidden = true;
+  }
+}
+
+function make<K extends keyof HTMLElementTagNameMap>(tag: K, className: string): HTMLElementTagNameMap[K] {
+  const element = document.createElement(tag);
+  if (className !== "") element.className = className;
+  return element;
+}
+
+function button(className: string, icon: Icon, label: string): HTMLButtonElement {
+  const element = make("button", className);
+  element.type = "button";
+  setButton(element, icon, label);
+  return element;
+}
+
+function setButton(element: HTMLButtonElement, icon: Icon, label: string): void {
+  if (element.title === label && element.firstChild !== null) return;
+  element.title = label;
+  element.setAttribute("aria-label", label);
+  element.replaceChildren(draw(icon));
+}
+
+/** Text that did not change is left alone, so that screen readers do not repeat it. */
+function setText(element: HTMLElement, text: string): void {
+  if (element.textContent !== text) element.textContent = text;
+}

@@ -1,0 +1,148 @@
+// Who joins session, broker, peer connection and clock for one viewer.
+//
+// Inputs go to the session one at a time; what it orders is carried out at once and in order.
+
+import { randomBytes, toHex } from "./bytes";
+import { Broker } from "./broker";
+import type { Link } from "./link";
+import { Mailbox } from "./mailbox";
+import type { Right } from "./message";
+import { Peer, warmUp } from "./peer";
+import { sdpDigest } from "./seal";
+import { Session } from "./session";
+import type { Command, Input, View } from "./session-io";
+import { type Counters, type Stats, statsBetween } from "./stats";
+
+/** What a watch tells. */
+export interface WatchEvents {
+  view(view: View): void;
+  media(stream: MediaStream): void;
+  stats(stats: Stats): void;
+}
+
+const STATS_EVERY_MS = 1_000;
+
+/** One viewer of one camera, from start to stop. */
+export class Watch {
+  readonly #events: WatchEvents;
+  readonly #mailbox: Mailbox;
+  readonly #session: Session;
+  readonly #broker: Broker;
+  readonly #mayTalk: boolean;
+  #peer: { id: number; link: Peer } | undefined;
+  #microphone: MediaStreamTrack | null = null;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #statsTimer: ReturnType<typeof setInterval> | undefined;
+  #counters: Counters | undefined;
+
+  constructor(link: Link, options: { mayTalk: boolean }, events: WatchEvents) {
+    this.#events = events;
+    this.#mayTalk = options.mayTalk;
+    this.#mailbox = new Mailbox(link);
+    const wants: Right[] = options.mayTalk ? ["view", "listen", "talk"] : ["view", "listen"];
+    this.#session = new Session({ newId: () => toHex(randomBytes(16)), wants, isSealed: this.#mailbox.isSealed });
+    this.#broker = new Broker(
+      {
+        url: link.broker.url,
+        login: link.broker.login ?? this.#mailbox.login,
+        topics: [this.#mailbox.statusTopic, this.#mailbox.offerTopic],
+      },
+      {
+        up: () => this.#take({ type: "broker-up" }),
+        down: (why) => this.#take({ type: "broker-down", why }),
+        subscribed: (topic) => this.#take({ type: "subscribed", session: topic.slice(topic.lastIndexOf("/") + 1) }),
+        message: (topic, bytes) => this.#heard(topic, bytes),
+      },
+    );
+  }
+
+  /** Opens the way to the broker first; everything else is done while it opens. */
+  start(): void {
+    this.#take({ type: "time" });
+    this.#broker.start();
+    warmUp();
+    this.#mailbox.rehearse();
+    this.#statsTimer = setInterval(() => void this.#measure(), STATS_EVERY_MS);
+  }
+
+  /** Says bye and lets go of everything. */
+  stop(reason: string): void {
+    this.#take({ type: "stop", reason });
+    clearTimeout(this.#timer);
+    clearInterval(this.#statsTimer);
+    this.#broker.stop();
+  }
+
+  /** Sends this microphone, or silence with `null`, to this and every later connection. */
+  async talk(microphone: MediaStreamTrack | null): Promise<void> {
+    this.#microphone = microphone;
+    await this.#peer?.link.talk(microphone);
+  }
+
+  #heard(topic: string, bytes: Uint8Array): void {
+    const heard = this.#mailbox.read(topic, bytes, this.#session.current);
+    if (heard !== undefined) this.#take({ type: "heard", heard });
+  }
+
+  #take(input: Input): void {
+    for (const command of this.#session.handle(input, performance.now())) this.#carryOut(command);
+    clearTimeout(this.#timer);
+    const { deadline } = this.#session;
+    if (deadline === undefined) return;
+    this.#timer = setTimeout(() => this.#take({ type: "time" }), Math.max(0, deadline - performance.now()));
+  }
+
+  #carryOut(command: Command): void {
+    switch (command.do) {
+      case "listen":
+        return this.#broker.listen(this.#mailbox.outTopic(command.session));
+      case "send": {
+        const { topic, bytes } = this.#mailbox.write(command.to, command.n, command.message);
+        return this.#broker.send(topic, bytes);
+      }
+      case "open-peer":
+        this.#peer = { id: command.peer, link: this.#newPeer(command.peer) };
+        return this.#peer.link.answer(command.offer);
+      case "show":
+        return this.#events.view(command.view);
+    }
+    if (this.#peer?.id !== command.peer) return;
+    switch (command.do) {
+      case "renegotiate":
+        return this.#peer.link.answer(command.offer);
+      case "add-candidates":
+        return this.#peer.link.addCandidates(command.list);
+      case "close-peer":
+        this.#peer.link.close();
+        this.#peer = undefined;
+        this.#counters = undefined;
+    }
+  }
+
+  #newPeer(peer: number): Peer {
+    return new Peer(
+      { mayTalk: this.#mayTalk, microphone: this.#microphone },
+      {
+        answerMade: (offer, sdp, hasVideo) =>
+          this.#take({ type: "answer-made", peer, digest: sdpDigest(offer.sdp), sdp, hasVideo }),
+        candidatesFound: (list, end) => this.#take({ type: "candidates-found", peer, list, end }),
+        connected: () => this.#take({ type: "peer-connected", peer }),
+        interrupted: () => this.#take({ type: "peer-interrupted", peer }),
+        failed: () => this.#take({ type: "peer-failed", peer }),
+        media: (stream) => {
+          if (this.#peer?.id === peer) this.#events.media(stream);
+        },
+      },
+    );
+  }
+
+  async #measure(): Promise<void> {
+    const peer = this.#peer;
+    if (peer === undefined) return;
+    const before = this.#counters;
+    const after = await peer.link.counters();
+    if (this.#peer !== peer) return;
+    this.#counters = after;
+    if (before !== undefined) this.#events.stats(statsBetween(before, after));
+  }
+}
