@@ -70,7 +70,12 @@ impl SoundCard {
             self.frames.extend(std::iter::from_fn(|| collector.next_frame()));
         }
         if media_now().0.saturating_sub(self.last_heard.0) > SILENT_AFTER {
-            return Err(lost("wait for sound", &self.device, alsa::Error::new("wait", libc::ETIMEDOUT)));
+            return Err(Loss::Device {
+                operation: "wait for sound",
+                device: self.device.clone(),
+                cause: io::Error::new(io::ErrorKind::TimedOut, "none came for 2 s"),
+                remedy: "look whether it works with `arecord`, or unplug it and plug it in again",
+            });
         }
         Ok(self.frames.pop_front())
     }
