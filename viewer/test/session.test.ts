@@ -263,6 +263,15 @@ describe("hello", () => {
   });
 });
 
+test("a device that came back is asked again as if for the first time", () => {
+  stage.connect().status(BOOT).subscribe().pass(300);
+  for (let attempt = 0; attempt < 6; attempt += 1) stage.pass(40_000).subscribe();
+  stage.pass(3_000).status(OTHER_BOOT).subscribe().pass(300);
+  const session = stage.listening;
+  stage.pass(3_000);
+  expect(stage.listening).not.toBe(session);
+});
+
 describe("after the answer", () => {
   beforeEach(() => {
     stage.connect().status(BOOT).standing(offer()).subscribe().answerMade();
@@ -476,6 +485,12 @@ describe("while media flows", () => {
     stage.says({ type: "reoffer", offer: offer({ offer: id("d7"), boot: OTHER_BOOT }) });
     stage.says({ type: "reoffer", offer: offer() });
     expect(stage.commands.filter((command) => command.do === "renegotiate")).toEqual([]);
+  });
+
+  test("a reject does not end it", () => {
+    stage.says({ type: "reject", code: "full" }).says({ type: "reject", code: "taken", offer: offer({ offer: id("d7") }) });
+    expect(stage.view.state).toBe("live");
+    expect(stage.opened).toEqual([id("f0")]);
   });
 
   test("a dedicated offer is ignored", () => {
