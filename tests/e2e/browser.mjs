@@ -115,7 +115,7 @@ function instrument() {
       peers.push(this);
     }
   };
-  const SUMMED = ["framesReceived", "framesDecoded", "framesDropped", "packetsReceived", "packetsLost", "totalAudioEnergy"];
+  const SUMMED = ["framesReceived", "framesDecoded", "framesDropped", "bytesReceived", "packetsReceived", "packetsLost", "totalAudioEnergy"];
 
   async function stats() {
     const sum = { ...Object.fromEntries(SUMMED.map((name) => [name, 0])), pair: undefined };

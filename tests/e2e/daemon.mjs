@@ -112,6 +112,11 @@ export async function device(t, broker, config = "") {
       await current.line(/offer lit/);
       return current;
     },
+    /** The link of a device whose signalling is open; pairing such a one tells it. */
+    async openLink() {
+      const pairing = new Daemon(["pair", "anybody", "--config", file], { log: "warn" });
+      return (await pairing.line(/#1\./)).trim();
+    },
     /** A new viewer's link. */
     async pair(name, rights = "view,listen") {
       const pairing = new Daemon(["pair", name, "--rights", rights, "--config", file], { log: "warn" });
@@ -120,7 +125,7 @@ export async function device(t, broker, config = "") {
   };
 }
 
-/** Only when it runs with a camera that is small enough for several browsers on a small machine. */
+/** A test picture and sound, small enough for several browsers on a small machine. */
 export const SMALL_PICTURE = `
     [video]
     source = "pattern"
