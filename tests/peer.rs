@@ -343,7 +343,9 @@ async fn rights_decide_what_is_sent() {
     assert!(received.pictures.is_empty());
     // Given more, it goes on where its sound was, without a number used twice.
     device.add(&peer);
-    let received = device.film_during(viewer.until("a picture", |now| now.pictures.len() >= 5)).await;
+    let heard = received.sound.len();
+    let has_more = |now: &answerer::Received| now.pictures.len() >= 5 && now.sound.len() >= heard + 5;
+    let received = device.film_during(viewer.until("both", has_more)).await;
     assert_eq!(received.missing, 0);
     device.fanout.remove(PeerId(1));
     let before = viewer.received().pictures.len();
