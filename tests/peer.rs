@@ -233,7 +233,10 @@ async fn loopback_is_offered_only_when_it_is_asked_for() {
 async fn trickled_candidates_may_come_before_the_answer() {
     let mut device = Device::new();
     let (peer, offer) = device.offer(1).await;
-    let (_viewer, answer, candidates) = Answerer::answer_trickling(&offer).await;
+    // A viewer that knows none of ours cannot help by checking first.
+    let blind =
+        offer.lines().filter(|line| !line.starts_with("a=candidate:")).collect::<Vec<_>>().join("\r\n");
+    let (_viewer, answer, candidates) = Answerer::answer_trickling(&(blind + "\r\n")).await;
     assert!(!answer.contains("a=candidate:") && !candidates.is_empty());
     for candidate in &candidates {
         peer.add_candidate(candidate).await.expect("kept for later");
@@ -520,8 +523,11 @@ async fn waiting_peers_are_small_and_leave_nothing_behind() {
     let each_kb = (resident_kb() - memory) / 20;
     assert!(each_kb < 600, "{each_kb} KB for each");
     assert!(open_files() - files <= 3 * 20);
-    for peer in waiting {
-        peer.close().await;
+    for (n, peer) in waiting.into_iter().enumerate() {
+        match n % 2 {
+            0 => peer.close().await,
+            _ => drop(peer),
+        }
     }
     tokio::time::timeout(PATIENCE, async {
         while open_files() > files {
