@@ -521,6 +521,7 @@ async fn waiting_peers_are_small_and_leave_nothing_behind() {
         waiting.push(device.offer(id).await.0);
     }
     let each_kb = (resident_kb() - memory) / 20;
+    println!("{each_kb} KB for each waiting peer");
     assert!(each_kb < 600, "{each_kb} KB for each");
     assert!(open_files() - files <= 3 * 20);
     for (n, peer) in waiting.into_iter().enumerate() {
