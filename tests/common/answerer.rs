@@ -2,6 +2,7 @@
 //!
 //! It has a thread and a runtime of its own, so that it can fall silent as a viewer does that loses
 //! its network: from one moment to the next, without a word.
+#![allow(dead_code, reason = "each test uses what it needs of it")]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -22,7 +23,6 @@ use rtc::rtp_transceiver::rtp_sender::{
 use rtc::sdp::extmap;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use webrtc::media_stream::Track;
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
@@ -59,7 +59,7 @@ pub struct Received {
     pub sound: Vec<(u32, Bytes)>,
     /// RTP packets of both kinds that were missing when a later one came.
     pub missing: u32,
-    /// URIs' ids are not known here; how many header extensions the first picture's first packet had.
+    /// How many header extensions the first packet of the first picture had.
     pub first_packet_extensions: usize,
     /// Connection states, newest last.
     pub states: Vec<RTCPeerConnectionState>,
@@ -244,6 +244,12 @@ impl Answerer {
             Ok(now) => now.expect("the connection is open").clone(),
             Err(_) => panic!("waited in vain for {what}: {}", summary(&self.received.borrow())),
         }
+    }
+
+    /// Waits until it is connected itself. The library drops media that come in one burst with the end of
+    /// the DTLS handshake; browsers do not.
+    pub async fn until_connected(&self) {
+        self.until("its connection", |now| now.states.contains(&RTCPeerConnectionState::Connected)).await;
     }
 
     /// What was received so far.

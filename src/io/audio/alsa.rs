@@ -115,7 +115,7 @@ impl SoundCard {
     /// After an overrun (or a suspend) the device is prepared and started anew. The gap shows in the
     /// time of the next period.
     fn recover(&mut self, cause: alsa::Error) -> Result<(), Loss> {
-        log::debug!(device = self.device.as_str(); "sound was lost: the thread did not get its turn in time");
+        log::debug!(device:% = self.device; "sound was lost: the thread did not get its turn in time");
         let recovered = self.pcm.try_recover(cause, true).and_then(|()| self.pcm.start());
         recovered.map_err(|cause| lost("recover", &self.device, cause))
     }

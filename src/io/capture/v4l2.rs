@@ -160,7 +160,7 @@ impl Camera {
         self.last_sequence = Some(metadata.sequence);
         let is_damaged = metadata.flags.contains(Flags::ERROR);
         if (is_gap || is_damaged) && !self.awaits_keyframe {
-            log::debug!(device = self.device.display().to_string().as_str(), damaged = is_damaged; "a picture is missing");
+            log::debug!(device:% = self.device.display(), damaged = is_damaged; "a picture is missing");
             self.awaits_keyframe = true;
             self.force_keyframe();
         }
@@ -180,7 +180,10 @@ impl Drop for Camera {
         let Some(mut stream) = self.stream.take() else { return };
         match stream.stop() {
             Err(cause) if cause.raw_os_error() != Some(libc::ENODEV) => {
-                log::warn!(device = self.device.display().to_string().as_str(), cause = cause.to_string().as_str(); "the camera does not stop; its memory is not given back");
+                log::warn!(
+                    device:% = self.device.display(), cause:% = cause;
+                    "the camera does not stop; its memory is not given back"
+                );
                 std::mem::forget(stream);
             }
             _ => {
@@ -244,7 +247,10 @@ fn set_format(device: &Device, path: &Path, size: (u32, u32)) -> Result<PixelFor
         return Err(unfit(&got.fourcc.to_string()));
     }
     if (got.width, got.height) != size {
-        log::debug!(device = path.display().to_string().as_str(), width = got.width, height = got.height; "the camera has another size than asked");
+        log::debug!(
+            device:% = path.display(), width = got.width, height = got.height;
+            "the camera has another size than asked"
+        );
     }
     Ok(got)
 }
@@ -264,7 +270,7 @@ fn named(formats: &[Description]) -> String {
 /// Asks for a frame rate and returns the one that the camera has, or what was asked if it says none.
 fn set_rate(device: &Device, path: &Path, fps: u32) -> u32 {
     if let Err(cause) = readable(|| device.set_params(&Parameters::with_fps(fps))) {
-        log::debug!(device = path.display().to_string().as_str(), cause = cause.to_string().as_str(); "the camera's frame rate cannot be set");
+        log::debug!(device:% = path.display(), cause:% = cause; "the camera's frame rate cannot be set");
     }
     let interval = readable(|| device.params()).map(|parameters| parameters.interval);
     match interval {

@@ -113,8 +113,10 @@ impl Controls {
             && !self.refused.contains(&control)
         {
             self.refused.push(control);
-            let (device, cause) = (self.path.display().to_string(), cause.to_string());
-            log::warn!(device = device.as_str(), control = control.name(), value, cause = cause.as_str(); "the camera refuses a setting");
+            log::warn!(
+                device:% = self.path.display(), control = control.name(), value, cause:% = cause;
+                "the camera refuses a setting"
+            );
         }
     }
 }
