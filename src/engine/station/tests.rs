@@ -4,10 +4,12 @@
 
 use super::*;
 use crate::engine::message::{self, Answer, Body, Bye, Candidates, Hello, Offer, Reject, Wire};
+use crate::engine::message::{Candidate, RejectCode};
 use crate::engine::rights::Right;
 use crate::engine::seal::{self, Binding, Context, Direction};
 use crate::engine::topic::Topic;
 use crate::units::SessionId;
+use bytes::Bytes;
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
