@@ -24,7 +24,6 @@ use rtc::rtp_transceiver::rtp_sender::{
 use rtc::sdp::extmap;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use webrtc::media_stream::Track;
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};

@@ -147,6 +147,23 @@ impl Watching {
         let before = self.screen.received().pictures.len();
         self.screen.until("more pictures", |received| received.pictures.len() >= before + pictures).await;
     }
+
+    /// Has ICE restarted; returns the device's new offer, which it has answered.
+    pub async fn restart(&mut self) -> Offer {
+        self.viewer.say("restart", &serde_json::json!({})).await;
+        let reoffer = loop {
+            match self.viewer.hear("reoffer").await {
+                ToViewer::Reoffer(reoffer) => break reoffer,
+                ToViewer::Candidates(_) => {}
+                other => panic!("{other:?} instead of reoffer"),
+            }
+        };
+        let answer = self.screen.answer_again(&reoffer.sdp).await;
+        self.viewer.answer(&reoffer, &answer).await;
+        let accept = self.viewer.accepted(&self.screen).await;
+        assert_eq!(accept.offer, reoffer.offer);
+        reoffer
+    }
 }
 
 /// Comes in as a page does: answers the standing offer, or the one that it is given in its place.
