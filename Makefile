@@ -17,8 +17,7 @@ export INSTA_UPDATE := no
 CARGO_DIR := $(or $(CARGO_TARGET_DIR),target)
 DAEMON := $(CARGO_DIR)/debug/farol
 PAGE_SOURCES := $(shell find viewer -type f -not -path '*/node_modules/*' -not -path '*/dist*' 2>/dev/null)
-# Not `npm ci`: it wants each package's address in the lock file, and ours holds none.
-NPM_INSTALL := npm install --silent --no-audit --no-fund --prefer-offline
+NPM_INSTALL := npm ci --loglevel error --no-audit --no-fund --prefer-offline
 
 .PHONY: help
 help: ## This list.

@@ -171,8 +171,18 @@ pub fn complain(error: &anyhow::Error) {
     }
 }
 
+/// What there is, each with the lines for the configuration.
 fn devices() -> anyhow::Result<()> {
-    anyhow::bail!("the list of devices is not linked in yet")
+    let devices = farol::io::devices::list();
+    for device in &devices {
+        println!("{device}");
+    }
+    if devices.is_empty() {
+        println!(
+            "No camera and no sound card was found: plug one in, or see the test picture with `farol demo`."
+        );
+    }
+    Ok(())
 }
 
 fn rights(text: &str) -> Result<Rights, String> {

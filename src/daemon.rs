@@ -29,6 +29,7 @@ use crate::io::capture::{Capture, CaptureCommand, CaptureEvent};
 use crate::io::fanout::{Fanout, Sends};
 use crate::io::keys::{Stamp, State};
 use crate::io::mqtt::{Mqtt, MqttEvent, Publication};
+use crate::io::network::Network;
 use crate::io::peer::PeerEvent;
 use crate::io::systemd::ServiceManager;
 use crate::units::PeerId;
@@ -55,6 +56,7 @@ struct Daemon {
     manager: ServiceManager,
     refusals: story::Refusals,
     camera: Camera,
+    network: Network,
     is_online: bool,
 }
 
@@ -107,6 +109,7 @@ impl Daemon {
                 Happened::KeysMayHaveChanged => self.look_at_keys(now),
                 Happened::Round => {
                     self.look_at_keys(now);
+                    self.look_at_network(now);
                     self.refusals.tell(now, self.station.refusals());
                 }
                 Happened::Due => self.station.handle(now, Input::Tick),
@@ -289,6 +292,14 @@ impl Daemon {
                 self.station.handle(now, Input::Keys(viewers));
             }
             Err(cause) => log::error!(cause:%; "the viewers' keys cannot be read; the ones known stay valid"),
+        }
+    }
+
+    /// A lit offer names addresses; when the board has others, it is of no use any more.
+    fn look_at_network(&mut self, now: Instant) {
+        if self.network.has_changed() {
+            log::info!(addresses = self.network.to_string().as_str(); "the board's addresses have changed");
+            self.station.handle(now, Input::NetworkChanged);
         }
     }
 

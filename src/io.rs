@@ -12,5 +12,6 @@ pub mod http;
 pub mod keys;
 pub mod log;
 pub mod mqtt;
+pub mod network;
 pub mod peer;
 pub mod systemd;

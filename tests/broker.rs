@@ -1,5 +1,5 @@
 //! Does the embedded broker carry the exchange, and keep viewers to their topics?
-#![cfg(feature = "broker")]
+#![cfg(all(feature = "daemon", feature = "broker"))]
 
 #[path = "common/observer.rs"]
 mod observer;

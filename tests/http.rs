@@ -1,5 +1,5 @@
 //! Do browsers get the page and the broker, and only browsers that may?
-#![cfg(feature = "broker")]
+#![cfg(all(feature = "daemon", feature = "broker"))]
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,5 @@
 //! Does the connection to a real Mosquitto do what the daemon relies on?
+#![cfg(feature = "daemon")]
 
 #[path = "common/mosquitto.rs"]
 mod mosquitto;
@@ -7,6 +8,7 @@ mod observer;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +19,7 @@ use observer::{Observer, PATIENCE};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 fn broker(port: u16) -> Broker {
@@ -311,6 +314,47 @@ async fn a_refused_subscription_is_no_connection_and_names_the_missing_line() {
     let mut mqtt = Mqtt::spawn(broker(port), "device".into(), subscriptions, publication("will", ""));
     let (reason, _stream) = tokio::join!(reason_for_no_connection(&mut mqtt), refuse);
     says(&reason, &["refuses", "not authorized", "topic read farol/1/x/in/+/+"]);
+}
+
+/// What this test program logs.
+static LOG: OnceLock<watch::Sender<String>> = OnceLock::new();
+
+struct Remembered;
+
+impl log::Log for Remembered {
+    fn enabled(&self, metadata: &log::Metadata) -> bool {
+        metadata.target().starts_with("farol")
+    }
+    fn log(&self, record: &log::Record) {
+        if let Some(log) = LOG.get().filter(|_| self.enabled(record.metadata())) {
+            log.send_modify(|text| text.push_str(&format!("{} {}\n", record.level(), record.args())));
+        }
+    }
+    fn flush(&self) {}
+}
+
+#[tokio::test]
+async fn a_refused_publication_is_logged_once_with_the_missing_line() {
+    let log = LOG.get_or_init(|| watch::Sender::new(String::new()));
+    log::set_logger(&Remembered).expect("the only logger of this program");
+    log::set_max_level(log::LevelFilter::Warn);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let acl = directory.path().join("acl");
+    std::fs::write(&acl, "topic read #\ntopic write allowed\n").expect("a writable directory");
+    let mosquitto = Mosquitto::start(&format!("allow_anonymous true\nacl_file {}", acl.display()));
+    let mut observer = Observer::subscribed(mosquitto.port, "allowed").await;
+    let mut mqtt = device(broker(mosquitto.port));
+    connected(&mut mqtt).await;
+    for topic in ["denied/1", "denied/2", "allowed"] {
+        mqtt.publish(publication(topic, "x"));
+    }
+    assert_eq!(observer.next_text().await.0, "allowed");
+    let missing = "WARN the broker refuses a publication by an anonymous connection";
+    let mut log = log.subscribe();
+    let text = timeout(PATIENCE, log.wait_for(|text| text.contains(missing))).await.expect("in time");
+    let text = text.expect("it is static").clone();
+    says(&text, &["not authorized", "topic write denied/1"]);
+    assert!(!text.contains("denied/2"), "{text}");
 }
 
 fn with_password(directory: &Path) -> Mosquitto {

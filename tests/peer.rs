@@ -54,6 +54,16 @@ impl Device {
         let (viewer, answer) = Answerer::answer(&offer).await;
         peer.answer(&answer).await.expect("a good answer");
         self.until("connected", |_, event| *event == PeerEvent::Connected).await;
+        viewer.until_connected().await;
+        (peer, viewer)
+    }
+
+    async fn answer_with_a_strangers_fingerprint(&self, id: u64) -> (Peer, Answerer) {
+        let (peer, offer) = self.offer(id).await;
+        let (viewer, answer) = Answerer::answer(&offer).await;
+        let own = answer.lines().find(|line| line.starts_with("a=fingerprint:")).expect("there is one");
+        let strange = format!("a=fingerprint:sha-256 {}", vec!["5A"; 32].join(":"));
+        peer.answer(&answer.replace(own, &strange)).await.expect("it is well-formed");
         (peer, viewer)
     }
 
@@ -223,7 +233,10 @@ async fn loopback_is_offered_only_when_it_is_asked_for() {
 async fn trickled_candidates_may_come_before_the_answer() {
     let mut device = Device::new();
     let (peer, offer) = device.offer(1).await;
-    let (_viewer, answer, candidates) = Answerer::answer_trickling(&offer).await;
+    // A viewer that knows none of ours cannot help by checking first.
+    let blind =
+        offer.lines().filter(|line| !line.starts_with("a=candidate:")).collect::<Vec<_>>().join("\r\n");
+    let (_viewer, answer, candidates) = Answerer::answer_trickling(&(blind + "\r\n")).await;
     assert!(!answer.contains("a=candidate:") && !candidates.is_empty());
     for candidate in &candidates {
         peer.add_candidate(candidate).await.expect("kept for later");
@@ -256,7 +269,6 @@ async fn estimate_follows_the_viewers_feedback() {
 async fn sound_of_the_viewer_is_noticed() {
     let mut device = Device::new();
     let (_peer, viewer) = device.connect(1).await;
-    viewer.until("its own connection", |now| now.states.iter().any(|s| s.to_string() == "connected")).await;
     for n in 0..5 {
         viewer.send_sound(n, Bytes::from_static(&[0xf8, 0xff, 0xfe])).await;
     }
@@ -294,6 +306,7 @@ async fn without_keyframes_on_request_a_viewer_gets_everything_since_the_last_on
         }
         peer.answer(&answer).await.expect("a good answer");
         while device.events.recv().await.expect("the device holds a sender").1 != PeerEvent::Connected {}
+        viewer.until_connected().await;
         (peer, viewer)
     };
     assert!(!device.fanout.add(&peer, ALL), "no keyframe is needed");
@@ -333,7 +346,9 @@ async fn rights_decide_what_is_sent() {
     assert!(received.pictures.is_empty());
     // Given more, it goes on where its sound was, without a number used twice.
     device.add(&peer);
-    let received = device.film_during(viewer.until("a picture", |now| now.pictures.len() >= 5)).await;
+    let heard = received.sound.len();
+    let has_more = |now: &answerer::Received| now.pictures.len() >= 5 && now.sound.len() >= heard + 5;
+    let received = device.film_during(viewer.until("both", has_more)).await;
     assert_eq!(received.missing, 0);
     device.fanout.remove(PeerId(1));
     let before = viewer.received().pictures.len();
@@ -356,7 +371,6 @@ async fn viewer_that_closes_is_noticed_at_once() {
 }
 
 #[tokio::test]
-#[ignore = "takes 35 s: a viewer that falls silent is given up after 30 s"]
 async fn viewer_that_falls_silent_is_given_up_after_30_s() {
     let mut device = Device::new();
     let (_peer, viewer) = device.connect(1).await;
@@ -404,20 +418,30 @@ async fn bad_answer_is_refused_and_a_good_one_still_works() {
 }
 
 #[tokio::test]
-async fn answer_with_a_strangers_fingerprint_fails_alone() {
+async fn viewer_with_another_certificate_than_it_said_gets_nothing() {
     let mut device = Device::new();
-    let (peer, offer) = device.offer(1).await;
-    let (_viewer, answer) = Answerer::answer(&offer).await;
-    let fingerprint = answer.lines().find(|line| line.starts_with("a=fingerprint:")).expect("there is one");
-    let strange = answer.replace(fingerprint, &format!("a=fingerprint:sha-256 {}", vec!["5A"; 32].join(":")));
-    peer.answer(&strange).await.expect("it is well-formed");
-    let told = device.until("failure", |_, event| *event != PeerEvent::Connected && is_end(event)).await;
-    assert_eq!(told, PeerEvent::Failed);
+    let (_peer, viewer) = device.answer_with_a_strangers_fingerprint(1).await;
+    // A second is ten times what connecting takes; and the next viewer is not held up.
+    let patience = tokio::time::Instant::now() + Duration::from_secs(1);
+    while let Ok(Some((_, event))) = tokio::time::timeout_at(patience, device.events.recv()).await {
+        assert_ne!(event, PeerEvent::Connected);
+    }
+    assert!(viewer.received().pictures.is_empty());
     device.connect(2).await;
 }
 
-fn is_end(event: &PeerEvent) -> bool {
-    matches!(event, PeerEvent::Failed | PeerEvent::Closed)
+#[tokio::test]
+async fn connection_that_never_comes_about_is_given_up() {
+    let mut device = Device::new();
+    let (_peer, _viewer) = device.answer_with_a_strangers_fingerprint(1).await;
+    let start = Instant::now();
+    while let Some((_, event)) = device.events.recv().await {
+        assert_ne!(event, PeerEvent::Connected);
+        if event == PeerEvent::Failed {
+            break;
+        }
+    }
+    assert!((29..33).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
@@ -495,10 +519,14 @@ async fn waiting_peers_are_small_and_leave_nothing_behind() {
         waiting.push(device.offer(id).await.0);
     }
     let each_kb = (resident_kb() - memory) / 20;
+    println!("{each_kb} KB for each waiting peer");
     assert!(each_kb < 600, "{each_kb} KB for each");
     assert!(open_files() - files <= 3 * 20);
-    for peer in waiting {
-        peer.close().await;
+    for (n, peer) in waiting.into_iter().enumerate() {
+        match n % 2 {
+            0 => peer.close().await,
+            _ => drop(peer),
+        }
     }
     tokio::time::timeout(PATIENCE, async {
         while open_files() > files {

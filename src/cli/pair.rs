@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::bail;
 use farol::config::{Config, Security};
 use farol::engine::rights::{Right, Rights};
+use farol::engine::seal::mqtt_password;
 use farol::io::keys::State;
 
 use super::link::Ends;
@@ -38,10 +39,25 @@ pub fn pair(path: &Path, config: &Config, name: &str, rights: Rights) -> anyhow:
     println!("Whoever has the link can do so: hand it to {name} alone, over a channel that you trust.");
     println!("It is shown this once. A running daemon knows it within seconds, without a restart.");
     println!("To take it back: farol revoke {}", viewer.key.kid);
+    if !broker_has_own_login(&ends.broker) {
+        let password = mqtt_password(viewer.key.key(), device, viewer.key.kid);
+        println!(
+            "\nThe link's page logs in to the broker as {} with a password made from the key.",
+            viewer.key.kid
+        );
+        println!("A Mosquitto that asks for passwords learns it by:");
+        println!("  mosquitto_passwd -b /etc/mosquitto/passwd {} {password}", viewer.key.kid);
+    }
     if let Some(remark) = ends.remark {
         println!("\n{remark}");
     }
     Ok(())
+}
+
+/// Whether the broker's URL carries user and password, which then serve every viewer.
+fn broker_has_own_login(url: &str) -> bool {
+    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    after_scheme.split('/').next().is_some_and(|authority| authority.contains('@'))
 }
 
 /// The rights as a sentence has them: "view, listen to and control".

@@ -12,6 +12,7 @@ use crate::engine::topic::Topic;
 use crate::io::fanout::Fanout;
 use crate::io::keys::State;
 use crate::io::mqtt::{Mqtt, Publication, Subscription};
+use crate::io::network::Network;
 use crate::io::peer::PeerSettings;
 use crate::io::systemd::ServiceManager;
 use crate::io::{audio, broker, capture, http};
@@ -142,6 +143,7 @@ fn daemon(
         manager: ServiceManager::of_this_process(),
         refusals: story::Refusals::default(),
         camera: Camera::Resting,
+        network: Network::now(),
         is_online: false,
     })
 }

@@ -178,11 +178,17 @@ impl FrameCollector {
 
     fn resample(&mut self) {
         let step = self.rate_hz / f64::from(RATE_HZ) * (1.0 + self.correction);
-        // Interpolation looks two moments ahead.
-        while self.position as usize + 2 < self.input.len() {
+        loop {
             let (index, along) = (self.position as usize, self.position.fract() as f32);
+            // Interpolation looks two moments ahead. Where there is nothing to interpolate, a frame does
+            // not wait for the period after its own: 10 ms that a 48 kHz device would lose.
+            let last = if along == 0.0 { index } else { index + 2 };
+            if last >= self.input.len() {
+                break;
+            }
+            let at = |ahead: usize| self.input[(index - 1 + ahead).min(self.input.len() - 1)];
             let samples = (0..self.channels.count()).map(|channel| {
-                let points = [0, 1, 2, 3].map(|ahead| self.input[index - 1 + ahead][channel]);
+                let points = [0, 1, 2, 3].map(|ahead| at(ahead)[channel]);
                 // Rounded, and cut to the range by the cast: a curve may overshoot its points.
                 hermite(points, along).round() as i16
             });

@@ -206,7 +206,7 @@ impl Worker {
                 (retry, is_loss_said) = (RETRY.0, false);
             }
             if is_loss_said {
-                log::debug!(reason = loss.to_string().as_str(); "sound source still lost");
+                log::debug!(reason:% = loss; "sound source still lost");
             } else {
                 self.state(AudioEvent::Lost { reason: loss.to_string() });
                 is_loss_said = true;

@@ -252,7 +252,7 @@ impl Worker {
             }
             let Err(loss) = outcome else { return };
             if is_loss_said {
-                log::debug!(reason = loss.to_string().as_str(); "video source still lost");
+                log::debug!(reason:% = loss; "video source still lost");
             } else {
                 self.outlet.state(CaptureEvent::Lost { reason: loss.to_string() });
                 is_loss_said = true;

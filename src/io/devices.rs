@@ -15,10 +15,32 @@ use v4l::capability::Flags as Capability;
 use v4l::frameinterval::FrameIntervalEnum;
 use v4l::framesize::FrameSizeEnum;
 use v4l::video::Capture as _;
-use v4l::{FourCC, Fraction};
+use v4l::{FourCC, Fraction, v4l_sys};
 
 /// Sizes shown for a format; a camera may have dozens.
 const SIZES_SHOWN: usize = 6;
+/// Formats shown for a node; a test driver has a hundred, a camera a handful.
+const FORMATS_SHOWN: usize = 8;
+
+/// The controls that matter to someone who sets up a camera: what a live stream can be told, then what
+/// the picture looks like.
+const CONTROLS: [(u32, &str); 15] = [
+    (v4l_sys::V4L2_CID_MPEG_VIDEO_BITRATE, "bitrate"),
+    (v4l_sys::V4L2_CID_MPEG_VIDEO_FORCE_KEY_FRAME, "forced keyframes"),
+    (v4l_sys::V4L2_CID_MPEG_VIDEO_GOP_SIZE, "keyframe interval"),
+    (v4l_sys::V4L2_CID_MPEG_VIDEO_H264_I_PERIOD, "intra period"),
+    (v4l_sys::V4L2_CID_MPEG_VIDEO_REPEAT_SEQ_HEADER, "repeated headers"),
+    (v4l_sys::V4L2_CID_MPEG_VIDEO_B_FRAMES, "B-frames"),
+    (v4l_sys::V4L2_CID_BRIGHTNESS, "brightness"),
+    (v4l_sys::V4L2_CID_CONTRAST, "contrast"),
+    (v4l_sys::V4L2_CID_SATURATION, "saturation"),
+    (v4l_sys::V4L2_CID_EXPOSURE_AUTO, "automatic exposure"),
+    (v4l_sys::V4L2_CID_AUTO_WHITE_BALANCE, "automatic white balance"),
+    (v4l_sys::V4L2_CID_FOCUS_AUTO, "automatic focus"),
+    (v4l_sys::V4L2_CID_POWER_LINE_FREQUENCY, "power line frequency"),
+    (v4l_sys::V4L2_CID_HFLIP, "horizontal flip"),
+    (v4l_sys::V4L2_CID_VFLIP, "vertical flip"),
+];
 
 /// One device, as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +74,7 @@ pub struct VideoNode {
     pub bus: String,
     /// What it captures.
     pub formats: Vec<CaptureFormat>,
-    /// Names of the controls that it has.
+    /// What can be set, of what matters for a live picture.
     pub controls: Vec<String>,
     /// What it is good for.
     pub verdict: Verdict,
@@ -128,10 +150,6 @@ fn video_node(path: &Path) -> io::Result<VideoNode> {
     let capabilities = device.query_caps()?;
     let has = capabilities.capabilities;
     let formats = if has.contains(Capability::VIDEO_CAPTURE) { formats(&device)? } else { Vec::new() };
-    // Control types that the crate does not know make it panic; the rest is worth showing without them.
-    let controls = catch_unwind(AssertUnwindSafe(|| device.query_controls()));
-    let controls = controls.unwrap_or_else(|_| Ok(Vec::new())).unwrap_or_default();
-    let is_setting = |typ: v4l::control::Type| typ != v4l::control::Type::CtrlClass;
     Ok(VideoNode {
         name: stable_name(path).unwrap_or_else(|| path.to_owned()),
         path: path.to_owned(),
@@ -140,8 +158,19 @@ fn video_node(path: &Path) -> io::Result<VideoNode> {
         bus: capabilities.bus,
         verdict: verdict(has, &formats),
         formats,
-        controls: controls.into_iter().filter(|control| is_setting(control.typ)).map(|it| it.name).collect(),
+        controls: controls(&device),
     })
+}
+
+/// Those of [`CONTROLS`] that the device has. The crate can list all that a driver has, but it panics at
+/// types that it does not know, and newer webcams have such.
+fn controls(device: &v4l::Device) -> Vec<String> {
+    let exists = |id: u32| match device.control(id) {
+        Ok(_) => true,
+        // EINVAL answers an unknown id, ENOTTY any id at all; a button, which cannot be read, gives another.
+        Err(cause) => !matches!(cause.raw_os_error(), Some(libc::EINVAL | libc::ENOTTY)),
+    };
+    CONTROLS.iter().filter(|(id, _)| exists(*id)).map(|(_, name)| (*name).to_owned()).collect()
 }
 
 fn verdict(has: Capability, formats: &[CaptureFormat]) -> Verdict {
@@ -162,7 +191,9 @@ fn formats(device: &v4l::Device) -> io::Result<Vec<CaptureFormat>> {
     let formats = device.enum_formats()?;
     let describe =
         |fourcc: FourCC| CaptureFormat { fourcc: fourcc.to_string(), sizes: sizes(device, fourcc) };
-    Ok(formats.into_iter().map(|format| describe(format.fourcc)).collect())
+    // Big-endian formats have the highest bit set, and no name in ASCII; no camera has one.
+    let named = formats.into_iter().filter(|format| !format.fourcc.to_string().is_empty());
+    Ok(named.map(|format| describe(format.fourcc)).collect())
 }
 
 /// The largest first.
@@ -239,13 +270,17 @@ impl fmt::Display for VideoNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {} ({}, {})", self.path.display(), self.card, self.driver, self.bus)?;
         writeln!(f, "  {}", self.verdict)?;
-        for format in &self.formats {
-            let shown: Vec<&str> = format.sizes.iter().take(SIZES_SHOWN).map(String::as_str).collect();
-            let more = if format.sizes.len() > SIZES_SHOWN { ", ..." } else { "" };
-            writeln!(f, "  {}: {}{more}", format.fourcc, shown.join(", "))?;
+        // What counts first: H.264 is the last format of many cameras.
+        let (h264, others): (Vec<_>, Vec<_>) =
+            self.formats.iter().partition(|format| format.fourcc == "H264");
+        for format in h264.into_iter().chain(others).take(FORMATS_SHOWN) {
+            writeln!(f, "  {}: {}", format.fourcc, first(&format.sizes, SIZES_SHOWN))?;
+        }
+        if self.formats.len() > FORMATS_SHOWN {
+            writeln!(f, "  and {} more formats", self.formats.len() - FORMATS_SHOWN)?;
         }
         if !self.controls.is_empty() {
-            writeln!(f, "  controls: {}", self.controls.join(", "))?;
+            writeln!(f, "  can be set: {}", self.controls.join(", "))?;
         }
         if self.verdict == Verdict::H264Camera {
             writeln!(
@@ -255,6 +290,15 @@ impl fmt::Display for VideoNode {
             )?;
         }
         Ok(())
+    }
+}
+
+/// The first `count` of a list, and how many there are beyond them.
+fn first(list: &[String], count: usize) -> String {
+    let shown = list[..list.len().min(count)].join(", ");
+    match list.len().saturating_sub(count) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 
@@ -290,14 +334,14 @@ mod tests {
             card: "HD Pro Webcam C920".into(),
             bus: "usb-0000:01:00.0-1.3".into(),
             formats: vec![CaptureFormat { fourcc: "H264".into(), sizes: vec!["1920x1080@30".into()] }],
-            controls: vec!["Brightness".into()],
+            controls: vec!["brightness".into()],
             verdict: Verdict::H264Camera,
         };
         let expected = "\
 /dev/video0: HD Pro Webcam C920 (uvcvideo, usb-0000:01:00.0-1.3)
   can be used as it is: H.264
   H264: 1920x1080@30
-  controls: Brightness
+  can be set: brightness
 
     [video]
     source = \"v4l2\"
@@ -319,6 +363,30 @@ mod tests {
         ] {
             assert_eq!(verdict(has, &formats), expected);
         }
+    }
+
+    #[test]
+    #[ignore = "needs the device lab (tests/lab)"]
+    fn the_lab_s_devices_are_listed_for_what_they_are() {
+        let devices = list();
+        let verdict = |path: &str| {
+            devices.iter().find_map(|device| match device {
+                Device::Video(node) if node.path == Path::new(path) => {
+                    Some((node.verdict, node.controls.clone()))
+                }
+                _ => None,
+            })
+        };
+        assert_eq!(verdict("/dev/video0").expect("labcam").0, Verdict::Output, "its producer is not running");
+        assert_eq!(verdict("/dev/video2").expect("vivid").0, Verdict::RawCamera);
+        let (encoder, controls) = verdict("/dev/video11").expect("vh264enc");
+        assert_eq!(encoder, Verdict::MemoryToMemory);
+        assert!(
+            controls.contains(&"bitrate".to_owned()) && controls.contains(&"forced keyframes".to_owned())
+        );
+        let is_loopback =
+            |device: &Device| matches!(device, Device::Sound(input) if input.name == "hw:Loopback,1");
+        assert!(devices.iter().any(is_loopback));
     }
 
     #[test]

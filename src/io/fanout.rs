@@ -299,3 +299,86 @@ impl Backlog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(is_keyframe: bool) -> AccessUnit {
+        let slice = if is_keyframe { 0x65 } else { 0x41 };
+        let data = Bytes::copy_from_slice(&[0, 0, 0, 1, slice, 1, 2, 3]);
+        AccessUnit { data, is_keyframe, captured: MediaTime::default() }
+    }
+
+    /// A fan-out with one viewer whose network takes nothing until the test takes it from the queue.
+    fn with_viewer(capacity: usize) -> (Fanout, mpsc::Receiver<Arc<Frame>>) {
+        let (video, queue) = mpsc::channel(capacity);
+        let viewer = Viewer {
+            video: Some(video),
+            audio: None,
+            progress: Progress::AwaitsKeyframe,
+            counters: Arc::new(Counters::default()),
+            task: tokio::spawn(std::future::pending::<()>()).abort_handle(),
+        };
+        let mut fanout = Fanout::new();
+        fanout.viewers.insert(PeerId(1), viewer);
+        (fanout, queue)
+    }
+
+    fn taken(queue: &mut mpsc::Receiver<Arc<Frame>>) -> Vec<bool> {
+        std::iter::from_fn(|| queue.try_recv().ok()).map(|frame| frame.is_keyframe).collect()
+    }
+
+    #[tokio::test]
+    async fn slow_viewer_loses_pictures_up_to_a_keyframe_and_asks_for_it_once_its_queue_is_empty() {
+        let (mut fanout, mut queue) = with_viewer(400);
+        assert!(!fanout.video(&unit(true)));
+        for _ in 1..MAX_QUEUED_FRAMES {
+            assert!(!fanout.video(&unit(false)));
+        }
+        for _ in 0..3 {
+            assert!(!fanout.video(&unit(false)), "a keyframe would be of no use while the queue is full");
+        }
+        assert_eq!(taken(&mut queue).len(), MAX_QUEUED_FRAMES);
+        assert!(fanout.video(&unit(false)), "now it would");
+        assert!(taken(&mut queue).is_empty(), "but this is none");
+        assert!(!fanout.video(&unit(true)));
+        assert!(!fanout.video(&unit(false)));
+        assert_eq!(taken(&mut queue), [true, false]);
+        assert_eq!(fanout.traffic(PeerId(1)).map(|traffic| traffic.frames_dropped), Some(4));
+    }
+
+    #[tokio::test]
+    async fn restarted_source_makes_everyone_wait_for_a_keyframe() {
+        let (mut fanout, mut queue) = with_viewer(400);
+        assert!(!fanout.video(&unit(true)));
+        fanout.started(true);
+        assert!(fanout.video(&unit(false)), "it refers to pictures that this viewer does not have");
+        assert_eq!(taken(&mut queue), [true]);
+    }
+
+    #[test]
+    fn backlog_begins_with_a_keyframe_and_is_bounded() {
+        let mut fanout = Fanout::new();
+        let mut kept = |units: &[bool]| {
+            fanout.started(false);
+            for &is_keyframe in units {
+                assert!(!fanout.video(&unit(is_keyframe)));
+            }
+            fanout.backlog.frames.iter().map(|frame| frame.is_keyframe).collect::<Vec<_>>()
+        };
+        assert!(kept(&[false, false]).is_empty());
+        assert_eq!(kept(&[true, false, false]), [true, false, false]);
+        assert_eq!(kept(&[true, false, true, false]), [true, false]);
+        let mut endless = vec![false; MAX_BACKLOG_FRAMES];
+        endless.insert(0, true);
+        assert!(kept(&endless).is_empty(), "a backlog without its end would be a broken picture");
+    }
+
+    #[test]
+    fn delimiters_alone_are_no_picture() {
+        let mut fanout = Fanout::new();
+        let data = Bytes::from_static(&[0, 0, 0, 1, 9, 0xf0]);
+        assert!(!fanout.video(&AccessUnit { data, is_keyframe: false, captured: MediaTime::default() }));
+    }
+}

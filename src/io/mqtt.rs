@@ -105,7 +105,7 @@ enum Order {
     Close,
 }
 
-/// The task dies with its owner.
+/// The task dies with its owner at once, even while it waits for a broker that takes nothing.
 #[derive(Debug)]
 struct Task(JoinHandle<()>);
 

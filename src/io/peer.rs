@@ -15,17 +15,17 @@ mod clock;
 mod codecs;
 mod connection;
 mod interceptors;
+mod outlet;
 mod sdp;
 mod watch;
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU16, AtomicU32};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::peer_connection::{PeerConnection, RTCIceCandidateInit, RTCSessionDescription};
 
 use crate::config::IceServer;
@@ -33,7 +33,8 @@ use crate::engine::message::Candidate;
 use crate::units::{Bitrate, PeerId};
 pub(super) use clock::CaptureClock;
 pub(super) use codecs::{AUDIO_HZ, VIDEO_HZ};
-use connection::{LocalStream, Streams};
+pub(super) use outlet::Outlet;
+use outlet::{SendParameters, Streams};
 pub use sdp::AnswerFault;
 use watch::Watch;
 
@@ -130,32 +131,6 @@ struct Negotiated {
     video: Option<SendParameters>,
     audio: Option<SendParameters>,
     early_candidates: Vec<Candidate>,
-}
-
-/// How an answer wants one stream's packets to look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SendParameters {
-    /// RTP payload type.
-    pub payload_type: u8,
-    /// Header extension id of the playout delay, if the answer takes it.
-    pub playout_delay_id: Option<u8>,
-    /// Header extension id of the capture time, if the answer takes it.
-    pub capture_time_id: Option<u8>,
-}
-
-/// What `fanout` needs to write one stream's packets to one viewer.
-#[derive(Clone)]
-pub(super) struct Outlet {
-    /// Where they are written.
-    pub track: Arc<TrackLocalStaticRTP>,
-    /// Synchronization source.
-    pub ssrc: u32,
-    /// Added to the timestamps (RFC 3550 §5.1).
-    pub offset: u32,
-    /// The number of the next packet.
-    pub sequence: Arc<AtomicU16>,
-    /// As answered.
-    pub parameters: SendParameters,
 }
 
 impl Peer {
@@ -325,37 +300,6 @@ impl Drop for Peer {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let connection = self.connection.clone();
             runtime.spawn(async move { connection.close().await });
-        }
-    }
-}
-
-impl LocalStream {
-    async fn parameters(&self) -> Result<SendParameters, PeerError> {
-        let operation = "reading what the answer takes";
-        let parameters = self.sender.get_parameters().await.map_err(library(operation))?.rtp_parameters;
-        let codec = parameters.codecs.first().ok_or(PeerError::Library {
-            operation,
-            cause: "a section was accepted without a codec in common".to_owned(),
-        })?;
-        let id = |uri: &str| {
-            let extension = parameters.header_extensions.iter().find(|extension| extension.uri == uri)?;
-            // One-byte header extensions, the only ones in use, end at 14 (RFC 8285 §4.2).
-            u8::try_from(extension.id).ok().filter(|id| (1..=14).contains(id))
-        };
-        Ok(SendParameters {
-            payload_type: codec.payload_type,
-            playout_delay_id: id(codecs::PLAYOUT_DELAY),
-            capture_time_id: id(codecs::ABS_CAPTURE_TIME),
-        })
-    }
-
-    fn outlet(&self, parameters: SendParameters) -> Outlet {
-        Outlet {
-            track: self.track.clone(),
-            ssrc: self.ssrc,
-            offset: self.offset,
-            sequence: self.sequence.clone(),
-            parameters,
         }
     }
 }

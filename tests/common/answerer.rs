@@ -2,6 +2,7 @@
 //!
 //! It has a thread and a runtime of its own, so that it can fall silent as a viewer does that loses
 //! its network: from one moment to the next, without a word.
+#![allow(dead_code, reason = "each test uses what it needs of it")]
 
 #![allow(dead_code, reason = "each test crate that includes this file uses a part of it")]
 
@@ -60,7 +61,7 @@ pub struct Received {
     pub sound: Vec<(u32, Bytes)>,
     /// RTP packets of both kinds that were missing when a later one came.
     pub missing: u32,
-    /// URIs' ids are not known here; how many header extensions the first picture's first packet had.
+    /// How many header extensions the first packet of the first picture had.
     pub first_packet_extensions: usize,
     /// Connection states, newest last.
     pub states: Vec<RTCPeerConnectionState>,
@@ -245,6 +246,12 @@ impl Answerer {
             Ok(now) => now.expect("the connection is open").clone(),
             Err(_) => panic!("waited in vain for {what}: {}", summary(&self.received.borrow())),
         }
+    }
+
+    /// Waits until it is connected itself. The library drops media that come in one burst with the end of
+    /// the DTLS handshake; browsers do not.
+    pub async fn until_connected(&self) {
+        self.until("its connection", |now| now.states.contains(&RTCPeerConnectionState::Connected)).await;
     }
 
     /// What was received so far.

@@ -293,7 +293,7 @@ export class FarolCamera extends HTMLElement {
     this.#screen.show(view?.name ?? "", this.#remark ?? this.#words(), this.#picture());
     this.#screen.showSound(hasAudio && view.rights.includes("listen"), this.muted);
     this.#screen.showTalk(hasAudio && view.rights.includes("talk"), this.isTalking);
-    this.#screen.showFullscreen(isLive && this.#hasFrame, document.fullscreenElement === this);
+    this.#screen.showFullscreen(this.#picture() === "live", document.fullscreenElement === this);
     this.#drawCountdown(view?.retryAt);
   }
 
@@ -310,7 +310,8 @@ export class FarolCamera extends HTMLElement {
   }
 
   #picture(): Picture {
-    if (!this.#hasFrame) return "none";
+    // A rejected video section still yields a black frame in Chromium.
+    if (!this.#hasFrame || this.#view?.reason === "no-h264") return "none";
     return this.#view?.state === "live" ? "live" : "old";
   }
 

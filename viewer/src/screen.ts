@@ -26,6 +26,7 @@ export class Screen {
   readonly #detail = make("p", "");
   readonly #next = make("p", "next");
   readonly #spoken = make("div", "spoken");
+  readonly #dot = make("span", "dot");
   readonly #name = make("span", "name");
   readonly #line = make("span", "line");
   readonly #play = button("play", "play", LABELS.play);
@@ -57,7 +58,11 @@ export class Screen {
     setText(this.#spoken, [name, words.title, words.detail].filter((part) => part).join(". "));
     setText(this.#detail, words.detail ?? "");
     this.#detail.hidden = words.detail === undefined;
-    this.#notice.hidden = picture === "live" && words.tone === "live";
+    const isQuiet = picture === "live" && words.tone === "live";
+    this.#notice.hidden = isQuiet;
+    // The notice says it larger.
+    this.#line.hidden = !isQuiet;
+    this.#dot.hidden = !isQuiet && name === "";
   }
 
   /** Shows when the next attempt is. */
@@ -94,9 +99,8 @@ export class Screen {
   #build(): void {
     const beam = make("div", "beam");
     this.#notice.append(beam, this.#title, this.#detail, this.#next);
-    const dot = make("span", "dot");
     const state = make("div", "state");
-    state.append(dot, this.#name, this.#line);
+    state.append(this.#dot, this.#name, this.#line);
     // Notice and state line say the same twice, and count seconds: neither is read out, one summary is.
     for (const silent of [this.#notice, state]) silent.setAttribute("aria-hidden", "true");
     this.#spoken.setAttribute("role", "status");

@@ -13,8 +13,10 @@ export const CONNECT_MS = 30_000;
 export const ANSWER_MS = 10_000;
 /** How long candidates are gathered into one message. */
 export const TRICKLE_MS = 10;
-/** How long a broken path may mend itself before a restart is asked for, and between two such requests. */
+/** How long a broken path may mend itself before a restart is asked for. */
 export const RESTART_AFTER_MS = 2_000;
+/** How long the device has for that restart before it is asked for again. */
+export const RESTART_AGAIN_MS = 5_000;
 /** The longest rest between two attempts. */
 export const MAX_REST_MS = 30_000;
 /** The shortest rest after the device itself ended or refused. */

@@ -29,6 +29,7 @@ import {
   OFFER_GRACE_MS,
   REPLY_MS,
   RESTART_AFTER_MS,
+  RESTART_AGAIN_MS,
   STABLE_MS,
   TRICKLE_MS,
 } from "./session-io";
@@ -419,7 +420,7 @@ export class Session {
 
   #livePassed(phase: Phase & { at: "live" }, now: number): void {
     if (phase.restartAt === undefined || now < phase.restartAt || !this.#isUp) return;
-    phase.restartAt = now + RESTART_AFTER_MS;
+    phase.restartAt = now + RESTART_AGAIN_MS;
     this.#send({ type: "restart", reason: "disconnected" });
   }
 

@@ -44,6 +44,8 @@ describe("with a key", () => {
   test("everything in the open form is ignored", () => {
     const offer = toUtf8(JSON.stringify({ v: 1, t: "offer", n: 2, p: payload }));
     expect(mailbox.read(mailbox.offerTopic, offer, undefined)).toBeUndefined();
+    const named = toUtf8(JSON.stringify({ v: 1, t: "offer", n: 2, offer: OFFER, p: payload }));
+    expect(mailbox.read(mailbox.offerTopic, named, undefined)).toBeUndefined();
     expect(mailbox.read(`farol/1/${DEVICE}/offer/open`, offer, undefined)).toBeUndefined();
     const bye = toUtf8(JSON.stringify({ v: 1, t: "bye", n: 1, p: { reason: "x" } }));
     expect(mailbox.read(mailbox.outTopic(SESSION), bye, current)).toBeUndefined();

@@ -263,6 +263,15 @@ describe("hello", () => {
   });
 });
 
+test("a device that came back is asked again as if for the first time", () => {
+  stage.connect().status(BOOT).subscribe().pass(300);
+  for (let attempt = 0; attempt < 6; attempt += 1) stage.pass(40_000).subscribe();
+  stage.pass(3_000).status(OTHER_BOOT).subscribe().pass(300);
+  const session = stage.listening;
+  stage.pass(3_000);
+  expect(stage.listening).not.toBe(session);
+});
+
 describe("after the answer", () => {
   beforeEach(() => {
     stage.connect().status(BOOT).standing(offer()).subscribe().answerMade();
@@ -478,6 +487,12 @@ describe("while media flows", () => {
     expect(stage.commands.filter((command) => command.do === "renegotiate")).toEqual([]);
   });
 
+  test("a reject does not end it", () => {
+    stage.says({ type: "reject", code: "full" }).says({ type: "reject", code: "taken", offer: offer({ offer: id("d7") }) });
+    expect(stage.view.state).toBe("live");
+    expect(stage.opened).toEqual([id("f0")]);
+  });
+
   test("a dedicated offer is ignored", () => {
     stage.says({ type: "offer", offer: offer({ offer: id("d7") }) });
     expect(stage.opened).toEqual([id("f0")]);
@@ -488,7 +503,9 @@ describe("while media flows", () => {
     expect(stage.view.state).toBe("interrupted");
     stage.pass(1_999);
     expect(stage.types).toEqual([]);
-    stage.pass(2_001);
+    stage.pass(1);
+    expect(stage.types).toEqual(["restart"]);
+    stage.pass(5_000);
     expect(stage.types).toEqual(["restart", "restart"]);
     stage.peerSays("peer-connected").pass(60_000);
     expect(stage.view.state).toBe("live");

@@ -63,9 +63,10 @@ fn a_48_khz_device_is_passed_on_untouched() {
     let mut device = Device::new(48_000, 2, 0.0);
     let (samples, captured) = device.period(2_000);
     let mut collector = FrameCollector::new(48_000, 2);
-    collector.push(&samples, captured);
-    let frame = collector.next_frame().expect("2000 moments are two frames");
+    collector.push(&samples[..1_920], captured);
+    let frame = collector.next_frame().expect("960 moments are a frame");
     assert_eq!((frame.captured, &frame.samples[..]), (captured, &samples[..1_920]));
+    collector.push(&samples[1_920..], MediaTime(captured.0 + FRAME));
     let second = collector.next_frame().expect("and the second");
     assert_eq!((second.captured.0, &second.samples[..]), (captured.0 + FRAME, &samples[1_920..3_840]));
     assert_eq!(collector.next_frame(), None);

@@ -70,7 +70,12 @@ impl SoundCard {
             self.frames.extend(std::iter::from_fn(|| collector.next_frame()));
         }
         if media_now().0.saturating_sub(self.last_heard.0) > SILENT_AFTER {
-            return Err(lost("wait for sound", &self.device, alsa::Error::new("wait", libc::ETIMEDOUT)));
+            return Err(Loss::Device {
+                operation: "wait for sound",
+                device: self.device.clone(),
+                cause: io::Error::new(io::ErrorKind::TimedOut, "none came for 2 s"),
+                remedy: "look whether it works with `arecord`, or unplug it and plug it in again",
+            });
         }
         Ok(self.frames.pop_front())
     }
@@ -110,7 +115,7 @@ impl SoundCard {
     /// After an overrun (or a suspend) the device is prepared and started anew. The gap shows in the
     /// time of the next period.
     fn recover(&mut self, cause: alsa::Error) -> Result<(), Loss> {
-        log::debug!(device = self.device.as_str(); "sound was lost: the thread did not get its turn in time");
+        log::debug!(device:% = self.device; "sound was lost: the thread did not get its turn in time");
         let recovered = self.pcm.try_recover(cause, true).and_then(|()| self.pcm.start());
         recovered.map_err(|cause| lost("recover", &self.device, cause))
     }

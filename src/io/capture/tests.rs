@@ -94,10 +94,13 @@ async fn a_source_rests_while_nobody_watches_and_lets_go_when_paused() {
     }
 }
 
+#[cfg(feature = "openh264")]
 #[tokio::test]
 async fn a_receiver_that_stops_gets_a_keyframe_first_when_it_goes_on() {
-    let mut capture = spawn(&replay(RECORDING.as_ref(), When::Always));
-    // The channel holds 30 events; 25 frames per second fill it within 1.2 s.
+    // No keyframe but the first comes by itself.
+    let mut capture =
+        spawn(&config::Video { keyframe_interval: 100_000, ..video(VideoSource::Pattern, When::Always) });
+    // The channel holds 30 events; 30 pictures per second fill it within 1 s.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let mut held = Vec::new();
     while let Ok(event) = capture.events.try_recv() {
@@ -105,6 +108,7 @@ async fn a_receiver_that_stops_gets_a_keyframe_first_when_it_goes_on() {
     }
     assert_eq!(held.len(), EVENTS_HELD);
     assert!(next_frame(&mut capture).await.is_keyframe);
+    assert!(!next_frame(&mut capture).await.is_keyframe, "the request outlives its answer");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use v4l::buffer::{Flags, Metadata, Type};
 use v4l::capability::Flags as Capability;
+use v4l::format::Description;
 use v4l::io::mmap;
 use v4l::io::traits::{CaptureStream, Stream as _};
 use v4l::video::Capture as _;
@@ -27,6 +28,10 @@ use crate::units::{Bitrate, MediaTime};
 
 mod controls;
 
+/// What v4l2loopback calls itself.
+const LOOPBACK_DRIVER: &str = "v4l2 loopback";
+/// Formats named when there is no H.264 among them; a driver may have a hundred.
+const FORMATS_NAMED: usize = 6;
 /// One is with us while the others are with the driver: 100 ms of grace at 30 frames per second.
 const BUFFERS: u32 = 4;
 /// A camera that gives nothing for so long is taken for lost, and opened again.
@@ -155,7 +160,7 @@ impl Camera {
         self.last_sequence = Some(metadata.sequence);
         let is_damaged = metadata.flags.contains(Flags::ERROR);
         if (is_gap || is_damaged) && !self.awaits_keyframe {
-            log::debug!(device = self.device.display().to_string().as_str(), damaged = is_damaged; "a picture is missing");
+            log::debug!(device:% = self.device.display(), damaged = is_damaged; "a picture is missing");
             self.awaits_keyframe = true;
             self.force_keyframe();
         }
@@ -175,7 +180,10 @@ impl Drop for Camera {
         let Some(mut stream) = self.stream.take() else { return };
         match stream.stop() {
             Err(cause) if cause.raw_os_error() != Some(libc::ENODEV) => {
-                log::warn!(device = self.device.display().to_string().as_str(), cause = cause.to_string().as_str(); "the camera does not stop; its memory is not given back");
+                log::warn!(
+                    device:% = self.device.display(), cause:% = cause;
+                    "the camera does not stop; its memory is not given back"
+                );
                 std::mem::forget(stream);
             }
             _ => {
@@ -210,6 +218,11 @@ fn check_capabilities(device: &Device, path: &Path) -> Result<String, Loss> {
     }
     let what = if has.intersects(Capability::VIDEO_M2M | Capability::VIDEO_M2M_MPLANE) {
         "it is an encoder or decoder and takes no pictures itself; name a camera from `farol devices`"
+    } else if capabilities.driver == LOOPBACK_DRIVER && !has.intersects(Capability::VIDEO_OUTPUT) {
+        // v4l2loopback 0.12.7 (Debian 12) forgets to be an output again when the last one to leave is
+        // not a producer that used STREAMON: its `ready_for_output` stays 0 after write(2).
+        "the loopback is stuck after its producer left; reload it with `modprobe -r v4l2loopback` and \
+         `modprobe v4l2loopback`, or set its control keep_format"
     } else if has.intersects(Capability::VIDEO_OUTPUT) {
         "it captures nothing now: a v4l2loopback device without its producer; start that program"
     } else {
@@ -226,8 +239,7 @@ fn set_format(device: &Device, path: &Path, size: (u32, u32)) -> Result<PixelFor
     };
     let formats = readable(|| device.enum_formats()).map_err(|cause| lost("list formats", path, cause))?;
     if formats.iter().all(|format| format.fourcc != h264) {
-        let names: Vec<String> = formats.iter().map(|format| format.fourcc.to_string()).collect();
-        return Err(unfit(&if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }));
+        return Err(unfit(&named(&formats)));
     }
     let wanted = PixelFormat::new(size.0, size.1, h264);
     let got = readable(|| device.set_format(&wanted)).map_err(|cause| lost("set the format", path, cause))?;
@@ -235,15 +247,30 @@ fn set_format(device: &Device, path: &Path, size: (u32, u32)) -> Result<PixelFor
         return Err(unfit(&got.fourcc.to_string()));
     }
     if (got.width, got.height) != size {
-        log::info!(device = path.display().to_string().as_str(), width = got.width, height = got.height; "the camera has another size than asked");
+        log::debug!(
+            device:% = path.display(), width = got.width, height = got.height;
+            "the camera has another size than asked"
+        );
     }
     Ok(got)
+}
+
+/// The first few formats, for a sentence.
+fn named(formats: &[Description]) -> String {
+    // Big-endian formats have the highest bit set, and no name in ASCII.
+    let names = formats.iter().map(|format| format.fourcc.to_string()).filter(|name| !name.is_empty());
+    let names: Vec<String> = names.take(FORMATS_NAMED).collect();
+    match formats.len() {
+        0 => "nothing".to_owned(),
+        count if count > FORMATS_NAMED => format!("{} and {} more", names.join(", "), count - FORMATS_NAMED),
+        _ => names.join(", "),
+    }
 }
 
 /// Asks for a frame rate and returns the one that the camera has, or what was asked if it says none.
 fn set_rate(device: &Device, path: &Path, fps: u32) -> u32 {
     if let Err(cause) = readable(|| device.set_params(&Parameters::with_fps(fps))) {
-        log::debug!(device = path.display().to_string().as_str(), cause = cause.to_string().as_str(); "the camera's frame rate cannot be set");
+        log::debug!(device:% = path.display(), cause:% = cause; "the camera's frame rate cannot be set");
     }
     let interval = readable(|| device.params()).map(|parameters| parameters.interval);
     match interval {
@@ -282,8 +309,10 @@ fn lost(operation: &'static str, device: &Path, cause: io::Error) -> Loss {
         }
         Some(libc::EACCES | libc::EPERM) => "give the user the group `video`",
         Some(libc::EBUSY) => "another program has it: stop that one (`fuser -v` on it names it)",
-        Some(libc::ETIMEDOUT) => "the camera gives no pictures: unplug it and plug it in again",
         Some(libc::ENOTTY) => "it is no camera: name one of `farol devices` in video.device",
+        None if cause.kind() == io::ErrorKind::TimedOut => {
+            "look whether the camera works elsewhere, or unplug it and plug it in again"
+        }
         _ => "unplug the camera and plug it in again; `dmesg` may say more",
     };
     Loss::Device { operation, device: device.to_owned(), cause, remedy }

@@ -24,8 +24,12 @@ const PACE_FACTOR: f64 = 2.5;
 const BURST_BYTES: f64 = 32.0 * 1024.0;
 /// RTP, UDP and IP headers and SRTP's tag, roughly.
 const OVERHEAD_BYTES: usize = 80;
-/// `playout-delay` 0 to 0: two fields of 12 bits in units of 10 ms.
-const NO_PLAYOUT_DELAY: Bytes = Bytes::from_static(&[0, 0, 0]);
+/// `playout-delay` 0 to 0: two fields of 12 bits, minimum and maximum, in units of 10 ms. Chromium then
+/// shows each picture at once, and does not hold it back for sound that takes longer either.
+const AT_ONCE: Bytes = Bytes::from_static(&[0, 0, 0]);
+/// 0 to 10 s. For pictures with sound, which Chromium plays 50 to 130 ms late beside pictures at once, and
+/// 16 to 25 ms with this. It must be said, since the last value stands; up to 500 ms means at once as well.
+const WITH_SOUND: Bytes = Bytes::from_static(&[0, 0x03, 0xe8]);
 
 /// What has left, shared with the fan-out.
 #[derive(Debug, Default)]
@@ -119,13 +123,15 @@ impl Feed {
 
     fn packets(&self, frame: &Frame) -> VecDeque<rtp::Packet> {
         let Some(stream) = &self.video else { return VecDeque::new() };
+        let playout_delay = if self.audio.is_some() { WITH_SOUND } else { AT_ONCE };
         let last = frame.payloads.len() - 1;
         let timestamp = frame.captured.rtp(VIDEO_HZ);
         let make = |(n, payload): (usize, &Bytes)| {
             let mut packet = stream.packet(payload.clone(), timestamp, n == last);
             // The first packet speaks for the picture: without it there is no picture either.
             if n == 0 {
-                stream.extend(&mut packet.header, frame.captured, &self.clock);
+                stream.tell_capture_time(&mut packet.header, frame.captured, &self.clock);
+                stream.tell_playout_delay(&mut packet.header, playout_delay.clone());
             }
             packet
         };
@@ -152,7 +158,7 @@ impl Feed {
         let Some(stream) = &self.audio else { return true };
         // The marker begins a talkspurt after silence (RFC 3551 §4.1), which never ends here.
         let mut packet = stream.packet(sound.data.clone(), sound.timestamp, false);
-        stream.extend(&mut packet.header, sound.captured, &self.clock);
+        stream.tell_capture_time(&mut packet.header, sound.captured, &self.clock);
         packet.header.sequence_number = stream.next_sequence();
         let is_written = stream.outlet.track.write_rtp(packet).await.is_ok();
         self.count(sound.data.len());
@@ -198,15 +204,16 @@ impl Stream {
         rtp::Packet { header, payload }
     }
 
-    fn extend(&self, header: &mut rtp::Header, captured: MediaTime, clock: &CaptureClock) {
-        let parameters = &self.outlet.parameters;
-        let playout_delay = parameters.playout_delay_id.map(|id| (id, NO_PLAYOUT_DELAY));
-        let capture_time = parameters
-            .capture_time_id
-            .map(|id| (id, Bytes::copy_from_slice(&clock.ntp(captured).to_be_bytes())));
-        for (id, value) in playout_delay.into_iter().chain(capture_time) {
-            // Ids are 1 to 14 and values at most 16 bytes: the one-byte form takes both.
-            let _ = header.set_extension(id, value);
+    fn tell_capture_time(&self, header: &mut rtp::Header, captured: MediaTime, clock: &CaptureClock) {
+        if let Some(id) = self.outlet.parameters.capture_time_id {
+            // Ids are 1 to 14 and values at most 16 bytes: the one-byte form takes them.
+            let _ = header.set_extension(id, Bytes::copy_from_slice(&clock.ntp(captured).to_be_bytes()));
+        }
+    }
+
+    fn tell_playout_delay(&self, header: &mut rtp::Header, delay: Bytes) {
+        if let Some(id) = self.outlet.parameters.playout_delay_id {
+            let _ = header.set_extension(id, delay);
         }
     }
 }

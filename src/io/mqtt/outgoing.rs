@@ -1,6 +1,8 @@
 //! How do publications go out, and what becomes of those that the broker refuses?
 
-use rumqttc::{AsyncClient, PublishNotice, PublishNoticeError, PublishOptions, PublishProperties, QoS};
+use rumqttc::{
+    AsyncClient, PubAckReason, PublishNotice, PublishNoticeError, PublishOptions, PublishProperties, QoS,
+};
 use tokio::select;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -66,7 +68,7 @@ async fn publish(client: &AsyncClient, publication: Publication, acks: &mut Join
 /// A publication that the broker answered with an error (MQTT 5 §3.4.2.1).
 struct Refusal {
     topic: String,
-    error: PublishNoticeError,
+    reason: PubAckReason,
 }
 
 impl Refusal {
@@ -74,17 +76,22 @@ impl Refusal {
     fn tell(&self, broker: &Broker, earlier: u64) {
         let level = if earlier == 0 { log::Level::Warn } else { log::Level::Debug };
         let (topic, who) = (self.topic.as_str(), login::Named(broker.login.as_ref()));
-        log::log!(
-            level, topic, earlier;
-            "the broker refuses a publication by {who} ({}); allow it in the broker's ACL, \
-             in Mosquitto's acl_file: topic write {topic}", self.error
-        );
+        match self.reason {
+            PubAckReason::NotAuthorized => log::log!(
+                level, topic, earlier;
+                "the broker refuses a publication by {who}: not authorized; allow it in the broker's ACL, \
+                 in Mosquitto's acl_file: topic write {topic}"
+            ),
+            reason => {
+                log::log!(level, topic, earlier; "the broker refuses a publication by {who}: {reason:?}")
+            }
+        }
     }
 }
 
 async fn refusal(topic: String, notice: PublishNotice) -> Option<Refusal> {
     match notice.wait_completion_async().await {
-        Err(error @ PublishNoticeError::V5PubAck(_)) => Some(Refusal { topic, error }),
+        Err(PublishNoticeError::V5PubAck(reason)) => Some(Refusal { topic, reason }),
         _ => None,
     }
 }

@@ -16,7 +16,7 @@ use rtc::shared::error::Result;
 
 use super::interceptors::{CaptureReports, FeedbackTap, PublishedGcc};
 
-/// `playout-delay`: 0 to 0 takes Chromium's jitter buffer from some 8 ms to 1 ms.
+/// `playout-delay`: bounds of how long a viewer may hold a picture back.
 pub const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 /// `abs-capture-time`: when the camera took it, for `requestVideoFrameCallback().captureTime`.
 pub const ABS_CAPTURE_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU32};
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use rtc::ice::mdns::MulticastDnsMode;
@@ -20,6 +20,7 @@ use webrtc::rtp_transceiver::RtpSender;
 
 use super::clock::CaptureClock;
 use super::interceptors::{CaptureReports, EstimateOutlet, FeedbackTap, PublishedGcc};
+use super::outlet::{LocalStream, Streams};
 use super::watch::{Observed, Observer};
 use super::{PeerError, PeerEvent, PeerSettings, codecs, library, sdp};
 use crate::config::IceServer;
@@ -56,36 +57,6 @@ pub struct Opened {
     pub observed: mpsc::Receiver<Observed>,
     /// How often gathering has completed.
     pub gathered: watch::Receiver<u32>,
-}
-
-/// What is sent.
-pub struct Streams {
-    /// The picture.
-    pub video: LocalStream,
-    /// The sound, when it is offered.
-    pub audio: Option<LocalStream>,
-}
-
-/// One track that we send, and what identifies its packets.
-pub struct LocalStream {
-    /// Where packets are written.
-    pub track: Arc<TrackLocalStaticRTP>,
-    /// Knows what was negotiated.
-    pub sender: Arc<dyn RtpSender>,
-    /// Synchronization source.
-    pub ssrc: u32,
-    /// Added to the timestamps.
-    pub offset: u32,
-    /// The number of the next packet.
-    pub sequence: Arc<AtomicU16>,
-}
-
-impl LocalStream {
-    fn new(track: Arc<TrackLocalStaticRTP>, sender: Arc<dyn RtpSender>, ssrc: u32, offset: u32) -> Self {
-        // Starts at random (RFC 3550 §5.1); the offset is, and is not guessed from this half of it.
-        let sequence = Arc::new(AtomicU16::new((offset >> 16) as u16));
-        LocalStream { track, sender, ssrc, offset, sequence }
-    }
 }
 
 /// The random numbers of RFC 3550 §5.1.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rtc::peer_connection::state::{RTCIceGatheringState, RTCPeerConnectionState};
 use rtc::peer_connection::transport::RTCDtlsTransportState;
 use tokio::sync::{mpsc, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
@@ -22,6 +22,10 @@ use crate::units::PeerId;
 
 /// How often DTLS is asked whether the viewer has closed it, which the library does not tell.
 const DTLS_POLL: Duration = Duration::from_millis(200);
+
+/// How long ICE and DTLS together may take. The library never gives DTLS up: a viewer whose certificate is
+/// not the one of its answer would stay "connecting" for good.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A note from the driver task.
 #[derive(Debug)]
@@ -112,9 +116,22 @@ impl Watch {
     pub async fn run(mut self) {
         let mut dtls = tokio::time::interval(DTLS_POLL);
         dtls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut deadline = None;
         loop {
             let event = tokio::select! {
-                Some(observed) = self.observed.recv() => self.event(observed).await,
+                Some(observed) = self.observed.recv() => {
+                    match observed {
+                        Observed::State(RTCPeerConnectionState::Connecting) => {
+                            deadline.get_or_insert_with(|| Instant::now() + CONNECT_TIMEOUT);
+                        }
+                        Observed::State(RTCPeerConnectionState::Connected) => deadline = None,
+                        _ => {}
+                    }
+                    self.event(observed).await
+                }
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    Some(PeerEvent::Failed)
+                }
                 _ = dtls.tick() => self.is_closed_by_viewer().await.then_some(PeerEvent::Closed),
                 // Feedback was seen on its way here; the end of it means that the driver has stopped.
                 feedback = self.track.poll() => feedback.is_none().then_some(PeerEvent::Failed),

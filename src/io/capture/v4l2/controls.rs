@@ -113,8 +113,10 @@ impl Controls {
             && !self.refused.contains(&control)
         {
             self.refused.push(control);
-            let (device, cause) = (self.path.display().to_string(), cause.to_string());
-            log::warn!(device = device.as_str(), control = control.name(), value, cause = cause.as_str(); "the camera refuses a setting");
+            log::warn!(
+                device:% = self.path.display(), control = control.name(), value, cause:% = cause;
+                "the camera refuses a setting"
+            );
         }
     }
 }
@@ -125,5 +127,29 @@ fn exists(device: &Device, id: u32) -> bool {
     match readable(|| device.control(id)) {
         Ok(_) => true,
         Err(cause) => !matches!(cause.raw_os_error(), Some(libc::EINVAL | libc::ENOTTY)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs the device lab (tests/lab)"]
+    fn what_a_driver_has_is_set_and_what_it_refuses_is_said_once() {
+        let path = Path::new("/dev/video11");
+        let mut controls = Controls::of(Device::with_path(path).expect("the lab's encoder"), path);
+        for control in [Control::Bitrate, Control::GroupSize, Control::ForceKeyframe, Control::RepeatHeaders]
+        {
+            assert!(controls.has(control), "{control:?}");
+        }
+        assert!(!controls.has(Control::BFrames));
+        controls.set_up(Bitrate::from_kbps(1_500), 60);
+        controls.set(Control::ForceKeyframe, 1);
+        assert_eq!(controls.refused, []);
+        let read = |control: Control| controls.device.control(control.id()).expect("it is there").value;
+        assert_eq!(read(Control::Bitrate), Value::Integer(1_500_000));
+        // This driver has at most 16, and takes more for that instead of refusing it.
+        assert_eq!(read(Control::GroupSize), Value::Integer(16));
     }
 }
