@@ -4,6 +4,8 @@
 //! its network: from one moment to the next, without a word.
 #![allow(dead_code, reason = "each test uses what it needs of it")]
 
+#![allow(dead_code, reason = "each test crate that includes this file uses a part of it")]
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -34,7 +36,7 @@ use webrtc::peer_connection::{
 use farol::engine::message::Candidate;
 
 /// How long anything may take before a test fails for it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 const SOUND_SSRC: u32 = 0x0005_0001;
 
 /// A picture as it was received.
