@@ -333,6 +333,8 @@ async fn a_flood_of_3000_a_second_does_not_silence_who_streams() {
     let (took, ()) = tokio::join!(flood(&scene.stranger, &topic, &wire, 3000, 9000), speaking);
     eprintln!("9000 messages in {:.1} s", took.as_secs_f64());
     assert_eq!(scene.daemon.said(&["viewer left"]), 1);
+    // It was a flood to the device, too, and not only to the broker.
+    scene.daemon.refuses("not_authentic", 3000).await;
     // And whoever comes afterwards gets in.
     watch(&scene.rui).await.sees_more(2).await;
 }

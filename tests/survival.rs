@@ -80,7 +80,7 @@ async fn a_broker_that_dies_takes_no_picture_with_it() {
     scene.mosquitto.kill();
     // At 15 pictures a second this is three times as long as the broker is given to be missed.
     watching.sees_more(45).await;
-    scene.daemon.says(&["the broker closed", ""]).await;
+    scene.daemon.says(&["closed the connection"]).await;
     scene.mosquitto.restart();
     let admin = Recorder::on(scene.mosquitto.port).await;
     admin.last("an offer", &offer_topic(&scene.rui), is_lit).await;

@@ -4,8 +4,6 @@
 //! its network: from one moment to the next, without a word.
 #![allow(dead_code, reason = "each test uses what it needs of it")]
 
-#![allow(dead_code, reason = "each test crate that includes this file uses a part of it")]
-
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
