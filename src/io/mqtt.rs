@@ -61,7 +61,8 @@ pub struct Publication {
 pub struct Subscription {
     /// The topic filter.
     pub filter: String,
-    /// Retain Handling 2: messages that were retained before are not wanted.
+    /// Messages that were retained before are not wanted, and those that are retained from now on are
+    /// told apart: Retain Handling 2 and Retain As Published (MQTT 5 §3.8.3.1).
     pub skip_retained: bool,
 }
 
@@ -81,7 +82,7 @@ pub enum MqttEvent {
         topic: String,
         /// Its payload.
         payload: Bytes,
-        /// Whether it had been stored before we subscribed.
+        /// Whether the broker had it in store, or with `skip_retained` puts it there.
         retained: bool,
     },
 }

@@ -34,7 +34,7 @@ use webrtc::peer_connection::{
 use farol::engine::message::Candidate;
 
 /// How long anything may take before a test fails for it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 const SOUND_SSRC: u32 = 0x0005_0001;
 
 /// A picture as it was received.

@@ -10,6 +10,20 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
+/// Who may do what on a shared broker; the patterns are all that viewers need.
+const ACL: &str = "\
+user admin
+topic readwrite #
+
+user farol
+topic readwrite farol/1/#
+
+pattern read farol/1/+/status
+pattern read farol/1/+/offer/%u
+pattern read farol/1/+/out/%u/+
+pattern write farol/1/+/in/%u/+
+";
+
 /// A running broker, ended by its own child handle on drop.
 pub struct Mosquitto {
     /// Where it listens, on 127.0.0.1.
@@ -33,10 +47,32 @@ impl Mosquitto {
     /// The same, on a port that the test knows beforehand.
     pub fn start_on(port: u16, config: &str) -> Mosquitto {
         let directory = tempfile::tempdir().expect("a temporary directory");
+        Mosquitto::start_in(directory, port, config)
+    }
+
+    fn start_in(directory: TempDir, port: u16, config: &str) -> Mosquitto {
         let config =
             format!("user root\npersistence false\nlog_dest stderr\nlistener {port} 127.0.0.1\n{config}\n");
         let child = run(directory.path(), &config);
         Mosquitto { port, config, directory, child }
+    }
+
+    /// Starts a broker that checks users and keeps them to their topics: the four lines that viewers
+    /// need, a device `farol` and an `admin` whose passwords are their names.
+    pub fn with_viewers(port: u16, viewers: &[(String, String)]) -> Mosquitto {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (passwords, acl) = (directory.path().join("passwords"), directory.path().join("acl"));
+        let own = ["farol", "admin"].map(|name| (name.to_owned(), name.to_owned()));
+        let lines: String =
+            own.iter().chain(viewers).map(|(user, password)| format!("{user}:{password}\n")).collect();
+        std::fs::write(&passwords, lines).expect("a writable temporary directory");
+        std::fs::write(&acl, ACL).expect("a writable temporary directory");
+        // -U hashes a file of plain passwords.
+        let hashed = Command::new("mosquitto_passwd").arg("-U").arg(&passwords).status();
+        assert!(hashed.expect("mosquitto_passwd comes with mosquitto").success());
+        let (passwords, acl) = (passwords.display(), acl.display());
+        let config = format!("allow_anonymous false\npassword_file {passwords}\nacl_file {acl}");
+        Mosquitto::start_in(directory, port, &config)
     }
 
     /// Kills it, so that no client hears a DISCONNECT.

@@ -176,7 +176,10 @@ fn filter(subscription: &Subscription) -> SubscribeFilterInput {
         true => RetainForwardRule::Never,
         false => RetainForwardRule::OnEverySubscribe,
     };
-    SubscribeFilterInput::new(subscription.filter.as_str(), QoS::AtLeastOnce).retain_forward_rule(rule)
+    SubscribeFilterInput::new(subscription.filter.as_str(), QoS::AtLeastOnce)
+        .retain_forward_rule(rule)
+        // Without it, what is being stored now looks like a message for us alone.
+        .preserve_retain(subscription.skip_retained)
 }
 
 fn granted(ack: &SubAck, subscriptions: &[Subscription]) -> Result<(), Fault> {

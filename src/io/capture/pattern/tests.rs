@@ -120,14 +120,3 @@ fn the_square_is_white_during_the_first_tenth_of_a_second() {
     let expected: Vec<bool> = (0..60).map(|frame| frame % 30 < 3).collect();
     assert_eq!(lit, expected);
 }
-
-/// Prints what a picture costs: `cargo test picture_costs -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn picture_costs() {
-    let mut player = Player::new((1280, 720));
-    let begin = crate::io::clock::media_now();
-    let bytes: usize = (0..300).map(|_| player.next().data.len()).sum();
-    let took = crate::io::clock::media_now().0 - begin.0;
-    println!("{:.2} ms and {} bytes per picture", took.as_secs_f64() * 1000.0 / 300.0, bytes / 300);
-}
