@@ -12,6 +12,8 @@ export async function connect(link) {
     await page.addInitScript(mark);
     await page.goto(link, { waitUntil: "commit" });
     const marks = await page.evaluate(() => globalThis.marked);
+    // A page that is left says bye; a browser that is closed from here does not leave it first.
+    await page.goto("about:blank");
     return marks;
   } finally {
     await browser.close();

@@ -98,8 +98,7 @@ export class Peer {
     // The answer leaves before it is set here: candidates follow on their own.
     this.#events.answerMade(offer, sdp, !/^m=video 0 /m.test(sdp));
     const set = rtc.setLocalDescription({ type: "answer", sdp });
-    // Only now, since giving a video element its stream holds the page up for as long as the browser's
-    // sound takes to start, some 80 ms in a cold Chromium. The network does not wait for the page.
+    // Only now: what is shown takes the page its time, and the answer should not wait for that.
     this.#events.media(this.#stream);
     await set;
   }
