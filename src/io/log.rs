@@ -60,7 +60,9 @@ impl Log for Logger {
         let is_ours = target == "farol" || target.starts_with("farol::");
         let from = match is_ours {
             true => self.level,
-            false if ["rtc_", "rtc::", "webrtc"].iter().any(|crates| target.starts_with(crates)) => self.level.min(WEBRTC),
+            false if ["rtc_", "rtc::", "webrtc"].iter().any(|crates| target.starts_with(crates)) => {
+                self.level.min(WEBRTC)
+            }
             false => self.level.min(LIBRARIES),
         };
         metadata.level() <= from

@@ -14,8 +14,7 @@ export async function guest({ host, port, timeoutMs }) {
     server.once("error", reject);
   });
   server.listen(port, host);
-  const socket = await called;
-  server.close();
+  const socket = await called.finally(() => server.close());
   const answers = createInterface({ input: socket })[Symbol.asyncIterator]();
   let queue = Promise.resolve();
 

@@ -246,7 +246,20 @@ export class Session {
       this.#renew(answerable === undefined);
     } else if (phase.at === "asking" && answerable !== undefined && answerable.boot !== this.#run.boot) {
       this.#renew(false);
+    } else {
+      this.#leaveLostBoot();
     }
+  }
+
+  /**
+   * Media that stopped, and an offer of another boot that authenticated: the device has started anew and
+   * forgotten us. A restart would ask nobody, and ICE gives a path up only after a quarter of a minute.
+   */
+  #leaveLostBoot(): void {
+    const phase = this.#phase;
+    const answerable = this.#beacon.answerable;
+    if (phase.at !== "live" || phase.restartAt === undefined || answerable === undefined) return;
+    if (answerable.boot !== this.#run.boot) this.#renew(false);
   }
 
   #heardInSession(session: string, n: number, message: DeviceMessage, now: number): void {
@@ -345,7 +358,7 @@ export class Session {
         return;
       case "peer-interrupted":
         if (this.#phase.at === "live") this.#phase.restartAt ??= now + RESTART_AFTER_MS;
-        return;
+        return this.#leaveLostBoot();
       case "peer-failed":
         return this.#fail(this.#phase.at === "live" ? undefined : { state: "ended", reason: "no-path" }, now);
     }

@@ -512,6 +512,22 @@ describe("while media flows", () => {
     expect(stage.types).toHaveLength(2);
   });
 
+  test("an interrupted one starts over on the offer of a device that has started anew, in either order", () => {
+    stage.status(OTHER_BOOT).standing(offer({ offer: id("d7"), boot: OTHER_BOOT }));
+    expect(stage.view.state).toBe("live");
+    stage.peerSays("peer-interrupted").subscribe();
+    expect(stage.opened).toEqual([id("f0"), id("d7")]);
+
+    stage = new Stage().live().peerSays("peer-interrupted");
+    stage.status(OTHER_BOOT).standing(offer({ offer: id("d7"), boot: OTHER_BOOT })).subscribe();
+    expect(stage.opened).toEqual([id("f0"), id("d7")]);
+  });
+
+  test("a status alone does not end an interrupted one", () => {
+    stage.peerSays("peer-interrupted").status(OTHER_BOOT).pass(1_000);
+    expect(stage.view.state).toBe("interrupted");
+  });
+
   test("an interruption without a broker asks as soon as it is back", () => {
     stage.give({ type: "broker-down", why: "unreachable" }).peerSays("peer-interrupted").pass(30_000);
     expect(stage.types).toEqual([]);

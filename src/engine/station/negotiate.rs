@@ -256,10 +256,14 @@ impl Station {
     fn restart_ice(&mut self, key: Key) {
         let offer = self.draw_offer_id();
         let Some(session) = self.roster.session_mut(&key) else { return };
-        // One reoffer at a time: a second request is answered by the first one's offer.
-        if let (Some(peer), None) = (session.peer, &session.pending) {
-            session.pending = Some(Pending { offer, inside: None, sdp: None });
-            self.commands.push_back(Command::RestartIce(peer));
+        match (session.peer, &session.pending) {
+            (Some(peer), None) => {
+                session.pending = Some(Pending { offer, inside: None, sdp: None });
+                self.commands.push_back(Command::RestartIce(peer));
+            }
+            // One reoffer at a time: who asks again has missed it.
+            (_, Some(_)) => self.repeat_own(key, &Facts::default()),
+            (None, None) => {}
         }
     }
 

@@ -4,10 +4,12 @@
 
 use super::*;
 use crate::engine::message::{self, Answer, Body, Bye, Candidates, Hello, Offer, Reject, Wire};
+use crate::engine::message::{Candidate, RejectCode};
 use crate::engine::rights::Right;
 use crate::engine::seal::{self, Binding, Context, Direction};
 use crate::engine::topic::Topic;
 use crate::units::SessionId;
+use bytes::Bytes;
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -566,7 +568,10 @@ fn the_broker_alone_ends_nothing() {
     assert!(scene.retained(Topic::Status).contains("online"));
     let _ = ana.standing(&scene);
     ana.say(&mut scene, "restart", &Bye { reason: "network".into() });
+    let missed: Offer = ana.hear(&scene, "reoffer");
+    ana.say(&mut scene, "restart", &Bye { reason: "network".into() });
     let reoffer: Offer = ana.hear(&scene, "reoffer");
+    assert_eq!(reoffer, missed, "who asks again gets the same one again");
     ana.answer(&mut scene, &reoffer);
     let peer = scene.peer_of(&ana);
     scene.put(Input::AnswerApplied(peer));

@@ -14,6 +14,10 @@ use crate::config::Broker;
 /// For the name, TCP, TLS and CONNACK together; a Pi Zero takes seconds for a TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Publications that the broker has not acknowledged yet; the next waits. Without a limit the library
+/// makes room for 65,535 of them, which is 14 MB for nothing.
+const UNACKNOWLEDGED: u16 = 64;
+
 /// Everything for one connection, with the password and the certificates as they are now.
 pub(super) async fn options(
     broker: &Broker,
@@ -26,6 +30,7 @@ pub(super) async fn options(
     options.set_keep_alive(u16::try_from(broker.keep_alive.as_secs()).unwrap_or(u16::MAX));
     options.set_connect_properties(ConnectProperties::new());
     options.set_max_packet_size(Some(MAX_PACKET_BYTES));
+    options.set_outgoing_inflight_upper_limit(UNACKNOWLEDGED);
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     options.set_network_options(network);

@@ -1,0 +1,213 @@
+//! What a station is told, and what it orders: the whole traffic between core and shell.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::engine::message::{Candidate, RejectCode};
+use crate::engine::rights::{Rights, ViewerKey};
+use crate::engine::topic::Slot;
+use crate::units::{OfferId, PeerId};
+
+/// What happens to a station.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The broker is there and subscribed to.
+    BrokerConnected,
+    /// The broker is gone. Media that flows goes on.
+    BrokerLost,
+    /// A message came.
+    Message {
+        /// Its topic's full name.
+        topic: String,
+        /// Its bytes.
+        payload: Bytes,
+        /// Whether the broker had it in store.
+        retained: bool,
+    },
+    /// [`Command::OpenPeer`] or [`Command::RestartIce`] made an offer.
+    PeerOffered {
+        /// Which peer connection.
+        peer: PeerId,
+        /// Its offer.
+        sdp: String,
+    },
+    /// [`Command::OpenPeer`] or [`Command::RestartIce`] failed.
+    PeerOfferFailed {
+        /// Which peer connection.
+        peer: PeerId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A local candidate was found.
+    PeerCandidate {
+        /// Which peer connection.
+        peer: PeerId,
+        /// The candidate.
+        candidate: Candidate,
+        /// The offer with all candidates so far.
+        sdp: String,
+    },
+    /// All local candidates are known.
+    PeerGathered {
+        /// Which peer connection.
+        peer: PeerId,
+        /// The offer with all candidates.
+        sdp: String,
+    },
+    /// [`Command::ApplyAnswer`] worked.
+    AnswerApplied(PeerId),
+    /// [`Command::ApplyAnswer`] did not.
+    AnswerFailed {
+        /// Which peer connection.
+        peer: PeerId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// DTLS is up.
+    PeerConnected(PeerId),
+    /// It is closed by the viewer, or silent for too long.
+    PeerLost {
+        /// Which peer connection.
+        peer: PeerId,
+        /// Why, in one word.
+        reason: &'static str,
+    },
+    /// A viewer, or the fan-out for one, needs a keyframe.
+    KeyframeWanted,
+    /// The camera is lost (`true`) or back.
+    CameraLost(bool),
+    /// The viewers' keys were changed.
+    Keys(Vec<ViewerKey>),
+    /// The board's addresses changed.
+    NetworkChanged,
+    /// The daemon stops. What it says before that is among the commands.
+    Shutdown,
+    /// Time has passed.
+    Tick,
+}
+
+/// What a station wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Send to the broker, with QoS 1. While it is absent this is dropped: everything is rebuilt later.
+    Publish {
+        /// Full topic name.
+        topic: String,
+        /// The message; empty and retained clears.
+        payload: String,
+        /// Whether the broker keeps it.
+        retain: bool,
+        /// How long it keeps it.
+        expiry: Option<Duration>,
+    },
+    /// The last will from the next connection on: a retained message on this topic.
+    SetWill {
+        /// Full topic name.
+        topic: String,
+        /// The message.
+        payload: String,
+    },
+    /// Open a peer connection and make an offer.
+    OpenPeer(PeerId),
+    /// Set the remote description.
+    ApplyAnswer {
+        /// Which peer connection.
+        peer: PeerId,
+        /// The answer.
+        sdp: String,
+    },
+    /// Add a remote candidate.
+    AddCandidate {
+        /// Which peer connection.
+        peer: PeerId,
+        /// The candidate.
+        candidate: Candidate,
+    },
+    /// Make a new offer with new ICE credentials on a peer connection that runs.
+    RestartIce(PeerId),
+    /// Let media flow to it.
+    StartMedia {
+        /// Which peer connection.
+        peer: PeerId,
+        /// What of it.
+        rights: Rights,
+    },
+    /// Close it.
+    ClosePeer(PeerId),
+    /// Whether anybody watches, or is about to: the camera runs or rests.
+    Watch(bool),
+    /// Make the next frame a keyframe.
+    ForceKeyframe,
+    /// Something to tell people.
+    Tell(Story),
+}
+
+/// The story that a person would tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Story {
+    /// A standing offer is on the broker.
+    OfferLit {
+        /// Its id.
+        offer: OfferId,
+        /// Its revision.
+        rev: u64,
+    },
+    /// No offer could be made; it is tried again.
+    OfferFailed {
+        /// Why.
+        reason: String,
+    },
+    /// A viewer watches.
+    ViewerJoined {
+        /// Its name, or `somebody` in open mode.
+        viewer: String,
+        /// Its slot.
+        slot: Slot,
+        /// What it may do.
+        rights: Rights,
+        /// How many watch now.
+        watching: usize,
+    },
+    /// A viewer went.
+    ViewerLeft {
+        /// Its name.
+        viewer: String,
+        /// Its slot.
+        slot: Slot,
+        /// Why, in one word.
+        reason: String,
+        /// How long it watched.
+        watched: Duration,
+        /// How many watch now.
+        watching: usize,
+    },
+    /// A viewer was refused.
+    ViewerRefused {
+        /// Its name.
+        viewer: String,
+        /// Its slot.
+        slot: Slot,
+        /// Why.
+        code: RejectCode,
+    },
+    /// An answer could not be used.
+    AnswerFailed {
+        /// The viewer's name.
+        viewer: String,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody changed or cleared what is ours on the broker; it is put back.
+    PutBack {
+        /// Which topic.
+        topic: String,
+    },
+    /// Somebody's litter was cleared.
+    Cleared {
+        /// Which topic.
+        topic: String,
+    },
+    /// So many sessions were seen that a new boot began.
+    NewBoot,
+}

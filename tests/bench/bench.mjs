@@ -1,0 +1,165 @@
+// `make bench`: the figures of the README, measured on this machine, with a real broker and real browsers.
+//
+// $FAROL is a release build of the daemon, $RECEIVERS the example of that name. Figures of a machine that does
+// something else meanwhile are worth little; a row that says "against" compares within the same minute.
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { setTimeout as passed } from "node:timers/promises";
+import { launch, open } from "../e2e/browser.mjs";
+import { device } from "../e2e/daemon.mjs";
+import { Mosquitto } from "../e2e/mosquitto.mjs";
+import { STEPS, connect, connectInside } from "./connect.mjs";
+import { cpu, memory } from "./process.mjs";
+
+const RUNS = Number(process.env.RUNS ?? 10);
+const SETTLE_MS = 5_000;
+const MEASURED_MS = 10_000;
+const VIEWERS = [1, 4, 16];
+const CAMERA = `
+    [video]
+    source = "pattern"
+    [audio]
+    source = "tone"`;
+
+/** What stands for a test's context: what is to be undone when a measurement ends. */
+class Scope {
+  #undo = [];
+  after(undo) {
+    this.#undo.push(undo);
+  }
+  async end() {
+    for (const undo of this.#undo.reverse()) await undo();
+  }
+}
+
+async function within(measure) {
+  const scope = new Scope();
+  try {
+    return await measure(scope);
+  } finally {
+    await scope.end();
+  }
+}
+
+/** The value below which a share of them lies. */
+function quantile(values, share) {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.ceil(share * sorted.length) - 1)];
+}
+
+const ms = (value) => `${Math.round(value)} ms`;
+
+function table(title, rows) {
+  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => String(row[column]).length)));
+  const line = (row) => row.map((cell, n) => (n === 0 ? String(cell).padEnd(widths[n]) : String(cell).padStart(widths[n]))).join("  ");
+  console.log(`\n${title}\n`);
+  rows.forEach((row, n) => {
+    console.log(`  ${line(row)}`);
+    if (n === 0) console.log(`  ${widths.map((width) => "-".repeat(width)).join("  ")}`);
+  });
+}
+
+const spread = (name, values) => [name, ms(quantile(values, 0.5)), ms(quantile(values, 0.95))];
+
+/** From the broker's CONNACK to the offer that waits there, by the daemon's own log. */
+async function lightTheLamp() {
+  const times = [];
+  for (let run = 0; run < RUNS; run += 1) {
+    times.push(await within(async (scope) => {
+      const broker = await Mosquitto.start(scope);
+      const board = await device(scope, broker, CAMERA);
+      await board.pair("Ana");
+      const daemon = await board.start({ log: "info" });
+      const at = async (pattern) => Date.parse(`1970-01-01T${(await daemon.line(pattern)).split(" ")[0]}`);
+      return (await at(/offer lit/)) - (await at(/ connected to the broker/));
+    }));
+  }
+  return times;
+}
+
+async function openThePage() {
+  return within(async (scope) => {
+    const broker = await Mosquitto.start(scope);
+    const board = await device(scope, broker, CAMERA);
+    const link = await board.pair("Ana");
+    const daemon = await board.start({ log: "info" });
+    const [runs, inside] = [[], []];
+    for (let run = 0; run < RUNS; run += 1) {
+      const from = daemon.said.length;
+      runs.push(await connect(link));
+      await daemon.line(/viewer left/, from);
+      inside.push(await connectInside(link));
+    }
+    return { runs, inside };
+  });
+}
+
+/** Joins a number of viewers, one of them a browser, and measures what they cost. */
+async function serve(count) {
+  return within(async (scope) => {
+    const broker = await Mosquitto.start(scope);
+    const board = await device(scope, broker, `[signalling]\nsecurity = "open"\nmax_viewers = 64\n${CAMERA}`);
+    const link = await board.openLink();
+    const daemon = await board.start({ log: "info" });
+    await passed(SETTLE_MS);
+    const idle = memory(daemon.pid);
+    const browser = await launch();
+    scope.after(() => browser.close());
+    const viewer = await open(browser, link);
+    await viewer.plays();
+    if (count > 1) await receive(scope, broker, count - 1);
+    await passed(SETTLE_MS);
+    const [before, begun] = [cpu(daemon.pid), performance.now()];
+    const bytes = (await viewer.stats()).bytesReceived;
+    await passed(MEASURED_MS);
+    const after = cpu(daemon.pid);
+    const seconds = (performance.now() - begun) / 1000;
+    const kbps = (((await viewer.stats()).bytesReceived - bytes) * 8) / 1000 / seconds;
+    const used = (name) => ((after[name] ?? 0) - (before[name] ?? 0)) / seconds;
+    const capture = used("farol-capture");
+    const all = Object.keys(after).reduce((sum, name) => sum + used(name), 0);
+    return { count, idle, ...memory(daemon.pid), kbps, capture, network: all - capture - used("farol-microphon") };
+  });
+}
+
+async function receive(scope, broker, count) {
+  const child = spawn(process.env.RECEIVERS, [String(broker.mqttPort), String(count)], { stdio: ["pipe", "pipe", "inherit"] });
+  const ended = new Promise((done) => child.once("exit", done));
+  scope.after(async () => {
+    child.stdin.end();
+    child.kill();
+    await ended;
+  });
+  const ready = new Promise((line) => createInterface({ input: child.stdout }).once("line", line));
+  await Promise.race([ready, ended.then(() => Promise.reject(new Error("the receivers have ended")))]);
+}
+
+const lit = await lightTheLamp();
+table(`Lighting the lamp, ${RUNS} starts`, [["", "p50", "p95"], spread("broker connected to offer lit", lit)]);
+
+const { runs, inside } = await openThePage();
+const between = (from, to) => runs.map((marks) => marks[to] - (from === undefined ? 0 : marks[from]));
+table(`Opening the page, ${runs.length} times with a cold Chromium, 1280x720`, [
+  ["", "p50", "p95"],
+  spread("page open to first frame", between(undefined, "first frame")),
+  spread("  signalling: page open to answer sent", between(undefined, "answer sent")),
+  ...STEPS.slice(0, 4).map((step, n) => spread(`    ${n === 0 ? "page open" : STEPS[n - 1]} to ${step}`, between(STEPS[n - 1], step))),
+  spread("  ICE and DTLS: answer sent to connected", between("answer sent", "connected")),
+  spread("  first keyframe: connected to first frame", between("connected", "first frame")),
+  spread("against: two connections inside one page", inside),
+]);
+const ratio = quantile(between(undefined, "first frame"), 0.5) / quantile(inside, 0.5);
+console.log(`\n  ratio at p50: ${ratio.toFixed(2)}`);
+
+const served = [];
+for (const count of VIEWERS) served.push(await serve(count));
+const mb = (value) => `${value.toFixed(1)} MB`;
+const per = (value, count) => `${(value / count).toFixed(1)} ms`;
+const first = served[0];
+table("Memory and CPU of the daemon", [
+  ["viewers", "resident", "of it heap and stacks", "stream", "CPU per viewer-second", "test picture per second"],
+  [0, mb(first.idle.all_mb), mb(first.idle.anonymous_mb), "", "", ""],
+  ...served.map(({ count, all_mb, anonymous_mb, kbps, network, capture }) => [
+    count, mb(all_mb), mb(anonymous_mb), `${Math.round(kbps)} kbit/s`, per(network, count), per(capture, 1),
+  ]),
+]);

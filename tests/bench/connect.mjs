@@ -1,0 +1,102 @@
+// How long from opening the page to its first picture, and where that time goes: a cold Chromium each time.
+import { launch } from "../e2e/browser.mjs";
+
+/** What happens on the way, in order; each is a time in ms since the navigation began. */
+export const STEPS = ["script", "broker open", "offer set", "answer sent", "connected", "first frame"];
+
+/** Opens the link in a Chromium that was started for it; the times of the steps. */
+export async function connect(link) {
+  const browser = await launch();
+  try {
+    const page = await browser.newPage();
+    await page.addInitScript(mark);
+    await page.goto(link, { waitUntil: "commit" });
+    const marks = await page.evaluate(() => globalThis.marked);
+    // A page that is left says bye; a browser that is closed from here does not leave it first.
+    await page.goto("about:blank");
+    return marks;
+  } finally {
+    await browser.close();
+  }
+}
+
+/**
+ * What the same browser needs for two peer connections inside one page: no signalling, no network, a
+ * picture that is there already. What is above it is ours.
+ */
+export async function connectInside(address) {
+  const browser = await launch();
+  try {
+    const page = await browser.newPage();
+    await page.goto(new URL("/favicon.svg", address).href);
+    return await page.evaluate(async () => {
+      const canvas = new OffscreenCanvas(2, 2).constructor && document.createElementNS("http://www.w3.org/1999/xhtml", "canvas");
+      [canvas.width, canvas.height] = [1280, 720];
+      const context = canvas.getContext("2d");
+      const draw = () => {
+        context.fillStyle = `rgb(${Math.floor(Math.random() * 255)}, 99, 99)`;
+        context.fillRect(0, 0, 1280, 720);
+      };
+      draw();
+      setInterval(draw, 33);
+      const begun = performance.now();
+      const [from, to] = [new RTCPeerConnection(), new RTCPeerConnection()];
+      from.onicecandidate = ({ candidate }) => candidate && to.addIceCandidate(candidate);
+      to.onicecandidate = ({ candidate }) => candidate && from.addIceCandidate(candidate);
+      for (const track of canvas.captureStream(30).getTracks()) from.addTrack(track);
+      const first = new Promise((resolve) => {
+        to.ontrack = ({ track }) => {
+          const video = document.createElementNS("http://www.w3.org/1999/xhtml", "video");
+          video.muted = true;
+          video.srcObject = new MediaStream([track]);
+          document.documentElement.append(video);
+          video.requestVideoFrameCallback((now) => resolve(now - begun));
+          void video.play();
+        };
+      });
+      await from.setLocalDescription();
+      await to.setRemoteDescription(from.localDescription);
+      await to.setLocalDescription();
+      await from.setRemoteDescription(to.localDescription);
+      return first;
+    });
+  } finally {
+    await browser.close();
+  }
+}
+
+/** Runs in the page before its own script: notes when each step happens. */
+function mark() {
+  const marks = {};
+  let finish;
+  globalThis.marked = new Promise((resolve) => (finish = resolve));
+  const note = (name, at = performance.now()) => {
+    marks[name] ??= at;
+  };
+  globalThis.WebSocket = class extends WebSocket {
+    constructor(...args) {
+      note("script");
+      super(...args);
+      this.addEventListener("open", () => note("broker open"));
+    }
+  };
+  const { setRemoteDescription, setLocalDescription } = RTCPeerConnection.prototype;
+  RTCPeerConnection.prototype.setRemoteDescription = function (...args) {
+    note("offer set");
+    this.addEventListener("connectionstatechange", () => this.connectionState === "connected" && note("connected"));
+    return setRemoteDescription.apply(this, args);
+  };
+  // The page sends its answer just before it sets it.
+  RTCPeerConnection.prototype.setLocalDescription = function (...args) {
+    note("answer sent");
+    return setLocalDescription.apply(this, args);
+  };
+  const ask = HTMLVideoElement.prototype.requestVideoFrameCallback;
+  HTMLVideoElement.prototype.requestVideoFrameCallback = function (then) {
+    return ask.call(this, (now, metadata) => {
+      note("first frame", now);
+      finish(marks);
+      return then(now, metadata);
+    });
+  };
+}

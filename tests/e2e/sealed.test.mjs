@@ -1,0 +1,155 @@
+// A device of one's own: `farol run` at a Mosquitto, messages sealed, a link for each person, and what goes wrong.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { setTimeout as passed } from "node:timers/promises";
+import { launch, open } from "./browser.mjs";
+import { SMALL_PICTURE, device } from "./daemon.mjs";
+import { Mosquitto } from "./mosquitto.mjs";
+
+let browser;
+before(async () => (browser = await launch()));
+after(() => browser.close());
+
+/** A broker, a running device, and a link to it. */
+async function camera(t, { config = SMALL_PICTURE, rights } = {}) {
+  const broker = await Mosquitto.start(t);
+  const board = await device(t, broker, config);
+  const link = await board.pair("Ana", rights);
+  const daemon = await board.start();
+  return { broker, board, daemon, link };
+}
+
+test("a page that is opened late on a paired link plays at once and loses nothing in 20 s", async (t) => {
+  const { daemon, link } = await camera(t);
+  await passed(3_000);
+  const viewer = await open(browser, link);
+  const first = await viewer.plays();
+  await viewer.tap("sound");
+  await passed(20_000);
+  const last = await viewer.plays();
+  await viewer.shot("sealed");
+
+  const drawn = last.counter - first.counter;
+  const decoded = last.stats.framesDecoded - first.stats.framesDecoded;
+  const { pair } = last.stats;
+  t.diagnostic(`${drawn} frames drawn, ${decoded} decoded; picture ${last.age_ms} ms old; ${pair}`);
+  assert.ok(drawn > 300, `${drawn} frames were drawn in 20 s`);
+  assert.ok(decoded >= 0.98 * drawn, `${decoded} of ${drawn} frames were decoded`);
+  assert.ok(last.stats.totalAudioEnergy > first.stats.totalAudioEnergy, "the tone is heard");
+  assert.equal(await viewer.page.title(), "Porch · farol");
+  assert.equal(await viewer.page.locator("button.talk").isVisible(), false, "the link has no right to talk");
+  assert.deepEqual(viewer.errors, []);
+  const messages = daemon.said.filter((line) => /refused messages/.test(line));
+  assert.deepEqual(messages, []);
+  await viewer.close();
+});
+
+test("the key leaves the address bar, and a reload still plays", async (t) => {
+  const { link } = await camera(t);
+  const viewer = await open(browser, link);
+  await viewer.plays();
+  const address = link.split("#")[0];
+  assert.equal(viewer.page.url(), address);
+  await viewer.page.reload();
+  assert.equal(viewer.page.url(), address);
+  await viewer.plays();
+  assert.deepEqual(viewer.errors, []);
+  await viewer.close();
+});
+
+test("a link whose key is wrong, a damaged one, and a camera that is off are told in words", async (t) => {
+  const { daemon, link } = await camera(t);
+  const [page, fragment] = link.split("#");
+  const [version, id, kid, key, ...url] = fragment.split(".");
+  const other_key = "A".repeat(key.length);
+
+  const stranger = await open(browser, `${page}#${[version, id, kid, other_key, ...url].join(".")}`);
+  assert.match(await stranger.says("The key does not fit"), /ask for a new one/);
+  await stranger.shot("wrong-key");
+  await stranger.close();
+
+  const damaged = await open(browser, link.replace(`.${kid}.`, `.${kid.slice(1)}.`));
+  assert.match(await damaged.says("The link is damaged"), /Copy the whole link/);
+  await damaged.shot("damaged");
+  await damaged.close();
+
+  // The page is still open when the camera goes, so it hears of it, and another one is opened afterwards.
+  const viewer = await open(browser, link);
+  await viewer.plays();
+  await daemon.stop();
+  assert.match(await viewer.says("Camera offline"), /power and network/);
+  await viewer.shot("offline");
+  await viewer.close();
+});
+
+test("the picture outlives the broker, and a new page gets in once it is back", async (t) => {
+  const { broker, daemon, link } = await camera(t);
+  const viewer = await open(browser, link);
+  const before = await viewer.plays();
+  await broker.kill();
+  await daemon.line(/closed the connection/);
+  await passed(3_000);
+  const during = await viewer.plays();
+  assert.ok(during.counter > before.counter);
+  const heard = daemon.said.length;
+  await broker.run();
+  await daemon.line(/connected to the broker/, heard);
+
+  const late = await open(browser, link);
+  await late.plays();
+  await viewer.plays();
+  assert.equal(await viewer.answered(), 1, "the first page kept its connection");
+  await Promise.all([viewer.close(), late.close()]);
+});
+
+test("a daemon that was killed and started again is found by the page itself", async (t) => {
+  const { board, daemon, link } = await camera(t);
+  const viewer = await open(browser, link);
+  await viewer.plays();
+  await daemon.kill();
+  const again = await board.start();
+  await again.line(/viewer joined/);
+  await viewer.plays();
+  await viewer.close();
+});
+
+test("a viewer for whom there is no place reads so, and gets in when one is free", async (t) => {
+  const { link } = await camera(t, { config: `[signalling]\nmax_viewers = 1\n${SMALL_PICTURE}` });
+  const first = await open(browser, link);
+  await first.plays();
+  const second = await open(browser, link);
+  assert.match(await second.says("All places are taken"), /as many viewers as it can serve/);
+  await second.shot("full");
+  await first.plays();
+  await first.close();
+  await second.plays();
+  await second.close();
+});
+
+test("a microphone is asked for by a tap alone, and reaches the camera", async (t) => {
+  const { daemon, link } = await camera(t, { rights: "view,listen,talk" });
+  const talking = await launch({ microphone: true });
+  t.after(() => talking.close());
+  const viewer = await open(talking, link, {
+    init: () => {
+      const ask = MediaDevices.prototype.getUserMedia;
+      globalThis.asked = 0;
+      MediaDevices.prototype.getUserMedia = function (...args) {
+        globalThis.asked += 1;
+        return ask.apply(this, args);
+      };
+    },
+  });
+  await viewer.plays();
+  const asked = () => viewer.page.evaluate(() => globalThis.asked);
+  assert.equal(await asked(), 0);
+  assert.ok(!daemon.said.some((line) => /viewer speaks/.test(line)), "nothing is sent unasked");
+  await viewer.tap("talk");
+  await daemon.line(/viewer speaks/);
+  assert.equal(await asked(), 1);
+  assert.equal(await viewer.page.locator("button.talk").getAttribute("aria-pressed"), "true");
+  await viewer.shot("talk");
+  await viewer.tap("talk");
+  assert.equal(await viewer.page.locator("button.talk").getAttribute("aria-pressed"), "false");
+  assert.deepEqual(viewer.errors, []);
+});
