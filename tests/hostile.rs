@@ -33,7 +33,7 @@ struct Scene {
     stranger: Recorder,
     ana: Link,
     rui: Link,
-    mosquitto: Mosquitto,
+    _mosquitto: Mosquitto,
 }
 
 impl Scene {
@@ -43,7 +43,7 @@ impl Scene {
         let home = Home::new(&Setup::on(mosquitto.port));
         let (ana, rui) = (home.pair("Ana"), home.pair("Rui"));
         let daemon = home.start();
-        Scene { home, daemon, stranger, ana, rui, mosquitto }
+        Scene { home, daemon, stranger, ana, rui, _mosquitto: mosquitto }
     }
 
     /// Publishes to the device as if it came from a session of that slot.
@@ -486,5 +486,4 @@ async fn what_was_recorded_before_a_restart_makes_no_session() {
         |payload: &[u8]| scene.rui.open_standing(payload).is_some_and(|offer| offer.boot != old_boot);
     scene.stranger.last("the new boot's offer", &offer, is_new).await;
     watch(&scene.rui).await.sees_more(2).await;
-    let _ = &scene.mosquitto;
 }
