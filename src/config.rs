@@ -1,6 +1,6 @@
 //! What the daemon is told: whoever holds a [`Config`] need not check it again.
 //!
-//! [`file`] is the TOML as people write it and turns it into this, or into the list of all its
+//! [`mod@file`] is the TOML as people write it and turns it into this, or into the list of all its
 //! [`fault`]s; [`demo`] is the configuration that needs no file. Every value has a default, so an
 //! empty file is a good one; no default talks to a third party.
 

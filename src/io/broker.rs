@@ -2,7 +2,7 @@
 //!
 //! It listens on a loopback port of the kernel's choice, which the web server bridges to browsers, and
 //! keeps nothing on disk. The daemon shows a password that is made anew at each start; everybody else
-//! is a viewer and may do what [`rules`] grants, no more.
+//! is a viewer and may do what `rules` grants, no more.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `/`, `/assets/...` and the page's other files | the viewer page, built into this program |
 //! | `/farol.json` | `{"device", "broker"}`: which device the page is to show and where its broker is |
-//! | `/mqtt` | a WebSocket to the embedded broker, see [`bridge`]; only when there is one |
+//! | `/mqtt` | a WebSocket to the embedded broker, see `bridge`; only when there is one |
 //!
 //! Plain HTTP: in front of anything but a home network belongs a proxy that speaks TLS.
 

@@ -203,7 +203,8 @@ mod tests {
         let is_heard =
             |target, level| logger.enabled(&Metadata::builder().target(target).level(level).build());
         assert!(is_heard("farol::io::mqtt", Level::Debug) && !is_heard("farol", Level::Trace));
-        assert!(is_heard("rtc::ice", Level::Warn) && !is_heard("rtc::ice", Level::Info));
+        assert!(is_heard("rumqttc", Level::Warn) && !is_heard("rumqttc", Level::Info));
+        assert!(is_heard("rtc::ice", Level::Error) && !is_heard("rtc_dtls::state", Level::Warn));
         assert!(!is_heard("farolito", Level::Info));
     }
 }

@@ -8,21 +8,23 @@
 //! ```
 //!
 //! It negotiates and says what it observes; it decides nothing. Sound that a viewer sends is read and
-//! thrown away. Where the SDP of the library or of a viewer must be mended, [`sdp`] does it.
+//! thrown away. Where the SDP of the library or of a viewer must be mended, `sdp` does it.
 #![expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
 
 mod clock;
 mod codecs;
 mod connection;
+mod early;
 mod interceptors;
 mod outlet;
 mod sdp;
+mod socket;
 mod watch;
 
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -36,6 +38,7 @@ pub(super) use codecs::{AUDIO_HZ, VIDEO_HZ};
 pub(super) use outlet::Outlet;
 use outlet::{SendParameters, Streams};
 pub use sdp::AnswerFault;
+use socket::Gated;
 use watch::Watch;
 
 /// What a peer connection is made with.
@@ -115,6 +118,9 @@ const MAX_EARLY_CANDIDATES: usize = 64;
 pub struct Peer {
     id: PeerId,
     connection: Arc<dyn PeerConnection>,
+    sockets: Arc<Gated>,
+    /// Our ICE user name fragment in the first offer.
+    ufrag: String,
     sections: Vec<sdp::Section>,
     streams: Streams,
     negotiated: Mutex<Negotiated>,
@@ -145,7 +151,7 @@ impl Peer {
         let clock = CaptureClock::new();
         let estimate_bps = Arc::new(AtomicU32::new(settings.start_bitrate.bps()));
         let opened = connection::open(id, settings, clock, &events, &estimate_bps).await?;
-        let (connection, mut gathered) = (opened.connection, opened.gathered);
+        let (connection, sockets, mut gathered) = (opened.connection, opened.sockets, opened.gathered);
         let sdp = connection::describe(&connection, &mut gathered).await?;
         let watch = Watch {
             id,
@@ -160,8 +166,20 @@ impl Peer {
         let watch = tokio::spawn(watch.run()).abort_handle();
         let (sections, streams) = (sdp::sections(&sdp), opened.streams);
         let negotiated = Mutex::default();
-        let peer =
-            Peer { id, connection, sections, streams, negotiated, clock, estimate_bps, gathered, watch };
+        let ufrag = sdp::ufrag(&sdp).unwrap_or_default().to_string();
+        let peer = Peer {
+            id,
+            connection,
+            sockets,
+            ufrag,
+            sections,
+            streams,
+            negotiated,
+            clock,
+            estimate_bps,
+            gathered,
+            watch,
+        };
         Ok((peer, sdp))
     }
 
@@ -177,6 +195,7 @@ impl Peer {
     pub async fn answer(&self, sdp: &str) -> Result<(), PeerError> {
         let answer = sdp::read_answer(&self.sections, sdp)?;
         let operation = "applying the answer";
+        let theirs = sdp::ufrag(&answer.sdp).unwrap_or_default().to_string();
         let description = RTCSessionDescription::answer(answer.sdp).map_err(library(operation))?;
         // In a task of its own, so that a panic of the library's parser ends this call and nothing else.
         let connection = self.connection.clone();
@@ -184,6 +203,7 @@ impl Peer {
             .await
             .map_err(|_| PeerError::Panicked { operation })?
             .map_err(library(operation))?;
+        self.sockets.answered(Instant::now(), &self.ufrag, &theirs);
         let (mut video, mut audio) = (None, None);
         for (section, _) in self.sections.iter().zip(answer.accepted).filter(|(_, accepted)| *accepted) {
             match (section.kind.as_str(), &self.streams.audio) {
@@ -237,6 +257,7 @@ impl Peer {
     /// Restarts ICE: returns the whole new offer, whose answer [`Peer::answer`] takes. Media rests until
     /// that answer has come, so it is only for a path that has failed already.
     pub async fn restart(&self) -> Result<String, PeerError> {
+        self.sockets.open();
         self.connection.restart_ice().await.map_err(library("restarting ICE"))?;
         let mut gathered = self.gathered.clone();
         connection::describe(&self.connection, &mut gathered).await

@@ -17,10 +17,12 @@ use webrtc::peer_connection::{
     SettingEngineBuilder,
 };
 use webrtc::rtp_transceiver::RtpSender;
+use webrtc::runtime::default_runtime;
 
 use super::clock::CaptureClock;
 use super::interceptors::{CaptureReports, EstimateOutlet, FeedbackTap, PublishedGcc};
 use super::outlet::{LocalStream, Streams};
+use super::socket::Gated;
 use super::watch::{Observed, Observer};
 use super::{PeerError, PeerEvent, PeerSettings, codecs, library, sdp};
 use crate::config::IceServer;
@@ -57,6 +59,8 @@ pub struct Opened {
     pub observed: mpsc::Receiver<Observed>,
     /// How often gathering has completed.
     pub gathered: watch::Receiver<u32>,
+    /// Its sockets.
+    pub sockets: Arc<Gated>,
 }
 
 /// The random numbers of RFC 3550 §5.1.
@@ -111,15 +115,15 @@ pub async fn open(
     };
     // The mDNS socket cannot be made where multicast is missing, as in some containers. Without it
     // `.local` candidates stay unresolved, and such a viewer is found by its own checks of ours.
-    let connection = match build_with(MulticastDnsMode::QueryOnly).await {
-        Ok(connection) => connection,
+    let (connection, sockets) = match build_with(MulticastDnsMode::QueryOnly).await {
+        Ok(built) => built,
         Err(error) => {
             log::debug!(peer:% = id, error:%; "trying without mDNS");
             build_with(MulticastDnsMode::Disabled).await?
         }
     };
     let streams = add_streams(&connection, settings.audio, numbers).await?;
-    Ok(Opened { connection, streams, observed, gathered })
+    Ok(Opened { connection, streams, observed, gathered, sockets })
 }
 
 async fn build(
@@ -127,8 +131,10 @@ async fn build(
     mdns: MulticastDnsMode,
     handler: Observer,
     (gcc, tap, reports): (PublishedGcc, FeedbackTap, CaptureReports),
-) -> Result<Arc<dyn PeerConnection>, PeerError> {
+) -> Result<(Arc<dyn PeerConnection>, Arc<Gated>), PeerError> {
     let operation = "opening a peer connection";
+    let runtime = default_runtime().ok_or_else(|| library(operation)("it was built without a runtime"))?;
+    let sockets = Gated::new(runtime);
     let mut engine = codecs::media_engine().map_err(library(operation))?;
     let path = codecs::packet_path(&mut engine, gcc, tap, reports).map_err(library(operation))?;
     let servers = settings.ice_servers.iter().map(ice_server).collect();
@@ -137,12 +143,13 @@ async fn build(
         .with_media_engine(engine)
         .with_interceptor_registry(path)
         .with_setting_engine(setting_engine(settings, mdns))
+        .with_runtime(sockets.clone())
         .with_handler(Arc::new(handler))
         .with_udp_addrs(bind_addresses(settings))
         .build()
         .await
         .map_err(library(operation))?;
-    Ok(Arc::new(connection))
+    Ok((Arc::new(connection), sockets))
 }
 
 fn setting_engine(settings: &PeerSettings, mdns: MulticastDnsMode) -> SettingEngine {

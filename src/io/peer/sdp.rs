@@ -148,6 +148,11 @@ pub fn sections(sdp: &str) -> Vec<Section> {
         .collect()
 }
 
+/// The ICE user name fragment (RFC 8839 §5.4) of a description whose sections are bundled: there is one.
+pub fn ufrag(sdp: &str) -> Option<&str> {
+    sdp.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:"))
+}
+
 /// Checks an answer to an offer with these sections and makes of it what the library can apply.
 pub fn read_answer(offered: &[Section], sdp: &str) -> Result<Answer, AnswerFault> {
     if sdp.len() > MAX_ANSWER_BYTES {

@@ -1,0 +1,311 @@
+//! What to do with datagrams that come before the WebRTC library can use them.
+//!
+//! A browser sends its first connectivity check together with its answer, and its DTLS ClientHello some
+//! two milliseconds after its first successful check. Both overtake the answer's way over the broker or
+//! the library's own pace, and the library throws them away; the browser repeats them only after 50 ms
+//! and more. Here they are held until they are of use. Measured in Chromium, answer to connected: 65 ms
+//! without, 5 ms with.
+//!
+//! ```text
+//! Waiting ──answered──▶ Checking ──our nomination succeeded, or 2 s have passed──▶ Up
+//!  holds checks          holds DTLS; repeats the viewer's last check when                passes everything
+//!  and DTLS              one of ours succeeded, since that is when we nominate
+//! ```
+//!
+//! Pure: it is told the time. The frames are STUN (RFC 8489 §5) and DTLS, told apart by RFC 7983 §7.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Checks that are held for the answer. Chromium with several addresses sends a dozen.
+const MAX_CHECKS: usize = 32;
+/// DTLS datagrams that are held: a ClientHello is two, and it is repeated.
+const MAX_DTLS: usize = 16;
+/// What is held longer than this has been repeated meanwhile.
+const HOLD: Duration = Duration::from_secs(1);
+/// Should the nomination pass unseen (through a TURN server it does), nothing is held longer than this.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A datagram and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// Its sender.
+    pub from: SocketAddr,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// One socket's gate before one peer connection.
+#[derive(Debug, Default)]
+pub struct Gate {
+    state: State,
+    checks: Vec<(Instant, Datagram)>,
+    dtls: Vec<(Instant, Datagram)>,
+    /// The viewer's latest check.
+    last_check: Option<Datagram>,
+    /// Transaction ids of our checks that nominate.
+    nominations: Vec<[u8; 12]>,
+    /// What a check's USERNAME must be: `<ours>:<the answer's>` (RFC 8445 §7.2.2).
+    username: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Waiting,
+    Checking {
+        since: Instant,
+    },
+    Up,
+}
+
+impl Gate {
+    /// Whether everything passes, so that it need not be asked any more.
+    pub fn is_up(&self) -> bool {
+        self.state == State::Up
+    }
+
+    /// Nothing is held from now on, as when ICE is restarted.
+    pub fn open(&mut self) -> Vec<Datagram> {
+        self.state = State::Up;
+        let held = self.checks.drain(..).chain(self.dtls.drain(..));
+        held.map(|(_, datagram)| datagram).collect()
+    }
+
+    /// The answer is applied. Returns the checks that were waiting for it; those of others who were
+    /// handed the same offer are thrown away.
+    pub fn answered(&mut self, now: Instant, ours: &str, theirs: &str) -> Vec<Datagram> {
+        if self.state != State::Waiting {
+            return Vec::new();
+        }
+        self.state = State::Checking { since: now };
+        self.username = format!("{ours}:{theirs}");
+        let held = std::mem::take(&mut self.checks);
+        let fresh = held.into_iter().filter(|(at, _)| now.saturating_duration_since(*at) <= HOLD);
+        let ready: Vec<Datagram> = fresh
+            .map(|(_, check)| check)
+            .filter(|check| username(&check.bytes) == Some(self.username.as_bytes()))
+            .collect();
+        self.last_check = ready.last().cloned();
+        ready
+    }
+
+    /// One of our own datagrams leaves.
+    pub fn sent(&mut self, bytes: &[u8]) {
+        if self.is_up() || kind(bytes) != Kind::Request || attribute(bytes, USE_CANDIDATE).is_none() {
+            return;
+        }
+        if let Some(id) = transaction(bytes) {
+            self.nominations.push(id);
+        }
+    }
+
+    /// A datagram came. Returns what the library is to be given now, in order.
+    pub fn received(&mut self, now: Instant, datagram: Datagram) -> Vec<Datagram> {
+        match self.state {
+            State::Up => return vec![datagram],
+            State::Checking { since } if now.saturating_duration_since(since) > PATIENCE => {
+                let mut ready = self.open();
+                ready.push(datagram);
+                return ready;
+            }
+            State::Waiting | State::Checking { .. } => {}
+        }
+        match (kind(&datagram.bytes), self.state) {
+            (Kind::Request, State::Waiting) => {
+                hold(&mut self.checks, MAX_CHECKS, now, datagram);
+                Vec::new()
+            }
+            (Kind::Request, _) => self.check(datagram),
+            (Kind::Success, State::Checking { .. }) => self.success(now, datagram),
+            (Kind::Dtls, _) => {
+                hold(&mut self.dtls, MAX_DTLS, now, datagram);
+                Vec::new()
+            }
+            _ => vec![datagram],
+        }
+    }
+
+    fn check(&mut self, datagram: Datagram) -> Vec<Datagram> {
+        if username(&datagram.bytes) != Some(self.username.as_bytes()) {
+            return Vec::new();
+        }
+        self.last_check = Some(datagram.clone());
+        vec![datagram]
+    }
+
+    fn success(&mut self, now: Instant, datagram: Datagram) -> Vec<Datagram> {
+        let from = datagram.from;
+        let nominated = transaction(&datagram.bytes).is_some_and(|id| self.nominations.contains(&id));
+        let mut ready = vec![datagram];
+        if nominated {
+            self.state = State::Up;
+            let held = self.dtls.drain(..);
+            // Whoever has not passed a check has no business here.
+            let fresh =
+                held.filter(|(at, dtls)| dtls.from == from && now.saturating_duration_since(*at) <= HOLD);
+            ready.extend(fresh.map(|(_, dtls)| dtls));
+        } else {
+            // The library nominates when the next check comes in.
+            ready.extend(self.last_check.clone().filter(|check| check.from == from));
+        }
+        ready
+    }
+}
+
+fn hold(held: &mut Vec<(Instant, Datagram)>, most: usize, now: Instant, datagram: Datagram) {
+    held.retain(|(at, _)| now.saturating_duration_since(*at) <= HOLD);
+    if held.len() < most {
+        held.push((now, datagram));
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Request,
+    Success,
+    Dtls,
+    Other,
+}
+
+/// RFC 7983 §7 for DTLS; RFC 8489 §5 for STUN, whose magic cookie stands at 4.
+fn kind(bytes: &[u8]) -> Kind {
+    let is_stun = bytes.len() >= 20 && bytes[4..8] == [0x21, 0x12, 0xa4, 0x42];
+    match (bytes.first(), bytes.get(1)) {
+        (Some(0), Some(1)) if is_stun => Kind::Request,
+        (Some(1), Some(1)) if is_stun => Kind::Success,
+        (Some(20..=63), _) => Kind::Dtls,
+        _ => Kind::Other,
+    }
+}
+
+const USERNAME: u16 = 0x0006;
+const USE_CANDIDATE: u16 = 0x0025;
+
+fn username(bytes: &[u8]) -> Option<&[u8]> {
+    attribute(bytes, USERNAME)
+}
+
+fn transaction(bytes: &[u8]) -> Option<[u8; 12]> {
+    bytes.get(8..20)?.try_into().ok()
+}
+
+/// A STUN attribute's value (RFC 8489 §14): type, length, value, padded to 4 bytes.
+fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    let mut rest = bytes.get(20..)?;
+    loop {
+        let kind = u16::from_be_bytes([*rest.first()?, *rest.get(1)?]);
+        let length = usize::from(u16::from_be_bytes([*rest.get(2)?, *rest.get(3)?]));
+        let value = rest.get(4..4 + length)?;
+        if kind == wanted {
+            return Some(value);
+        }
+        rest = rest.get(4 + length.next_multiple_of(4)..)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn stun(kind: u8, id: u8, username: Option<&str>, nominates: bool) -> Vec<u8> {
+        let mut bytes = vec![kind, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+        bytes.extend([id; 12]);
+        if let Some(name) = username {
+            bytes.extend([0, 6, 0, name.len() as u8]);
+            bytes.extend(name.as_bytes());
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
+        if nominates {
+            bytes.extend([0, 0x25, 0, 0]);
+        }
+        bytes
+    }
+
+    fn from(port: u16, bytes: Vec<u8>) -> Datagram {
+        Datagram { from: SocketAddr::from(([192, 0, 2, 1], port)), bytes }
+    }
+
+    const HELLO: [u8; 3] = [22, 254, 253];
+
+    #[test]
+    fn an_early_check_waits_for_its_answer_and_a_losers_is_thrown_away() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        let (winner, loser) =
+            (from(1, stun(0, 1, Some("us:win"), false)), from(2, stun(0, 2, Some("us:lose"), false)));
+        assert!(
+            gate.received(now, winner.clone()).is_empty() && gate.received(now, loser.clone()).is_empty()
+        );
+        assert_eq!(gate.answered(now, "us", "win"), [winner]);
+        assert!(gate.received(now, loser).is_empty());
+    }
+
+    #[test]
+    fn a_check_that_waited_too_long_has_been_repeated_meanwhile() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        gate.received(now, from(1, stun(0, 1, Some("us:win"), false)));
+        assert!(gate.answered(now + Duration::from_millis(1100), "us", "win").is_empty());
+    }
+
+    #[test]
+    fn our_first_success_repeats_the_viewers_check_and_the_nomination_lets_dtls_in() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        gate.answered(now, "us", "win");
+        let check = from(1, stun(0, 1, Some("us:win"), false));
+        assert_eq!(gate.received(now, check.clone()), std::slice::from_ref(&check));
+        gate.sent(&stun(0, 7, Some("win:us"), false));
+        let hello = from(1, HELLO.to_vec());
+        assert!(gate.received(now, hello.clone()).is_empty());
+        assert!(gate.received(now, from(9, HELLO.to_vec())).is_empty());
+        let success = from(1, stun(1, 7, None, false));
+        assert_eq!(gate.received(now, success.clone()), [success, check]);
+        gate.sent(&stun(0, 8, Some("win:us"), true));
+        let nominated = from(1, stun(1, 8, None, false));
+        assert_eq!(gate.received(now, nominated.clone()), [nominated, hello], "but not a stranger's");
+        assert!(gate.is_up());
+    }
+
+    #[test]
+    fn a_nomination_that_passes_unseen_holds_nothing_up_for_long() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        gate.answered(now, "us", "win");
+        let hello = from(1, HELLO.to_vec());
+        assert!(gate.received(now, hello.clone()).is_empty());
+        let later = now + Duration::from_millis(2100);
+        assert_eq!(gate.received(later, hello.clone()), [hello.clone(), hello]);
+    }
+
+    #[test]
+    fn stun_servers_answers_and_relayed_data_always_pass() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        for bytes in [stun(1, 1, None, false), vec![0x40, 0, 0, 0], vec![0, 0x17], vec![]] {
+            let datagram = from(3478, bytes);
+            assert_eq!(gate.received(now, datagram.clone()), [datagram]);
+        }
+    }
+
+    #[test]
+    fn a_stranger_cannot_make_it_hold_without_end() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        for id in 0..200u8 {
+            gate.received(now, from(u16::from(id), stun(0, id, Some("us:win"), false)));
+            gate.received(now, from(u16::from(id), HELLO.to_vec()));
+        }
+        assert_eq!((gate.checks.len(), gate.dtls.len()), (MAX_CHECKS, MAX_DTLS));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_it(datagrams in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..60), 0..30)) {
+            let (mut gate, now) = (Gate::default(), Instant::now());
+            for (at, bytes) in datagrams.into_iter().enumerate() {
+                gate.sent(&bytes);
+                gate.received(now, from(1, bytes));
+                if at == 10 {
+                    gate.answered(now, "us", "win");
+                }
+            }
+        }
+    }
+}

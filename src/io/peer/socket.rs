@@ -1,0 +1,228 @@
+//! The sockets that the WebRTC library is given: the system's own, each behind a [`Gate`].
+//!
+//! The library polls them from its own task while answers come from ours, so each keeps a lock, held
+//! for a few instructions and never across a wait. Once the gate is up it costs one look at a flag.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use webrtc::runtime::{
+    AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, RecvMeta, Runtime, Transmit,
+};
+
+use super::early::{Datagram, Gate};
+
+/// mDNS (RFC 6762 §3) shares its port with everybody and has nothing to do with the peer.
+const MDNS_PORT: u16 = 5353;
+
+/// The runtime of one peer connection: the library's own in everything but its UDP sockets.
+#[derive(Debug)]
+pub struct Gated {
+    inner: Arc<dyn Runtime>,
+    sockets: Mutex<Vec<Weak<GatedSocket>>>,
+}
+
+impl Gated {
+    /// Around the library's own runtime.
+    pub fn new(inner: Arc<dyn Runtime>) -> Arc<Gated> {
+        Arc::new(Gated { inner, sockets: Mutex::default() })
+    }
+
+    /// The answer is applied: see [`Gate::answered`].
+    pub fn answered(&self, now: Instant, ours: &str, theirs: &str) {
+        self.each(|gate| gate.answered(now, ours, theirs));
+    }
+
+    /// See [`Gate::open`].
+    pub fn open(&self) {
+        self.each(Gate::open);
+    }
+
+    fn each(&self, mut work: impl FnMut(&mut Gate) -> Vec<Datagram>) {
+        for socket in lock(&self.sockets).iter().filter_map(Weak::upgrade) {
+            let waker = {
+                let mut inside = lock(&socket.inside);
+                let ready = work(&mut inside.gate);
+                inside.ready.extend(ready);
+                inside.waker.take()
+            };
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// One UDP socket behind its gate.
+struct GatedSocket {
+    inner: Arc<dyn AsyncUdpSocket>,
+    inside: Mutex<Inside>,
+}
+
+#[derive(Default)]
+struct Inside {
+    gate: Gate,
+    /// What the library is to be given before anything new. Bounded by what the gate holds and by one read.
+    ready: VecDeque<Datagram>,
+    /// Who waits for a datagram.
+    waker: Option<Waker>,
+}
+
+impl fmt::Debug for GatedSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that could panic runs under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl AsyncUdpSocket for GatedSocket {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    fn max_gso_segments(&self) -> usize {
+        self.inner.max_gso_segments()
+    }
+
+    fn max_gro_segments(&self) -> usize {
+        self.inner.max_gro_segments()
+    }
+
+    fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        lock(&self.inside).gate.sent(transmit.contents);
+        self.inner.poll_send(cx, transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            {
+                let mut inside = lock(&self.inside);
+                let given = give(&mut inside.ready, bufs, meta);
+                if given > 0 {
+                    return Poll::Ready(Ok(given));
+                }
+                if inside.gate.is_up() {
+                    drop(inside);
+                    return self.inner.poll_recv(cx, bufs, meta);
+                }
+                inside.waker = Some(cx.waker().clone());
+            }
+            match self.inner.poll_recv(cx, bufs, meta) {
+                Poll::Ready(Ok(count)) => self.sift(&bufs[..count], &meta[..count]),
+                other => return other,
+            }
+        }
+    }
+}
+
+impl GatedSocket {
+    /// Lets the gate look at what was read; a read may hold several datagrams of one sender (UDP GRO).
+    #[expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
+    fn sift(&self, bufs: &[IoSliceMut<'_>], meta: &[RecvMeta]) {
+        let now = Instant::now();
+        let mut inside = lock(&self.inside);
+        for (buf, meta) in bufs.iter().zip(meta) {
+            for bytes in buf[..meta.len.min(buf.len())].chunks(meta.stride.max(1)) {
+                let ready = inside.gate.received(now, Datagram { from: meta.addr, bytes: bytes.to_vec() });
+                inside.ready.extend(ready);
+            }
+        }
+    }
+}
+
+/// Fills as many buffers as there is something for.
+fn give(ready: &mut VecDeque<Datagram>, bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> usize {
+    let mut given = 0;
+    for (buf, meta) in bufs.iter_mut().zip(meta) {
+        let Some(datagram) = ready.pop_front() else { break };
+        let length = datagram.bytes.len().min(buf.len());
+        buf[..length].copy_from_slice(&datagram.bytes[..length]);
+        *meta = RecvMeta::default();
+        (meta.addr, meta.len, meta.stride) = (datagram.from, length, length.max(1));
+        given += 1;
+    }
+    given
+}
+
+impl Runtime for Gated {
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Box<dyn JoinHandle> {
+        self.inner.spawn(future)
+    }
+
+    fn spawn_reactor(
+        &self,
+        reactor_pool_size: usize,
+        future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ) -> Box<dyn JoinHandle> {
+        self.inner.spawn_reactor(reactor_pool_size, future)
+    }
+
+    fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let port = socket.local_addr()?.port();
+        let inner = self.inner.wrap_udp_socket(socket)?;
+        if port == MDNS_PORT {
+            return Ok(inner);
+        }
+        let socket = Arc::new(GatedSocket { inner, inside: Mutex::default() });
+        lock(&self.sockets).push(Arc::downgrade(&socket));
+        Ok(socket)
+    }
+
+    fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
+        self.inner.wrap_tcp_listener(listener)
+    }
+
+    fn connect_tcp<'a>(
+        &'a self,
+        address: SocketAddr,
+    ) -> Pin<Box<dyn Future<Output = io::Result<Arc<dyn AsyncTcpStream>>> + Send + 'a>> {
+        self.inner.connect_tcp(address)
+    }
+
+    fn resolve_host<'a>(
+        &'a self,
+        host: &'a str,
+    ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
+        self.inner.resolve_host(host)
+    }
+
+    fn now(&self) -> Instant {
+        self.inner.now()
+    }
+
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
+        self.inner.sleep(duration)
+    }
+
+    fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
+        self.inner.interval(period)
+    }
+
+    fn block_on(&self, future: Pin<Box<dyn Future<Output = ()> + '_>>) {
+        self.inner.block_on(future);
+    }
+
+    fn yield_now(&self) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
+        self.inner.yield_now()
+    }
+
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+}
