@@ -50,7 +50,9 @@ async fn main() {
 async fn next_offer(offers: &mut Observer) -> (DeviceId, Offer) {
     loop {
         let (topic, payload) = offers.next_text().await;
-        let Ok(Wire { body: Body::Open(payload), n: 1, .. }) = Wire::read(payload.as_bytes()) else { continue };
+        let Ok(Wire { body: Body::Open(payload), n: 1, .. }) = Wire::read(payload.as_bytes()) else {
+            continue;
+        };
         let device = topic.split('/').nth(2).and_then(|device| device.parse().ok());
         return (device.expect("a topic of ours"), serde_json::from_str(&payload).expect("an offer"));
     }
