@@ -43,8 +43,9 @@ test: ## Everything: style, lints, docs, page, units, a real browser, the device
 check: ## The quick part of it: style, lints, types, unit tests.
 	@scripts/stages fmt types clippy core lib
 
-bench: need-build need-page need-broker need-browser viewer ## The figures of the README, measured on this machine.
+bench: need-build need-page need-broker need-browser viewer tests/node_modules/.package-lock.json ## The figures of the README, measured on this machine.
 	@cargo build --locked --quiet --release
+	@cargo build --locked --quiet --example receivers
 	@scripts/bench
 
 clean: ## Remove what was built here; downloads under ~/.cache/farol stay.

@@ -213,8 +213,9 @@ impl Daemon {
                 log::info!(width, height, fps, detail = format.detail.as_str(); "camera delivers");
                 self.fanout.started(format.forces_keyframes);
                 self.camera = Camera::Running;
+                // No keyframe is asked for: a stream begins with one, and an order now would hold up the
+                // one that the viewer for whom the camera starts needs moments later.
                 self.station.handle(now, Input::CameraLost(false));
-                self.station.handle(now, Input::KeyframeWanted);
             }
             CaptureEvent::Paused => {
                 log::debug!("camera rests");

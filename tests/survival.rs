@@ -155,9 +155,8 @@ async fn who_is_revoked_is_out_at_once_and_finds_nothing() {
 async fn a_recording_that_appears_is_seen_within_2_s() {
     let mosquitto = Mosquitto::open();
     let admin = Recorder::on(mosquitto.port).await;
-    let file = tempfile::tempdir().expect("a temporary directory");
-    let file = file.path().join("recording.h264");
-    std::fs::create_dir_all(file.parent().expect("it has one")).expect("a writable directory");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("recording.h264");
     let video = format!("source = \"replay\"\nfile = \"{}\"", file.display());
     let home = Home::new(&Setup { video, ..Setup::on(mosquitto.port) });
     let ana = home.pair("Ana");
@@ -188,5 +187,4 @@ async fn a_recording_that_appears_is_seen_within_2_s() {
     assert!(took < Duration::from_secs(2 + 2), "{took:?}");
     assert!(received.pictures[0].is_keyframe);
     admin.last("a camera", &status, has_camera("ready")).await;
-    drop(file);
 }

@@ -138,7 +138,9 @@ impl Station {
             Input::KeyframeWanted => self.keyframes.request(now),
             Input::CameraLost(lost) => self.camera_lost(now, lost),
             Input::Keys(viewers) => self.keys_changed(now, viewers),
-            Input::NetworkChanged => self.network_changed(now),
+            // Only the offer that waits: a session whose path still works must not be disturbed, and one
+            // whose path is gone is noticed by its viewer, who then asks for a restart.
+            Input::NetworkChanged => self.renew_standing(),
             Input::Shutdown => self.shutdown(now),
             Input::Tick => {}
         }
@@ -242,16 +244,6 @@ impl Station {
             self.renew_standing();
         } else if changed {
             self.publish_standing(now);
-        }
-    }
-
-    fn network_changed(&mut self, now: Instant) {
-        self.renew_standing();
-        let streaming: Vec<_> = self.roster.live_sessions().map(|(key, _)| key).collect();
-        for key in streaming {
-            if self.roster.session(&key).is_some_and(|session| session.pending.is_none()) {
-                self.advance_quietly(now, key, Event::Restart);
-            }
         }
     }
 

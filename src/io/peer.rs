@@ -234,8 +234,8 @@ impl Peer {
             .map_err(library(operation))
     }
 
-    /// Restarts ICE: returns the whole new offer, whose answer [`Peer::answer`] takes. Media flows on
-    /// over the old path until the new one is found.
+    /// Restarts ICE: returns the whole new offer, whose answer [`Peer::answer`] takes. Media rests until
+    /// that answer has come, so it is only for a path that has failed already.
     pub async fn restart(&self) -> Result<String, PeerError> {
         self.connection.restart_ice().await.map_err(library("restarting ICE"))?;
         let mut gathered = self.gathered.clone();

@@ -12,6 +12,8 @@ export async function connect(link) {
     await page.addInitScript(mark);
     await page.goto(link, { waitUntil: "commit" });
     const marks = await page.evaluate(() => globalThis.marked);
+    // A page that is left says bye; a browser that is closed from here does not leave it first.
+    await page.goto("about:blank");
     return marks;
   } finally {
     await browser.close();
@@ -28,7 +30,9 @@ export async function connectInside(address) {
     const page = await browser.newPage();
     await page.goto(new URL("/favicon.svg", address).href);
     return await page.evaluate(async () => {
-      const canvas = new OffscreenCanvas(2, 2).constructor && document.createElementNS("http://www.w3.org/1999/xhtml", "canvas");
+      // The page is a picture, so what HTML has is asked for by its namespace.
+      const make = (name) => document.createElementNS("http://www.w3.org/1999/xhtml", name);
+      const canvas = make("canvas");
       [canvas.width, canvas.height] = [1280, 720];
       const context = canvas.getContext("2d");
       const draw = () => {
@@ -44,7 +48,7 @@ export async function connectInside(address) {
       for (const track of canvas.captureStream(30).getTracks()) from.addTrack(track);
       const first = new Promise((resolve) => {
         to.ontrack = ({ track }) => {
-          const video = document.createElementNS("http://www.w3.org/1999/xhtml", "video");
+          const video = make("video");
           video.muted = true;
           video.srcObject = new MediaStream([track]);
           document.documentElement.append(video);

@@ -4,11 +4,11 @@
 //! `receivers PORT COUNT`: joins COUNT viewers, one after the other, to the device whose open offers the
 //! broker at 127.0.0.1:PORT keeps; says `ready` when each has a picture, and ends with its standard input.
 
+#![expect(clippy::disallowed_methods, reason = "it runs in real time")]
+
 #[path = "../common/answerer.rs"]
-#[allow(dead_code, reason = "the tests of peer connections use the rest of it")]
 mod answerer;
 #[path = "../common/observer.rs"]
-#[allow(dead_code, reason = "the tests of the broker use the rest of it")]
 mod observer;
 
 use std::io::Read as _;

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 
-const BINARY = resolve(process.env.FAROL ?? join(import.meta.dirname ?? ".", "../../target/debug/farol"));
+const BINARY = resolve(process.env.FAROL ?? new URL("../../target/debug/farol", import.meta.url).pathname);
 /** Long enough for a loaded machine; only a failing test waits for it. */
 const PATIENCE_MS = 20_000;
 

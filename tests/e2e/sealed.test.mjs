@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { setTimeout as passed } from "node:timers/promises";
 import { launch, open } from "./browser.mjs";
-import { SMALL_PICTURE, device } from "./daemon.mjs";
+import { SMALL_PICTURE, demo, device } from "./daemon.mjs";
 import { Mosquitto } from "./mosquitto.mjs";
 
 let browser;
@@ -73,13 +73,16 @@ test("a link whose key is wrong, a damaged one, and a camera that is off are tol
   await damaged.shot("damaged");
   await damaged.close();
 
-  // The page is still open when the camera goes, so it hears of it, and another one is opened afterwards.
+  // One page is open when the camera goes; another is opened afterwards, where somebody else serves it.
   const viewer = await open(browser, link);
   await viewer.plays();
   await daemon.stop();
   assert.match(await viewer.says("Camera offline"), /power and network/);
-  await viewer.shot("offline");
-  await viewer.close();
+  const elsewhere = await demo(t);
+  const late = await open(browser, `${elsewhere.page}#${fragment}`);
+  await late.says("Camera offline");
+  await late.shot("offline");
+  await Promise.all([viewer.close(), late.close()]);
 });
 
 test("the picture outlives the broker, and a new page gets in once it is back", async (t) => {

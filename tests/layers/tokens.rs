@@ -64,8 +64,7 @@ fn follows(tokens: &[Token], at: usize) -> bool {
 /// Reads a path, or the braces of a `use`, that continues `base`. Returns where it ends.
 fn tree(tokens: &[Token], mut at: usize, mut base: Vec<String>, found: &mut Vec<(usize, String)>) -> usize {
     let line = tokens.get(at).map_or(0, |token| token.line);
-    loop {
-        let Some(token) = tokens.get(at) else { break };
+    while let Some(token) = tokens.get(at) {
         if token.text == "{" {
             at += 1;
             while let Some(next) = tokens.get(at) {

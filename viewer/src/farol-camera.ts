@@ -43,6 +43,7 @@ export class FarolCamera extends HTMLElement {
   #view: View | undefined;
   #state: FarolState = IDLE;
   #stats: Stats | undefined;
+  #media: MediaStream | undefined;
   #hasFrame = false;
   #firstFrameMs: number | undefined;
   #microphone: MediaStream | undefined;
@@ -77,6 +78,7 @@ export class FarolCamera extends HTMLElement {
   }
   set muted(muted: boolean) {
     this.#screen.video.muted = muted;
+    if (!muted) this.#joinSound();
     this.#draw();
   }
 
@@ -128,6 +130,7 @@ export class FarolCamera extends HTMLElement {
     this.#watch?.stop("left");
     this.#watch = undefined;
     this.#screen.video.srcObject = null;
+    this.#media = undefined;
     this.#hasFrame = false;
     this.#stats = undefined;
   }
@@ -239,9 +242,12 @@ export class FarolCamera extends HTMLElement {
 
   #mediaArrived(stream: MediaStream): void {
     const { video } = this.#screen;
-    if (video.srcObject === stream) return this.#draw();
+    if (this.#media === stream) return this.#draw();
+    this.#media = stream;
     this.#hasFrame = false;
-    video.srcObject = stream;
+    // Sound joins later: starting it holds a cold Chromium's page, and so its ICE, up for some 80 ms.
+    const pictures = stream.getVideoTracks();
+    video.srcObject = new MediaStream(pictures.length > 0 ? pictures : stream.getTracks());
     if ("requestVideoFrameCallback" in video) video.requestVideoFrameCallback(() => this.#frameArrived(stream));
     else (video as HTMLVideoElement).addEventListener("loadeddata", () => this.#frameArrived(stream), { once: true });
     void this.#play();
@@ -249,10 +255,18 @@ export class FarolCamera extends HTMLElement {
   }
 
   #frameArrived(stream: MediaStream): void {
-    if (this.#screen.video.srcObject !== stream) return;
+    if (this.#media !== stream) return;
     this.#hasFrame = true;
     this.#firstFrameMs ??= performance.now();
     this.#draw();
+    this.#joinSound();
+  }
+
+  /** Gives the video element the sound too: after the first picture, or when it is to be heard before. */
+  #joinSound(): void {
+    const shown = this.#screen.video.srcObject;
+    if (!(shown instanceof MediaStream)) return;
+    this.#media?.getAudioTracks().forEach((track) => shown.addTrack(track));
   }
 
   async #play(): Promise<void> {
@@ -288,8 +302,7 @@ export class FarolCamera extends HTMLElement {
   #draw(): void {
     const view = this.#view;
     const isLive = view?.state === "live";
-    const tracks = this.#screen.video.srcObject instanceof MediaStream ? this.#screen.video.srcObject.getTracks() : [];
-    const hasAudio = tracks.some(({ kind }) => kind === "audio") && isLive;
+    const hasAudio = isLive && this.#media !== undefined && this.#media.getAudioTracks().length > 0;
     this.#screen.show(view?.name ?? "", this.#remark ?? this.#words(), this.#picture());
     this.#screen.showSound(hasAudio && view.rights.includes("listen"), this.muted);
     this.#screen.showTalk(hasAudio && view.rights.includes("talk"), this.isTalking);

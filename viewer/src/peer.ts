@@ -13,7 +13,7 @@ export interface PeerEvents {
   connected(): void;
   interrupted(): void;
   failed(): void;
-  /** Picture and sound, as soon as the offer names them. */
+  /** Picture and sound, as soon as the offer that names them is answered. */
   media(stream: MediaStream): void;
 }
 
@@ -97,7 +97,10 @@ export class Peer {
     if (this.#isClosed || sdp === undefined) return;
     // The answer leaves before it is set here: candidates follow on their own.
     this.#events.answerMade(offer, sdp, !/^m=video 0 /m.test(sdp));
-    await rtc.setLocalDescription({ type: "answer", sdp });
+    const set = rtc.setLocalDescription({ type: "answer", sdp });
+    // Only now: what is shown takes the page its time, and the answer should not wait for that.
+    this.#events.media(this.#stream);
+    await set;
   }
 
   #audio(): RTCRtpTransceiver | undefined {
@@ -108,7 +111,6 @@ export class Peer {
     const rtc = this.#rtc;
     rtc.ontrack = ({ track, transceiver }) => {
       this.#stream.addTrack(track);
-      this.#events.media(this.#stream);
       const dtls = transceiver.receiver.transport;
       // A peer that says goodbye closes DTLS; without this only the silence after it would tell.
       dtls?.addEventListener("statechange", () => {

@@ -55,11 +55,6 @@ impl Station {
         }
     }
 
-    /// The same for events that the device itself raises for every session, in place or not.
-    pub(super) fn advance_quietly(&mut self, now: Instant, key: Key, event: Event) {
-        self.advance_if_legal(now, key, event, Facts::default());
-    }
-
     fn advance_if_legal(&mut self, now: Instant, key: Key, event: Event, mut facts: Facts) -> bool {
         let Some(session) = self.roster.session(&key) else { return false };
         let (before, since) = (session.state, session.since);

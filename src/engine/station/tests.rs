@@ -686,6 +686,19 @@ fn the_camera_runs_while_somebody_watches_and_a_moment_longer() {
 }
 
 #[test]
+fn another_network_renews_the_offer_and_leaves_those_who_watch_alone() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let ana = streaming(&mut scene, 1, 1);
+    let before = ana.standing(&scene).offer;
+    let orders = scene.orders.len();
+    scene.put(Input::NetworkChanged);
+    scene.wait(200);
+    assert_ne!(ana.standing(&scene).offer, before);
+    assert_eq!(scene.station.watching(), 1);
+    assert!(scene.orders[orders..].iter().all(|order| !matches!(order, Command::RestartIce(_))));
+}
+
+#[test]
 fn a_lost_peer_frees_its_place_and_the_viewer_is_told() {
     let mut scene = Scene::new(Security::Sealed, 1);
     let mut ana = streaming(&mut scene, 1, 1);
