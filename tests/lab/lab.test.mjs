@@ -98,6 +98,23 @@ async function watch(link) {
     });
   return {
     stats,
+    /** When more frames are decoded than so many, in milliseconds of this machine's clock. */
+    pictureAfter: (count, timeoutMs) =>
+      page.evaluate(
+        async ([count, timeoutMs]) => {
+          const give_up = Date.now() + timeoutMs;
+          while (Date.now() < give_up) {
+            let decoded = 0;
+            for (const peer of window.peers) {
+              for (const report of (await peer.getStats()).values()) decoded += report.framesDecoded ?? 0;
+            }
+            if (decoded > count) return Date.now();
+            await new Promise((resolve) => setTimeout(resolve, 10));
+          }
+          throw new Error(`no picture within ${timeoutMs} ms`);
+        },
+        [count, timeoutMs],
+      ),
     /** A muted element hears nothing. */
     unmute: () =>
       page.locator("video").first().evaluate(async (video) => {
@@ -110,7 +127,7 @@ async function watch(link) {
 }
 
 test("a board with the unit installed", { timeout: 380_000 }, async (t) => {
-  const guest = await call({ host: "192.168.77.1", port: 7777, timeoutMs: 120_000 });
+  const guest = await call({ host: "192.168.77.1", port: 7777, timeoutMs: 30_000 });
   let viewer;
   let seen;
   let failed = false;
@@ -169,15 +186,19 @@ test("a board with the unit installed", { timeout: 380_000 }, async (t) => {
       viewer = await watch(link);
       await until("the first picture", 15_000, async () => (await viewer.stats()).framesDecoded > 0);
       await viewer.unmute();
-      const look = async () => ({ ...(await viewer.stats()), given: (await written(guest)).count, busy_s: await busy(guest) });
+      const look = async () => {
+        const [arrived, { count }] = await Promise.all([viewer.stats(), written(guest)]);
+        return { ...arrived, given: count, busy_s: await busy(guest) };
+      };
       const before = await look();
       await new Promise((resolve) => setTimeout(resolve, 20_000));
       const after = await look();
       const grown = Object.fromEntries(Object.keys(after).map((key) => [key, after[key] - before[key]]));
       s.diagnostic(JSON.stringify(grown));
-      assert.ok(grown.given > 19 * FPS, `the camera gave ${grown.given} frames`);
+      assert.ok(grown.given > 15 * FPS, `the camera gave ${grown.given} frames`);
       assert.ok(grown.framesDecoded >= 0.98 * grown.given, `${grown.framesDecoded} of ${grown.given} frames were decoded`);
-      assert.ok(grown.totalAudioEnergy > 0, "the browser hears the tone");
+      // The tone's energy is its mean square (8000 of 32768, over 2) for each second; silence is not 0 but dither.
+      assert.ok(grown.totalAudioEnergy > 0.1, `the browser hears the tone: energy ${grown.totalAudioEnergy}`);
     });
 
     await step("the camera goes: the daemon stays up and says so", async () => {
@@ -201,14 +222,12 @@ test("a board with the unit installed", { timeout: 380_000 }, async (t) => {
         return before === still;
       }, 500);
       await read();
-      const { start_s } = await startCamera(guest);
-      // The guest's clock now, to place the browser's sight on the same line as the camera's first picture.
-      const asked = performance.now();
+      const [{ start_s }, shown_ms] = await Promise.all([startCamera(guest), viewer.pictureAfter(still, 15_000)]);
+      // The guest's clock beside this machine's, to place what the browser saw among what the guest did.
+      const asked_ms = Date.now();
       const [uptime_s] = (await guest.run("cat /proc/uptime")).split(" ").map(Number);
-      const answered = performance.now();
-      await until("a decoded picture", 10_000, async () => (await viewer.stats()).framesDecoded > still, 20);
-      const shown_s = uptime_s + (performance.now() - (asked + answered) / 2) / 1000;
-      const back = shown_s - start_s;
+      const between_ms = (asked_ms + Date.now()) / 2;
+      const back = uptime_s - (between_ms - shown_ms) / 1000 - start_s;
       s.diagnostic(`a picture ${back.toFixed(2)} s after the camera's first`);
       for (const { text, at_s } of await read()) s.diagnostic(`journal, after ${(at_s - start_s).toFixed(2)} s: ${text}`);
       assert.ok(back <= 2, `${back.toFixed(2)} s`);

@@ -47,9 +47,9 @@ fn main() -> anyhow::Result<()> {
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         device.write_all(unit).with_context(|| format!("write to {node}"))?;
         tell(&count, written + 1, start_us)?;
-        // Whoever was not let run catches up at twice the rate: a sensor has no burst of pictures that
-        // it missed, and the driver would lose most of it.
-        due = (due + interval).max(Instant::now() + interval / 2);
+        // Whoever was not let run goes on at the camera's rate or little above: a sensor has no burst of
+        // pictures that it missed, and the driver would lose most of it.
+        due = (due + interval).max(Instant::now() + interval.mul_f64(0.9));
     }
     Ok(())
 }
