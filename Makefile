@@ -64,7 +64,8 @@ core: need-build ## The core builds without anything that does IO.
 	@cargo check --locked --quiet --no-default-features --lib
 
 doc: need-build viewer ## The documentation has no dead link.
-	@RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps --document-private-items
+# Private items are documented too, for who reads the source: links to them lead somewhere.
+	@RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --quiet --no-deps --document-private-items
 
 unit: need-build need-broker viewer ## All of cargo's tests.
 	@cargo test --locked
