@@ -35,9 +35,9 @@ mod v4l2;
 const EVENTS_HELD: usize = 30;
 /// The longest time between two looks at the commands.
 const TICK: Duration = Duration::from_millis(100);
-/// The wait before the first attempt to open a lost source again, and before each further one. A
-/// camera that is back is seen again within the longer, and its first picture within 2 s.
-const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(1));
+/// The wait before each attempt to open a lost source again. An attempt is a few system calls; a camera
+/// that is back is to be seen within 2 s, of which opening it and its first keyframe take their part.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// A running source: access units and changes of state out, commands in. Dropping it stops the thread.
 #[derive(Debug)]
@@ -242,13 +242,12 @@ impl Worker {
 
     /// Opens the source, again and again when it fails, until a pause or the end.
     fn capture(&mut self) {
-        let mut retry = RETRY.0;
         let mut is_loss_said = false;
         while self.may_run() {
             let mut has_started = false;
             let outcome = Source::open(&self.video).and_then(|source| self.stream(source, &mut has_started));
             if has_started {
-                (retry, is_loss_said) = (RETRY.0, false);
+                is_loss_said = false;
             }
             let Err(loss) = outcome else { return };
             if is_loss_said {
@@ -257,8 +256,7 @@ impl Worker {
                 self.outlet.state(CaptureEvent::Lost { reason: loss.to_string() });
                 is_loss_said = true;
             }
-            let until = media_now().0 + retry;
-            retry = RETRY.1;
+            let until = media_now().0 + RETRY;
             while self.may_run() && media_now().0 < until {
                 self.obey_within(until.saturating_sub(media_now().0).min(TICK), None);
             }

@@ -32,8 +32,9 @@ mod controls;
 const LOOPBACK_DRIVER: &str = "v4l2 loopback";
 /// Formats named when there is no H.264 among them; a driver may have a hundred.
 const FORMATS_NAMED: usize = 6;
-/// One is with us while the others are with the driver: 100 ms of grace at 30 frames per second.
-const BUFFERS: u32 = 4;
+/// One is with us while the others are with the driver: 230 ms of grace at 30 frames per second, which a
+/// board with one busy core needs.
+const BUFFERS: u32 = 8;
 /// A camera that gives nothing for so long is taken for lost, and opened again.
 const SILENT_AFTER: Duration = Duration::from_secs(2);
 /// A timestamp farther from the present than this is by another clock, whatever its flag says.
