@@ -36,8 +36,8 @@ const EVENTS_HELD: usize = 30;
 /// The longest time between two looks at the commands.
 const TICK: Duration = Duration::from_millis(100);
 /// The wait before each attempt to open a lost source again. An attempt is a few system calls; a camera
-/// that is back is to be seen within 2 s, of which opening it and its first keyframe take their part.
-const RETRY: Duration = Duration::from_millis(500);
+/// that is back is to be seen within 2 s, of which one that makes keyframes only each second takes half.
+const RETRY: Duration = Duration::from_millis(250);
 
 /// A running source: access units and changes of state out, commands in. Dropping it stops the thread.
 #[derive(Debug)]
