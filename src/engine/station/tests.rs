@@ -1,4 +1,6 @@
 //! The station in virtual time: every rule of the protocol that one can see from outside.
+//!
+//! Past 500 lines, because it is one list of short rules: split by subject, each would have to be looked for.
 
 mod order;
 mod scene;
