@@ -7,6 +7,7 @@
 pub mod demo;
 pub mod fault;
 pub mod file;
+mod media;
 mod secret;
 mod sections;
 mod url;
@@ -39,6 +40,8 @@ pub struct Config {
     pub video: Video,
     /// Where the sound comes from.
     pub audio: Audio,
+    /// Where viewers' voices come out; `None`: nowhere, and the offer takes no sound.
+    pub talkback: Option<Talkback>,
     /// How a path to a viewer is found.
     pub ice: Ice,
     /// The page and its `/farol.json`, served by the daemon itself when an address is given.
@@ -143,17 +146,54 @@ pub struct Video {
     pub bitrate: Bitrate,
     /// Frames between two keyframes that nobody asked for, where it can be set.
     pub keyframe_interval: u32,
+    /// The H.264 profile that an encoder of ours is set to.
+    pub profile: Profile,
+    /// A camera that gives nothing for so long is taken for lost, and opened again; 500 ms to 60 s.
+    pub stalled_after: Duration,
+    /// Camera controls to set at each opening, by the driver's name for them, in the file's order.
+    pub controls: Vec<(String, ControlValue)>,
     /// Whether the camera runs while nobody watches.
     pub when: When,
+}
+
+/// What a camera control is set to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ControlValue {
+    /// A number, or the number of a menu's entry.
+    Integer(i64),
+    /// On or off.
+    Boolean(bool),
+    /// A menu's entry by its name.
+    Entry(String),
+}
+
+/// A profile of H.264 (ITU-T H.264 annex A.2). None of them is used with B-frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Constrained baseline: what every browser decodes.
+    ConstrainedBaseline,
+    /// Main: CABAC saves some 10% of the bits.
+    Main,
+    /// High: a little more; browsers decode it under an offer of constrained baseline.
+    High,
 }
 
 /// The devices, as data: `io::capture::spawn` starts what this names.
 #[derive(Clone, Debug, PartialEq)]
 pub enum VideoSource {
-    /// A V4L2 device that delivers H.264.
+    /// A V4L2 camera: one that delivers H.264, or one whose pictures are encoded here.
     V4l2 {
-        /// The node, such as `/dev/video0`.
+        /// The node, such as `/dev/video0`; better a name under `/dev/v4l/by-id`, which stays.
         device: PathBuf,
+        /// What is taken from it.
+        input: CameraInput,
+        /// What encodes its pictures when it delivers no H.264.
+        encoder: EncoderChoice,
+    },
+    /// A program that writes Annex B H.264 to its standard output.
+    Command {
+        /// The program and its arguments; at least the program. No shell is involved.
+        argv: Vec<String>,
     },
     /// An Annex B file, looped, paced by its frame rate.
     Replay {
@@ -162,6 +202,30 @@ pub enum VideoSource {
     },
     /// A moving picture with a clock and a frame counter, encoded live.
     Pattern,
+}
+
+/// What is taken from a V4L2 camera that offers several formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CameraInput {
+    /// H.264 if it has it, else what costs least to encode.
+    Auto,
+    /// H.264 or nothing.
+    H264,
+    /// Motion JPEG, decoded here.
+    Mjpeg,
+    /// Uncompressed pictures.
+    Raw,
+}
+
+/// What encodes pictures that are not H.264 yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EncoderChoice {
+    /// A V4L2 memory-to-memory encoder if there is one, else software.
+    Auto,
+    /// This V4L2 memory-to-memory encoder, such as `/dev/video11`.
+    Device(PathBuf),
+    /// OpenH264.
+    Software,
 }
 
 /// Whether a source runs while nobody watches.
@@ -194,6 +258,31 @@ pub enum Audio {
         /// Opus bitrate.
         bitrate: Bitrate,
     },
+}
+
+/// Where viewers' voices come out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Talkback {
+    /// The ALSA PCM's name, such as `hw:0` or `default`.
+    pub device: String,
+    /// Sample rate asked of the device, 8 000 to 192 000 Hz.
+    pub rate_hz: u32,
+    /// Channels asked of the device, 1 to 8; every one of them says the same.
+    pub channels: u16,
+    /// Who is heard when several speak.
+    pub talkers: Talkers,
+    /// By how many decibels the microphone is turned down while somebody speaks, 0 to 60: the board's
+    /// own speaker is not to be heard as an echo.
+    pub duck_db: u32,
+}
+
+/// Who is heard when several viewers speak at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Talkers {
+    /// Whoever began; the others when that one has been silent for a moment.
+    One,
+    /// All of them, added up.
+    Mixed,
 }
 
 /// How a path to a viewer is found.
@@ -230,6 +319,7 @@ impl Default for Config {
             max_viewers: 8,
             video: Video::default(),
             audio: Audio::None,
+            talkback: None,
             ice: Ice::default(),
             http: None,
         }
@@ -253,11 +343,18 @@ impl Default for Video {
     /// The first camera, at what a Pi's encoder does with ease and an uplink carries.
     fn default() -> Self {
         Video {
-            source: VideoSource::V4l2 { device: PathBuf::from("/dev/video0") },
+            source: VideoSource::V4l2 {
+                device: PathBuf::from("/dev/video0"),
+                input: CameraInput::Auto,
+                encoder: EncoderChoice::Auto,
+            },
             size: (1280, 720),
             fps: 30,
             bitrate: Bitrate::from_kbps(2500),
             keyframe_interval: 60,
+            profile: Profile::ConstrainedBaseline,
+            stalled_after: Duration::from_secs(2),
+            controls: Vec::new(),
             when: When::Watched,
         }
     }

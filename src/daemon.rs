@@ -217,6 +217,7 @@ impl Daemon {
                 // one that the viewer for whom the camera starts needs moments later.
                 self.station.handle(now, Input::CameraLost(false));
             }
+            CaptureEvent::Controls(_) | CaptureEvent::ControlSet { .. } | CaptureEvent::Snapshot(_) => {}
             CaptureEvent::Paused => {
                 log::debug!("camera rests");
                 self.camera = Camera::Resting;

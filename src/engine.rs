@@ -15,6 +15,7 @@
 //! | [`station`] | all of it together: an input and the time in, commands out |
 
 pub mod bucket;
+pub mod control;
 pub mod h264;
 pub mod keyframe;
 pub mod message;

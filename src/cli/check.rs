@@ -37,7 +37,8 @@ fn summary(config: &Config) -> [(&'static str, String); 8] {
 fn video(config: &Config) -> String {
     let video = &config.video;
     let source = match &video.source {
-        VideoSource::V4l2 { device } => device.display().to_string(),
+        VideoSource::V4l2 { device, .. } => device.display().to_string(),
+        VideoSource::Command { argv } => format!("output of {}", argv.first().map_or("", String::as_str)),
         VideoSource::Replay { file } => format!("replay of {}", file.display()),
         VideoSource::Pattern => "test pattern".to_string(),
     };

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::{Audio, Config, Security, Video, VideoSource};
+use super::{Audio, CameraInput, Config, EncoderChoice, Security, Video, VideoSource};
 use crate::units::Bitrate;
 
 /// What a person can ask of `farol demo`.
@@ -45,7 +45,11 @@ impl DemoOptions {
     /// its own, on a port that is known only then.
     pub fn config(&self) -> Config {
         let source = match &self.camera {
-            Some(device) => VideoSource::V4l2 { device: device.clone() },
+            Some(device) => VideoSource::V4l2 {
+                device: device.clone(),
+                input: CameraInput::Auto,
+                encoder: EncoderChoice::Auto,
+            },
             None => VideoSource::Pattern,
         };
         let audio = match self.sound {

@@ -12,7 +12,7 @@ use super::fault::{Fault, Position, Problem};
 use super::walk::Walk;
 use super::{Config, Secret, sections};
 
-pub(super) use super::sections::AUDIO_KBPS;
+pub(super) use super::media::AUDIO_KBPS;
 
 /// Why there is no configuration.
 #[derive(Debug)]

@@ -5,15 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::media::{audio, talkback, video};
 use super::url::{self, IceUrl};
 use super::walk::{Section, Walk};
-use super::{
-    Audio, Broker, Config, Ice, IceServer, Links, Login, Secret, Security, Tls, Video, VideoSource, When,
-};
-use crate::units::Bitrate;
-
-/// Opus at this rate carries speech and room sound without an audible flaw.
-pub(super) const AUDIO_KBPS: u32 = 48;
+use super::{Broker, Config, Ice, IceServer, Links, Login, Secret, Security, Tls};
 
 const A_PATH: &str = "the path of a file";
 
@@ -32,6 +27,7 @@ pub(super) fn config<'t>(
     let signalling = walk.section(top, "signalling");
     let video_section = walk.section(top, "video");
     let audio_section = walk.section(top, "audio");
+    let talkback_section = walk.section(top, "talkback");
     let ice_section = walk.section(top, "ice");
     let http = walk.section(top, "http");
     Config {
@@ -53,6 +49,7 @@ pub(super) fn config<'t>(
             .map_or(default.max_viewers, |viewers| viewers as usize),
         video: video(walk, &video_section),
         audio: audio(walk, &audio_section),
+        talkback: talkback(walk, &talkback_section),
         ice: ice(walk, &ice_section, read_secret),
         http: walk.parsed(&http, "listen", "an address and a port, such as \"127.0.0.1:8080\"", |text| {
             text.parse::<SocketAddr>().ok().filter(|address| address.port() != 0)
@@ -134,90 +131,6 @@ fn links<'t>(walk: &mut Walk<'t>, section: &Section<'t>) -> Links {
     Links {
         page: web("page", "a URL that starts with https:// or http://, without #", ["https", "http"]),
         broker: web("broker", "a URL that starts with wss:// or ws://, without #", ["wss", "ws"]),
-    }
-}
-
-fn video<'t>(walk: &mut Walk<'t>, section: &Section<'t>) -> Video {
-    let default = Video::default();
-    let source = video_source(walk, section).unwrap_or(default.source);
-    let size = (side(walk, section, "width", default.size.0), side(walk, section, "height", default.size.1));
-    Video {
-        source,
-        size,
-        fps: walk.number(section, "fps", 1..=120, " frames per second").unwrap_or(default.fps),
-        bitrate: walk
-            .number(section, "bitrate_kbps", 50..=50_000, " kbit/s")
-            .map_or(default.bitrate, Bitrate::from_kbps),
-        keyframe_interval: walk
-            .number(section, "keyframe_interval_frames", 1..=3600, " frames")
-            .unwrap_or(default.keyframe_interval),
-        when: walk
-            .word(section, "capture", &[("watched", When::Watched), ("always", When::Always)])
-            .unwrap_or(default.when),
-    }
-}
-
-/// The source that is named; `None` when it is the default one, or lacks what it needs.
-fn video_source<'t>(walk: &mut Walk<'t>, section: &Section<'t>) -> Option<VideoSource> {
-    #[derive(Clone, Copy)]
-    enum Kind {
-        V4l2,
-        Replay,
-        Pattern,
-    }
-    let words = [("v4l2", Kind::V4l2), ("replay", Kind::Replay), ("pattern", Kind::Pattern)];
-    let kind = walk.word(section, "source", &words).unwrap_or(Kind::V4l2);
-    let device = walk.text(section, "device", "the path of a V4L2 device, such as \"/dev/video0\"");
-    let file = walk.text(section, "file", "the path of an Annex B H.264 file");
-    match kind {
-        Kind::V4l2 => device.map(|device| VideoSource::V4l2 { device: device.into() }),
-        Kind::Replay => {
-            if !section.has("file") {
-                walk.conflict(section, "file", "is missing: video.source = \"replay\" plays it");
-            }
-            file.map(|file| VideoSource::Replay { file: file.into() })
-        }
-        Kind::Pattern => Some(VideoSource::Pattern),
-    }
-}
-
-/// A picture's width or height. 4096 is where H.264's level 5.2 and every encoder of such a board end.
-fn side<'t>(walk: &mut Walk<'t>, section: &Section<'t>, key: &str, default: u32) -> u32 {
-    let pixels = walk.number(section, key, 64..=4096, " pixels").unwrap_or(default);
-    if !pixels.is_multiple_of(2) {
-        walk.conflict(
-            section,
-            key,
-            format_args!("is {pixels}, it must be even: the colours have half the size"),
-        );
-    }
-    pixels
-}
-
-fn audio<'t>(walk: &mut Walk<'t>, section: &Section<'t>) -> Audio {
-    #[derive(Clone, Copy)]
-    enum Kind {
-        None,
-        Tone,
-        Alsa,
-    }
-    let kind =
-        walk.word(section, "source", &[("none", Kind::None), ("tone", Kind::Tone), ("alsa", Kind::Alsa)]);
-    let device = walk.text(section, "device", "the name of an ALSA device, such as \"default\" or \"hw:1\"");
-    let rate_hz = walk.number(section, "rate_hz", 8_000..=192_000, " samples per second").unwrap_or(48_000);
-    let channels = walk.number(section, "channels", 1..=8, " channels").unwrap_or(1);
-    // What Opus can be set to (RFC 6716 §2.1.1).
-    let kbps = walk.number(section, "bitrate_kbps", 6..=510, " kbit/s").unwrap_or(AUDIO_KBPS);
-    let bitrate = Bitrate::from_kbps(kbps);
-    match kind.unwrap_or(Kind::None) {
-        Kind::None => Audio::None,
-        Kind::Tone => Audio::Tone { bitrate },
-        Kind::Alsa => Audio::Alsa {
-            device: device.unwrap_or("default").to_string(),
-            rate_hz,
-            channels: channels as u16,
-            bitrate,
-        },
     }
 }
 

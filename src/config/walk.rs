@@ -153,6 +153,27 @@ impl<'t> Walk<'t> {
         all
     }
 
+    /// Every key of a section whose keys we do not know beforehand, with its value as `read` understands
+    /// it, in the order of the text.
+    pub fn each<T>(
+        &mut self,
+        section: &Section<'t>,
+        allowed: &str,
+        read: impl Fn(&'t DeValue<'t>) -> Option<T>,
+    ) -> Vec<(String, T)> {
+        let mut entries: Vec<_> = section.table.into_iter().flat_map(|table| table.iter()).collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        let mut all = Vec::new();
+        for (key, value) in entries {
+            self.ask(section, key.get_ref());
+            match read(value.get_ref()) {
+                Some(read) => all.push((key.get_ref().to_string(), read)),
+                None => self.wrong(section, key.get_ref(), value, allowed),
+            }
+        }
+        all
+    }
+
     /// Notes that the value of `key` cannot be.
     pub fn wrong(&mut self, section: &Section<'t>, key: &str, value: &Placed<'t>, allowed: &str) {
         self.wrong_at(section.path_to(key), value, allowed);

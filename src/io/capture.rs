@@ -16,9 +16,11 @@ use std::sync::mpsc::{self as std_mpsc, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::config::{self, VideoSource, When};
+use crate::config::{self, ControlValue, VideoSource, When};
+use crate::engine::control::{CameraControl, ControlRefusal};
 use crate::engine::h264::AccessUnit;
 use crate::io::clock::media_now;
 use crate::units::{Bitrate, MediaTime};
@@ -49,7 +51,7 @@ pub struct Capture {
 }
 
 /// What a source says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum CaptureEvent {
     /// A picture.
     Frame(AccessUnit),
@@ -62,6 +64,17 @@ pub enum CaptureEvent {
         /// What happened, to what, and what to do.
         reason: String,
     },
+    /// The camera controls that there are, when the camera is opened and whenever one has changed.
+    Controls(Vec<CameraControl>),
+    /// What became of [`CaptureCommand::SetControl`].
+    ControlSet {
+        /// Whose request it was, as given with it.
+        ticket: u64,
+        /// The value that the driver took, or why it took none.
+        outcome: Result<ControlValue, ControlRefusal>,
+    },
+    /// A still, for [`CaptureCommand::Snapshot`]: a JPEG file.
+    Snapshot(Bytes),
 }
 
 /// What a source delivers.
@@ -75,12 +88,14 @@ pub struct Format {
     pub fps: u32,
     /// Whether [`CaptureCommand::ForceKeyframe`] has an effect.
     pub forces_keyframes: bool,
+    /// Whether [`CaptureCommand::Snapshot`] is answered; else a still is to be decoded from a keyframe.
+    pub takes_stills: bool,
     /// Device, driver and what it could be set to, for the log.
     pub detail: String,
 }
 
 /// What a source can be told. One that cannot obey ignores it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum CaptureCommand {
     /// Deliver frames.
     Run,
@@ -90,6 +105,17 @@ pub enum CaptureCommand {
     ForceKeyframe,
     /// Encode at this bitrate.
     SetBitrate(Bitrate),
+    /// Set a camera control. It is set again when the camera was lost and is back.
+    SetControl {
+        /// Comes back with the outcome.
+        ticket: u64,
+        /// As [`CameraControl::name`] has it.
+        name: String,
+        /// The new value.
+        value: ControlValue,
+    },
+    /// Make a still of the next picture, where [`Format::takes_stills`].
+    Snapshot,
 }
 
 /// Starts the thread `farol-capture`. It runs at once when the source is always on, and otherwise
@@ -165,8 +191,9 @@ impl Source {
             VideoSource::Pattern => {
                 pattern::Pattern::open(video).map(|pattern| Source::Pattern(Box::new(pattern)))
             }
+            VideoSource::Command { .. } => Err(Loss::Encoder("no command source yet".to_owned())),
             VideoSource::Replay { file } => replay::Replay::open(file, video).map(Source::Replay),
-            VideoSource::V4l2 { device } => {
+            VideoSource::V4l2 { device, .. } => {
                 v4l2::Camera::open(device, video).map(|camera| Source::V4l2(Box::new(camera)))
             }
         }
@@ -319,6 +346,12 @@ impl Worker {
             (CaptureCommand::ForceKeyframe, Some(source)) => source.force_keyframe(),
             // A source begins with a keyframe whenever it is opened.
             (CaptureCommand::ForceKeyframe, None) => {}
+            // No source has controls or stills yet.
+            (CaptureCommand::SetControl { ticket, name, .. }, _) => {
+                let outcome = Err(ControlRefusal::Unknown { name });
+                self.outlet.state(CaptureEvent::ControlSet { ticket, outcome });
+            }
+            (CaptureCommand::Snapshot, _) => {}
             (CaptureCommand::SetBitrate(bitrate), source) => {
                 self.video.bitrate = bitrate;
                 if let Some(source) = source {

@@ -180,6 +180,7 @@ listen = "[::]:8080"
             bitrate: Bitrate::from_kbps(1000),
             keyframe_interval: 50,
             when: When::Always,
+            ..Video::default()
         },
         audio: Audio::Alsa {
             device: "hw:1".to_string(),
@@ -187,6 +188,7 @@ listen = "[::]:8080"
             channels: 2,
             bitrate: Bitrate::from_kbps(64),
         },
+        talkback: None,
         ice: Ice {
             servers: vec![
                 server("stun:stun.example.org", None, None),

@@ -60,7 +60,7 @@ mod live {
         pub(in super::super) fn format(&self) -> Format {
             let (width, height) = self.scene.size();
             let detail = format!("test picture, OpenH264 at {} kbit/s", self.encoder.bitrate().kbps());
-            Format { width, height, fps: self.fps, forces_keyframes: true, detail }
+            Format { width, height, fps: self.fps, forces_keyframes: true, takes_stills: false, detail }
         }
 
         pub(in super::super) fn due(&self) -> MediaTime {

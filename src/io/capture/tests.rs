@@ -9,7 +9,7 @@ const RECORDING: &str =
 
 fn video(source: VideoSource, when: When) -> config::Video {
     let bitrate = Bitrate::from_kbps(1_000);
-    config::Video { source, size: (320, 240), fps: 30, bitrate, keyframe_interval: 60, when }
+    config::Video { source, size: (320, 240), bitrate, when, ..config::Video::default() }
 }
 
 fn replay(file: &Path, when: When) -> config::Video {

@@ -92,7 +92,7 @@ impl Camera {
         let detail =
             format!("{} at {}, profile {profile}, can set {settable}", self.name, self.device.display());
         let forces_keyframes = self.controls.has(Control::ForceKeyframe);
-        Format { width, height, fps: self.fps, forces_keyframes, detail }
+        Format { width, height, fps: self.fps, forces_keyframes, takes_stills: false, detail }
     }
 
     /// The next picture; `None` when it did not come within `wait`, or is of no use.

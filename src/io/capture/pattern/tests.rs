@@ -18,6 +18,7 @@ fn video(size: (u32, u32)) -> Video {
         bitrate: Bitrate::from_kbps(2_000),
         keyframe_interval: 60,
         when: When::Always,
+        ..Video::default()
     }
 }
 
