@@ -11,7 +11,7 @@
 //! | [`bucket`] | how a flood is kept cheap |
 //! | [`session`] | one viewer's negotiation |
 //! | [`roster`] | all sessions: who is let in, who has to go |
-//! | [`keyframe`] | when the encoder is asked for one |
+//! | [`keyframe`], [`rate`] | when the encoder is asked for a keyframe, and how much it may spend |
 //! | [`station`] | all of it together: an input and the time in, commands out |
 
 pub mod bucket;
@@ -20,6 +20,7 @@ pub mod h264;
 pub mod keyframe;
 pub mod message;
 pub mod pcm;
+pub mod rate;
 pub mod rights;
 pub mod roster;
 pub mod sdp;
