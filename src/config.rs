@@ -142,8 +142,12 @@ pub struct Video {
     pub size: (u32, u32),
     /// Frames per second, 1 to 120.
     pub fps: u32,
-    /// What the encoder is set to where it can be set.
+    /// What the encoder is set to where it can be set: what viewers get whose networks carry it.
     pub bitrate: Bitrate,
+    /// Who lowers it.
+    pub rate_policy: RatePolicy,
+    /// How far; a viewer whose network carries less loses pictures, alone.
+    pub min_bitrate: Bitrate,
     /// Frames between two keyframes that nobody asked for, where it can be set.
     pub keyframe_interval: u32,
     /// The H.264 profile that an encoder of ours is set to.
@@ -226,6 +230,18 @@ pub enum EncoderChoice {
     Device(PathBuf),
     /// OpenH264.
     Software,
+}
+
+/// Which viewer's network decides at which bitrate the one encoder works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RatePolicy {
+    /// The narrowest, down to the floor.
+    Slowest,
+    /// The narrowest of the wider half: up to half of the viewers may be slower, and lose pictures alone.
+    /// Of two viewers it is the faster one.
+    Majority,
+    /// None: the configured bitrate, always.
+    Fixed,
 }
 
 /// Whether a source runs while nobody watches.
@@ -351,6 +367,8 @@ impl Default for Video {
             size: (1280, 720),
             fps: 30,
             bitrate: Bitrate::from_kbps(2500),
+            rate_policy: RatePolicy::Majority,
+            min_bitrate: Bitrate::from_kbps(300),
             keyframe_interval: 60,
             profile: Profile::ConstrainedBaseline,
             stalled_after: Duration::from_secs(2),

@@ -175,6 +175,10 @@ impl Daemon {
                     }
                 }
                 Command::Watch(watched) => self.watch(watched),
+                Command::SetBitrate(bitrate) => {
+                    log::debug!(kbps = bitrate.kbps(); "encoder follows the viewers' networks");
+                    self.tell_capture(CaptureCommand::SetBitrate(bitrate));
+                }
                 Command::ForceKeyframe => self.tell_capture(CaptureCommand::ForceKeyframe),
                 Command::Tell(story) => story::tell(&story),
             }
@@ -274,7 +278,10 @@ impl Daemon {
             PeerEvent::KeyframeRequested => Input::KeyframeWanted,
             PeerEvent::Disconnected => return log::debug!(peer:%; "viewer not heard for a while"),
             PeerEvent::SoundArrived => return log::debug!(peer:%; "viewer speaks"),
-            PeerEvent::Estimate(rate) => return log::trace!(peer:%, kbps = rate.kbps(); "bandwidth estimate"),
+            PeerEvent::Estimate(bitrate) => {
+                log::trace!(peer:%, kbps = bitrate.kbps(); "bandwidth estimate");
+                Input::Estimate { peer, bitrate }
+            }
         };
         self.station.handle(now, input);
     }

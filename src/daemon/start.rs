@@ -116,15 +116,20 @@ fn daemon(
         security: config.security,
         max_viewers: config.max_viewers,
         ice_servers: config.ice.servers.clone(),
+        rate_policy: config.video.rate_policy,
+        bitrates: config.video.min_bitrate..=config.video.bitrate,
     };
     let mut station = Station::new(settings, viewers, random()?);
     let will = first_will(&mut station).context("the station orders a will before anything else")?;
+    // A picture takes more than its average at times, and sound and repeated packets come on top.
+    let of_bitrate = |share: f64| Bitrate::from_bps((f64::from(config.video.bitrate.bps()) * share) as u32);
     let peers = Peers::new(PeerSettings {
         ice_servers: config.ice.servers,
         addresses: config.ice.addresses,
         audio: config.audio != Audio::None,
-        start_bitrate: config.video.bitrate,
-        max_bitrate: Bitrate::from_bps(config.video.bitrate.bps().saturating_mul(2)),
+        // A good network gets the whole picture from the first frame on, a bad one lowers it within a second.
+        start_bitrate: of_bitrate(1.5),
+        max_bitrate: of_bitrate(3.0),
     });
     let [from_viewers, status, offers] = Topic::filters(device);
     let own = [status, offers].map(|filter| Subscription { filter, skip_retained: false });

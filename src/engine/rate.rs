@@ -10,19 +10,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::config::RatePolicy;
 use crate::units::{Bitrate, PeerId};
-
-/// Who decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// The viewer with the narrowest path, down to the floor.
-    Slowest,
-    /// The narrowest path of which the wider half is made: up to half of the viewers may be slower, and lose
-    /// pictures alone. With two viewers that is the faster one.
-    Majority,
-    /// Nobody: the configured bitrate, always.
-    Fixed,
-}
 
 /// What of an estimate the picture may use: the rest is for sound, headers and repeated packets.
 const SHARE_FOR_VIDEO: f64 = 0.85;
@@ -36,7 +25,7 @@ const STEP_UP: f64 = 1.5;
 /// Makes one bitrate of everybody's.
 #[derive(Clone, Debug)]
 pub struct RateControl {
-    policy: Policy,
+    policy: RatePolicy,
     floor: Bitrate,
     ceiling: Bitrate,
     estimates: BTreeMap<PeerId, Bitrate>,
@@ -47,15 +36,22 @@ pub struct RateControl {
 
 impl RateControl {
     /// Begins at the ceiling, which is what the encoder is opened with.
-    pub fn new(policy: Policy, floor: Bitrate, ceiling: Bitrate) -> Self {
+    pub fn new(policy: RatePolicy, floor: Bitrate, ceiling: Bitrate) -> Self {
         let floor = floor.min(ceiling);
         let (estimates, room_since) = (BTreeMap::new(), None);
         RateControl { policy, floor, ceiling, estimates, ordered: ceiling, room_since }
     }
 
-    /// What the network to a viewer bears, all of its packets together.
+    /// A viewer is sent pictures from now on. It counts as fast until its network says otherwise.
+    pub fn joined(&mut self, peer: PeerId) {
+        self.estimates.insert(peer, scaled(self.ceiling, 1.0 / SHARE_FOR_VIDEO));
+    }
+
+    /// What the network to a viewer bears, all of its packets together. Who is not sent pictures has no say.
     pub fn estimated(&mut self, peer: PeerId, estimate: Bitrate) {
-        self.estimates.insert(peer, estimate);
+        if let Some(place) = self.estimates.get_mut(&peer) {
+            *place = estimate;
+        }
     }
 
     /// A viewer is gone, or is no longer sent pictures.
@@ -105,9 +101,9 @@ impl RateControl {
         let mut estimates: Vec<Bitrate> = self.estimates.values().copied().collect();
         estimates.sort_unstable();
         let deciding = match self.policy {
-            Policy::Fixed => None,
-            Policy::Slowest => estimates.first(),
-            Policy::Majority => estimates.get(estimates.len() / 2),
+            RatePolicy::Fixed => None,
+            RatePolicy::Slowest => estimates.first(),
+            RatePolicy::Majority => estimates.get(estimates.len() / 2),
         };
         deciding.map_or(self.ceiling, |&estimate| {
             scaled(estimate, SHARE_FOR_VIDEO).clamp(self.floor, self.ceiling)
@@ -138,7 +134,7 @@ mod tests {
     }
 
     impl Scene {
-        fn new(policy: Policy) -> Scene {
+        fn new(policy: RatePolicy) -> Scene {
             Scene { rate: RateControl::new(policy, FLOOR, CEILING), start: Instant::now(), ms: 0 }
         }
 
@@ -146,6 +142,11 @@ mod tests {
         fn hold(&mut self, ms: u64, kbps: &[u32]) -> Vec<(u64, u32)> {
             let mut orders = Vec::new();
             let end = self.ms + ms;
+            for peer in 0..kbps.len() {
+                if !self.rate.estimates.contains_key(&PeerId(peer as u64)) {
+                    self.rate.joined(PeerId(peer as u64));
+                }
+            }
             while self.ms < end {
                 for (peer, &kbps) in kbps.iter().enumerate() {
                     self.rate.estimated(PeerId(peer as u64), Bitrate::from_kbps(kbps));
@@ -160,7 +161,7 @@ mod tests {
 
     #[test]
     fn narrow_link_is_followed_at_once_and_a_wide_one_in_steps() {
-        let mut scene = Scene::new(Policy::Slowest);
+        let mut scene = Scene::new(RatePolicy::Slowest);
         assert_eq!(scene.hold(1000, &[5_000]), []);
         assert_eq!(scene.hold(1000, &[1_000]), [(1000, 850)]);
         let up = scene.hold(5000, &[5_000]);
@@ -171,7 +172,7 @@ mod tests {
 
     #[test]
     fn wobbling_estimate_is_no_news() {
-        let mut scene = Scene::new(Policy::Slowest);
+        let mut scene = Scene::new(RatePolicy::Slowest);
         scene.hold(1000, &[2_000]);
         for kbps in [2_050, 1_960, 2_010, 2_040, 1_970] {
             assert_eq!(scene.hold(200, &[kbps]), []);
@@ -180,25 +181,25 @@ mod tests {
 
     #[test]
     fn slowest_drags_everybody_down_to_the_floor_and_no_further() {
-        let mut scene = Scene::new(Policy::Slowest);
+        let mut scene = Scene::new(RatePolicy::Slowest);
         assert_eq!(scene.hold(400, &[5_000, 5_000, 5_000, 100]), [(0, 300)]);
     }
 
     #[test]
     fn majority_leaves_one_slow_viewer_of_four_alone() {
-        let mut scene = Scene::new(Policy::Majority);
+        let mut scene = Scene::new(RatePolicy::Majority);
         assert_eq!(scene.hold(2000, &[5_000, 5_000, 5_000, 500]), []);
         assert_eq!(scene.hold(400, &[5_000, 500, 500, 500]), [(2000, 425)]);
     }
 
     #[test]
     fn fixed_is_fixed() {
-        assert_eq!(Scene::new(Policy::Fixed).hold(2000, &[100]), []);
+        assert_eq!(Scene::new(RatePolicy::Fixed).hold(2000, &[100]), []);
     }
 
     #[test]
     fn viewer_that_left_decides_nothing() {
-        let mut scene = Scene::new(Policy::Slowest);
+        let mut scene = Scene::new(RatePolicy::Slowest);
         scene.hold(400, &[5_000, 400]);
         scene.rate.gone(PeerId(1));
         let up = scene.hold(6000, &[5_000]);
@@ -211,7 +212,8 @@ mod tests {
             kbps in prop::collection::vec((0u32..20_000, 0u64..4), 1..60),
             majority in any::<bool>(),
         ) {
-            let mut scene = Scene::new(if majority { Policy::Majority } else { Policy::Slowest });
+            let mut scene = Scene::new(if majority { RatePolicy::Majority } else { RatePolicy::Slowest });
+            (0..3).for_each(|peer| scene.rate.joined(PeerId(peer)));
             for (n, (kbps, peer)) in kbps.into_iter().enumerate() {
                 scene.rate.estimated(PeerId(peer), Bitrate::from_kbps(kbps));
                 if let Some(order) = scene.rate.poll(scene.start + Duration::from_millis(n as u64 * 100)) {

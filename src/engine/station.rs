@@ -18,19 +18,21 @@ mod retained;
 mod standing;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 
-use crate::config::{IceServer, Security};
+use crate::config::{IceServer, RatePolicy, Security};
 use crate::engine::bucket::Bucket;
 use crate::engine::keyframe::KeyframeRequests;
+use crate::engine::rate::RateControl;
 use crate::engine::rights::{Rights, ViewerKey};
 use crate::engine::roster::Roster;
 use crate::engine::session::Event;
 use crate::engine::topic::Slot;
-use crate::units::{BootId, DeviceId, Kid, OfferId, PeerId};
+use crate::units::{Bitrate, BootId, DeviceId, Kid, OfferId, PeerId};
 
 use negotiate::Facts;
 use retained::Retained;
@@ -57,6 +59,10 @@ pub struct Settings {
     pub max_viewers: usize,
     /// Handed to viewers inside each offer.
     pub ice_servers: Vec<IceServer>,
+    /// Which viewer's network decides at which bitrate the encoder works.
+    pub rate_policy: RatePolicy,
+    /// Between which limits.
+    pub bitrates: RangeInclusive<Bitrate>,
 }
 
 /// The keeper. See the module's text.
@@ -81,6 +87,7 @@ pub struct Station {
     spent: HashMap<Slot, Bucket>,
     refusals: BTreeMap<Refusal, u64>,
     keyframes: KeyframeRequests,
+    rate: RateControl,
     watched: bool,
     pause_at: Option<Instant>,
     next_peer: u64,
@@ -96,6 +103,11 @@ impl Station {
         let mut station = Station {
             keys: viewers.into_iter().map(|viewer| (viewer.kid, viewer)).collect(),
             roster: Roster::new(settings.max_viewers),
+            rate: RateControl::new(
+                settings.rate_policy,
+                *settings.bitrates.start(),
+                *settings.bitrates.end(),
+            ),
             settings,
             random,
             boot,
@@ -135,6 +147,7 @@ impl Station {
             Input::AnswerFailed { peer, reason } => self.answer_failed(now, peer, reason),
             Input::PeerConnected(peer) => self.peer_connected(now, peer),
             Input::PeerLost { peer, reason } => self.peer_lost(now, peer, reason),
+            Input::Estimate { peer, bitrate } => self.rate.estimated(peer, bitrate),
             Input::KeyframeWanted => self.keyframes.request(now),
             Input::CameraLost(lost) => self.camera_lost(now, lost),
             Input::Keys(viewers) => self.keys_changed(now, viewers),
@@ -156,7 +169,7 @@ impl Station {
     pub fn deadline(&self) -> Option<Instant> {
         let standing = self.standing_deadline();
         let retained = self.retained.values().filter_map(|topic| topic.check_at).min();
-        [self.roster.deadline(), standing, retained, self.keyframes.due(), self.pause_at]
+        [self.roster.deadline(), standing, retained, self.keyframes.due(), self.rate.due(), self.pause_at]
             .into_iter()
             .flatten()
             .min()
@@ -185,6 +198,9 @@ impl Station {
         self.tend_standing(now);
         self.tend_retained(now);
         self.tend_camera(now);
+        if let Some(bitrate) = self.rate.poll(now) {
+            self.commands.push_back(Command::SetBitrate(bitrate));
+        }
         if self.keyframes.poll(now) {
             self.commands.push_back(Command::ForceKeyframe);
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::engine::message::{Candidate, RejectCode};
 use crate::engine::rights::{Rights, ViewerKey};
 use crate::engine::topic::Slot;
-use crate::units::{OfferId, PeerId};
+use crate::units::{Bitrate, OfferId, PeerId};
 
 /// What happens to a station.
 #[derive(Clone, Debug)]
@@ -75,6 +75,13 @@ pub enum Input {
     },
     /// A viewer, or the fan-out for one, needs a keyframe.
     KeyframeWanted,
+    /// What the network to a viewer bears.
+    Estimate {
+        /// Which peer connection.
+        peer: PeerId,
+        /// All of its packets together.
+        bitrate: Bitrate,
+    },
     /// The camera is lost (`true`) or back.
     CameraLost(bool),
     /// The viewers' keys were changed.
@@ -139,6 +146,8 @@ pub enum Command {
     Watch(bool),
     /// Make the next frame a keyframe.
     ForceKeyframe,
+    /// Encode at this bitrate.
+    SetBitrate(Bitrate),
     /// Something to tell people.
     Tell(Story),
 }

@@ -439,6 +439,29 @@ fn the_camera_runs_while_somebody_watches_and_a_moment_longer() {
 }
 
 #[test]
+fn the_encoder_follows_the_networks_of_those_who_see_the_picture() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let mut ana = streaming(&mut scene, 1, 1);
+    let peer = scene.peer_of(&ana);
+    let rates = |scene: &Scene| {
+        let rate = |order: &Command| match order {
+            Command::SetBitrate(bitrate) => Some(bitrate.kbps()),
+            _ => None,
+        };
+        scene.orders.iter().filter_map(rate).collect::<Vec<_>>()
+    };
+    assert!(rates(&scene).is_empty(), "nobody has said anything of a network yet");
+    let estimate = |peer| Input::Estimate { peer, bitrate: Bitrate::from_kbps(1_000) };
+    scene.put(estimate(PeerId(77)));
+    assert!(rates(&scene).is_empty(), "that one is sent no picture");
+    scene.put(estimate(peer));
+    assert_eq!(rates(&scene), [850]);
+    ana.say(&mut scene, "bye", &Bye { reason: "done".into() });
+    scene.wait(3_000);
+    assert_eq!(rates(&scene).last(), Some(&2_500), "who comes next begins with the whole picture");
+}
+
+#[test]
 fn another_network_renews_the_offer_and_leaves_those_who_watch_alone() {
     let mut scene = Scene::new(Security::Sealed, 4);
     let ana = streaming(&mut scene, 1, 1);
