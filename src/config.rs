@@ -14,6 +14,7 @@ mod url;
 mod walk;
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -302,12 +303,14 @@ pub enum Talkers {
 }
 
 /// How a path to a viewer is found.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Ice {
     /// STUN and TURN servers, used by us and handed to viewers inside the offer.
     pub servers: Vec<IceServer>,
     /// Local addresses to use; empty: all but loopback.
     pub addresses: Vec<IpAddr>,
+    /// UDP ports, of which the first that is free carries everybody's media; `0..=0`: any.
+    pub udp_ports: RangeInclusive<u16>,
 }
 
 /// One entry of RTCConfiguration's `iceServers`.
@@ -339,6 +342,13 @@ impl Default for Config {
             ice: Ice::default(),
             http: None,
         }
+    }
+}
+
+impl Default for Ice {
+    /// Without servers, on every address and whatever port is free.
+    fn default() -> Self {
+        Ice { servers: Vec::new(), addresses: Vec::new(), udp_ports: 0..=0 }
     }
 }
 

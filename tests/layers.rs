@@ -36,7 +36,7 @@ const FLOORS: &[&[&str]] = &[
     &["engine::keyframe", "engine::rate", "engine::session"],
     &["engine::roster"],
     &["engine::station"],
-    &["io::clock"],
+    &["io::clock", "io::port"],
     &["io::*"],
     // Writes packets into what `peer` opened.
     &["io::fanout"],

@@ -13,6 +13,7 @@ use farol::engine::h264::AccessUnit;
 use farol::engine::pcm::OpusPacket;
 use farol::io::fanout::{Fanout, Sends};
 use farol::io::peer::{AnswerFault, Peer, PeerError, PeerEvent, PeerSettings};
+use farol::io::port::Port;
 use farol::units::{Bitrate, MediaTime, PeerId};
 use tokio::sync::mpsc;
 
@@ -24,6 +25,7 @@ fn settings() -> PeerSettings {
     PeerSettings {
         ice_servers: vec![],
         addresses: vec![[127, 0, 0, 1].into()],
+        port: Port::open(&[[127, 0, 0, 1].into()], 0..=0).expect("a free port"),
         audio: true,
         start_bitrate: Bitrate::from_kbps(2000),
         max_bitrate: Bitrate::from_kbps(8000),
@@ -222,7 +224,8 @@ async fn offer_is_clean() {
 #[tokio::test]
 async fn loopback_is_offered_only_when_it_is_asked_for() {
     let device = Device::new();
-    let everywhere = PeerSettings { addresses: vec![], ..settings() };
+    let everywhere =
+        PeerSettings { addresses: vec![], port: Port::open(&[], 0..=0).expect("a free port"), ..settings() };
     // A machine without any network has nothing to bind; then there is nothing to see here.
     if let Ok((_peer, offer)) = Peer::offer(PeerId(1), &everywhere, device.sender.clone()).await {
         assert!(!offer.contains(" 127.0.0.1 ") && !offer.contains(" ::1 "), "{offer}");

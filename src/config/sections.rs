@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -143,7 +144,16 @@ fn ice<'t>(
         walk.texts(section, "addresses", "an IP address of this board", |text| text.parse::<IpAddr>().ok());
     let entries = walk.tables(section, "servers", "a table such as { urls = [\"stun:host:port\"] }");
     let servers = entries.iter().map(|entry| ice_server(walk, entry, read_secret)).collect();
-    Ice { servers, addresses }
+    let allowed = "a UDP port such as \"50000\", or a range such as \"50000-50010\"";
+    let udp_ports = walk.parsed(section, "udp_port", allowed, udp_ports).unwrap_or(0..=0);
+    Ice { servers, addresses, udp_ports }
+}
+
+fn udp_ports(text: &str) -> Option<RangeInclusive<u16>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let port = |text: &str| text.trim().parse::<u16>().ok().filter(|&port| port > 0);
+    let (first, last) = (port(first)?, port(last)?);
+    (first <= last).then_some(first..=last)
 }
 
 fn ice_server<'t>(

@@ -1,11 +1,12 @@
 //! What is opened before the loop begins, for `farol run` and for `farol demo`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
 use crate::config::demo::DemoOptions;
-use crate::config::{Audio, Config, Security};
+use crate::config::{Audio, Config, Ice, Security};
 use crate::engine::rights::ViewerKey;
 use crate::engine::station::{Command, Settings, Station};
 use crate::engine::topic::Topic;
@@ -14,6 +15,7 @@ use crate::io::keys::State;
 use crate::io::mqtt::{Mqtt, Publication, Subscription};
 use crate::io::network::Network;
 use crate::io::peer::PeerSettings;
+use crate::io::port::Port;
 use crate::io::systemd::ServiceManager;
 use crate::io::{audio, broker, capture, http};
 use crate::units::{Bitrate, DeviceId};
@@ -123,9 +125,11 @@ fn daemon(
     let will = first_will(&mut station).context("the station orders a will before anything else")?;
     // A picture takes more than its average at times, and sound and repeated packets come on top.
     let of_bitrate = |share: f64| Bitrate::from_bps((f64::from(config.video.bitrate.bps()) * share) as u32);
+    let port = open_port(&config.ice)?;
     let peers = Peers::new(PeerSettings {
         ice_servers: config.ice.servers,
         addresses: config.ice.addresses,
+        port,
         audio: config.audio != Audio::None,
         // A good network gets the whole picture from the first frame on, a bad one lowers it within a second.
         start_bitrate: of_bitrate(1.5),
@@ -151,6 +155,19 @@ fn daemon(
         network: Network::now(),
         is_online: false,
     })
+}
+
+/// The one UDP port of all viewers.
+fn open_port(ice: &Ice) -> anyhow::Result<Arc<Port>> {
+    let port = Port::open(&ice.addresses, ice.udp_ports.clone()).with_context(|| {
+        let (first, last) = (ice.udp_ports.start(), ice.udp_ports.end());
+        match (first, last) {
+            (0, _) => "no UDP port could be opened on ice.addresses".to_string(),
+            _ => format!("no UDP port from {first} to {last} is free: change ice.udp_port, or stop who has it (`ss -lunp`)"),
+        }
+    })?;
+    log::info!(port = port.number(); "viewers' media goes by this UDP port");
+    Ok(port)
 }
 
 fn first_will(station: &mut Station) -> Option<Publication> {

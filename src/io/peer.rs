@@ -11,6 +11,7 @@
 //! thrown away. Where the SDP of the library or of a viewer must be mended, `sdp` does it.
 #![expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
 
+mod address;
 mod clock;
 mod codecs;
 mod connection;
@@ -32,6 +33,7 @@ use webrtc::peer_connection::{PeerConnection, RTCIceCandidateInit, RTCSessionDes
 
 use crate::config::IceServer;
 use crate::engine::message::Candidate;
+use crate::io::port::Port;
 use crate::units::{Bitrate, PeerId};
 pub(super) use clock::CaptureClock;
 pub(super) use codecs::{AUDIO_HZ, VIDEO_HZ};
@@ -48,6 +50,8 @@ pub struct PeerSettings {
     pub ice_servers: Vec<IceServer>,
     /// Local addresses to offer; empty: those of all interfaces but loopback.
     pub addresses: Vec<IpAddr>,
+    /// The UDP port that all viewers share.
+    pub port: Arc<Port>,
     /// Whether the offer has an audio section.
     pub audio: bool,
     /// What the bandwidth estimate starts at.
@@ -119,8 +123,6 @@ pub struct Peer {
     id: PeerId,
     connection: Arc<dyn PeerConnection>,
     sockets: Arc<Gated>,
-    /// Our ICE user name fragment in the first offer.
-    ufrag: String,
     sections: Vec<sdp::Section>,
     streams: Streams,
     negotiated: Mutex<Negotiated>,
@@ -133,6 +135,8 @@ pub struct Peer {
 /// What the answers so far have settled.
 #[derive(Debug, Default)]
 struct Negotiated {
+    /// Our ICE user name fragment in the last offer.
+    ufrag: String,
     is_answered: bool,
     video: Option<SendParameters>,
     audio: Option<SendParameters>,
@@ -152,10 +156,11 @@ impl Peer {
         let estimate_bps = Arc::new(AtomicU32::new(settings.start_bitrate.bps()));
         let opened = connection::open(id, settings, clock, &events, &estimate_bps).await?;
         let (connection, sockets, mut gathered) = (opened.connection, opened.sockets, opened.gathered);
-        let sdp = connection::describe(&connection, &mut gathered).await?;
+        let sdp = connection::describe(&connection, &sockets, &mut gathered).await?;
         let watch = Watch {
             id,
             connection: Arc::downgrade(&connection),
+            sockets: sockets.clone(),
             sender: opened.streams.video.sender.clone(),
             track: opened.streams.video.track.clone(),
             observed: opened.observed,
@@ -165,13 +170,12 @@ impl Peer {
         };
         let watch = tokio::spawn(watch.run()).abort_handle();
         let (sections, streams) = (sdp::sections(&sdp), opened.streams);
-        let negotiated = Mutex::default();
         let ufrag = sdp::ufrag(&sdp).unwrap_or_default().to_string();
+        let negotiated = Mutex::new(Negotiated { ufrag, ..Negotiated::default() });
         let peer = Peer {
             id,
             connection,
             sockets,
-            ufrag,
             sections,
             streams,
             negotiated,
@@ -203,7 +207,8 @@ impl Peer {
             .await
             .map_err(|_| PeerError::Panicked { operation })?
             .map_err(library(operation))?;
-        self.sockets.answered(Instant::now(), &self.ufrag, &theirs);
+        let ours = self.negotiated().ufrag.clone();
+        self.sockets.answered(Instant::now(), &ours, &theirs);
         let (mut video, mut audio) = (None, None);
         for (section, _) in self.sections.iter().zip(answer.accepted).filter(|(_, accepted)| *accepted) {
             match (section.kind.as_str(), &self.streams.audio) {
@@ -257,10 +262,12 @@ impl Peer {
     /// Restarts ICE: returns the whole new offer, whose answer [`Peer::answer`] takes. Media rests until
     /// that answer has come, so it is only for a path that has failed already.
     pub async fn restart(&self) -> Result<String, PeerError> {
-        self.sockets.open();
+        self.sockets.restart();
         self.connection.restart_ice().await.map_err(library("restarting ICE"))?;
         let mut gathered = self.gathered.clone();
-        connection::describe(&self.connection, &mut gathered).await
+        let sdp = connection::describe(&self.connection, &self.sockets, &mut gathered).await?;
+        self.negotiated().ufrag = sdp::ufrag(&sdp).unwrap_or_default().to_string();
+        Ok(sdp)
     }
 
     /// Whether an answer came that does not take the picture, as from a browser without H.264.

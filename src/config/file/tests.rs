@@ -142,6 +142,7 @@ channels = 2
 bitrate_kbps = 64
 [ice]
 addresses = ["192.0.2.7", "fd00::7"]
+udp_port = "50000-50010"
 servers = [
   { urls = ["stun:stun.example.org"] },
   { urls = ["turn:turn.example.org?transport=udp"], username = "farol", credential_file = "/etc/farol/turn" },
@@ -197,6 +198,7 @@ listen = "[::]:8080"
                 server("stun:stun.example.org", None, None),
                 server("turn:turn.example.org?transport=udp", Some("farol"), Some("swordfish")),
             ],
+            udp_ports: 50_000..=50_010,
             addresses: vec!["192.0.2.7".parse().expect("an address"), "fd00::7".parse().expect("an address")],
         },
         http: Some("[::]:8080".parse().expect("an address")),

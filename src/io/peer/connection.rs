@@ -134,7 +134,7 @@ async fn build(
 ) -> Result<(Arc<dyn PeerConnection>, Arc<Gated>), PeerError> {
     let operation = "opening a peer connection";
     let runtime = default_runtime().ok_or_else(|| library(operation)("it was built without a runtime"))?;
-    let sockets = Gated::new(runtime);
+    let sockets = Gated::new(runtime, settings.port.owner());
     let mut engine = codecs::media_engine().map_err(library(operation))?;
     let path = codecs::packet_path(&mut engine, gcc, tap, reports).map_err(library(operation))?;
     let servers = settings.ice_servers.iter().map(ice_server).collect();
@@ -224,6 +224,7 @@ async fn add_track(
 /// candidates that come at once.
 pub async fn describe(
     connection: &Arc<dyn PeerConnection>,
+    sockets: &Gated,
     gathered: &mut watch::Receiver<u32>,
 ) -> Result<String, PeerError> {
     let operation = "making an offer";
@@ -232,10 +233,15 @@ pub async fn describe(
     connection.set_local_description(offer).await.map_err(library(operation))?;
     // Either outcome is fine: a STUN server's answer comes as an event.
     let _ = tokio::time::timeout(FIRST_CANDIDATES, gathered.changed()).await;
-    local_sdp(connection).await.ok_or_else(|| library(operation)("there is no local description"))
+    local_sdp(connection, sockets).await.ok_or_else(|| library(operation)("there is no local description"))
 }
 
 /// The local description as viewers get it.
-pub async fn local_sdp(connection: &Arc<dyn PeerConnection>) -> Option<String> {
-    connection.local_description().await.map(|description| sdp::mend_offer(&description.sdp))
+pub async fn local_sdp(connection: &Arc<dyn PeerConnection>, sockets: &Gated) -> Option<String> {
+    let description = connection.local_description().await?;
+    if let Some(ufrag) = sdp::ufrag(&description.sdp) {
+        // Before anybody reads it: a check may come as soon as somebody does.
+        sockets.named(ufrag);
+    }
+    Some(sockets.as_seen(&sdp::mend_offer(&description.sdp)))
 }

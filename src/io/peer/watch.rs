@@ -16,6 +16,7 @@ use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 use webrtc::peer_connection::{PeerConnection, PeerConnectionEventHandler, RTCPeerConnectionIceEvent};
 use webrtc::rtp_transceiver::RtpSender;
 
+use super::socket::Gated;
 use super::{PeerEvent, connection, sdp};
 use crate::engine::message::Candidate;
 use crate::units::PeerId;
@@ -97,6 +98,8 @@ pub struct Watch {
     pub id: PeerId,
     /// For the description with a new candidate.
     pub connection: Weak<dyn PeerConnection>,
+    /// For the port that viewers are to send to.
+    pub sockets: Arc<Gated>,
     /// For the state of DTLS.
     pub sender: Arc<dyn RtpSender>,
     /// Ends when the driver task does.
@@ -147,6 +150,7 @@ impl Watch {
     async fn event(&mut self, observed: Observed) -> Option<PeerEvent> {
         match observed {
             Observed::Candidate(candidate) => {
+                let candidate = self.sockets.as_seen(&candidate);
                 if !sdp::is_usable_candidate(&candidate) || self.told.contains(&candidate) {
                     return None;
                 }
@@ -171,7 +175,7 @@ impl Watch {
     }
 
     async fn local_sdp(&self) -> Option<String> {
-        connection::local_sdp(&self.connection.upgrade()?).await
+        connection::local_sdp(&self.connection.upgrade()?, &self.sockets).await
     }
 
     fn trickled(&self, candidate: String) -> Candidate {
