@@ -27,6 +27,8 @@ use crate::units::{Bitrate, MediaTime};
 
 use outlet::Outlet;
 
+#[allow(dead_code, reason = "what uses it comes with the other sources")]
+mod m2m;
 mod outlet;
 mod pattern;
 mod replay;
