@@ -27,7 +27,7 @@ use crate::units::{Bitrate, MediaTime};
 
 use outlet::Outlet;
 
-#[allow(dead_code, reason = "what uses it comes with the other sources")]
+#[allow(dead_code, unused_imports, reason = "what uses it comes with the other sources")]
 mod m2m;
 mod outlet;
 mod pattern;
