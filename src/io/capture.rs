@@ -27,9 +27,13 @@ use crate::units::{Bitrate, MediaTime};
 
 use outlet::Outlet;
 
+#[allow(dead_code, unused_imports, reason = "what uses it comes with the other sources")]
+mod m2m;
 mod outlet;
 mod pattern;
 mod replay;
+#[allow(dead_code, reason = "what uses it comes with the other sources")]
+mod sys;
 mod v4l2;
 
 /// A second of pictures at 30 frames per second: a receiver that is later than this has stopped.
