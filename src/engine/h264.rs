@@ -14,11 +14,13 @@ use crate::units::MediaTime;
 
 pub mod annex_b;
 mod bits;
+pub mod level;
 pub mod nal;
 pub mod parameter_sets;
 pub mod split;
 pub mod sps;
 
+pub use level::Level;
 pub use parameter_sets::ParameterSets;
 pub use split::AccessUnitSplitter;
 pub use sps::Sps;

@@ -28,6 +28,7 @@ use crate::units::{Bitrate, MediaTime};
 use outlet::Outlet;
 
 mod encode;
+mod m2m;
 mod outlet;
 mod pattern;
 mod replay;
