@@ -312,7 +312,9 @@ impl Pipeline {
         let picture = picture(&mut self.decoder, &self.input, data, self.size)?;
         let layout = Layout::packed(PixelFormat::Yuv420, self.size.0, self.size.1);
         let mut buffer = vec![0; layout.size_bytes];
-        picture.write(self.size, planes_of(&mut buffer, &layout), &layout).map_err(|_| "it is too short".to_owned())?;
+        picture
+            .write(self.size, planes_of(&mut buffer, &layout), &layout)
+            .map_err(|_| "it is too short".to_owned())?;
         let picture = I420::of_buffer(&buffer, &layout, self.size).ok_or("it is too short")?;
         stills::still(&picture, self.input.colour.matrix)
     }

@@ -692,6 +692,17 @@ impl Buffers {
     }
 }
 
+impl Drop for Buffers {
+    /// VIDIOC_REQBUFS with none: the queue's format can be set again while the node stays open.
+    fn drop(&mut self) {
+        let (type_, memory) = (self.queue.number(), self.memory);
+        // Memory that is still mapped counts as in use.
+        self.buffers.clear();
+        // A device that is gone has no queue any more, and a driver that refuses ends it with the file.
+        let _ = self.node.ioctl(&REQBUFS, &mut v4l2_requestbuffers { type_, memory, ..zeroed() });
+    }
+}
+
 /// Memory of a driver, mapped by us. [`Buffers`] sees to it that it is touched only while it is ours.
 #[derive(Debug)]
 struct Mapping {

@@ -74,10 +74,23 @@ impl Camera {
                 Ok(Ready { stream, size, fps, way }) => {
                     let (device, stalled_after) = (path.to_owned(), video.stalled_after);
                     let last_seen = media_now();
-                    return Ok(Camera { device, controls, stream, size, fps, name, plan, way, last_seen, stalled_after });
+                    return Ok(Camera {
+                        device,
+                        controls,
+                        stream,
+                        size,
+                        fps,
+                        name,
+                        plan,
+                        way,
+                        last_seen,
+                        stalled_after,
+                    });
                 }
                 // Nobody asked for this encoder; the next best may do.
-                Err(loss) if plan.is_by_hardware() && *encoder == EncoderChoice::Auto && encoders.software => {
+                Err(loss)
+                    if plan.is_by_hardware() && *encoder == EncoderChoice::Auto && encoders.software =>
+                {
                     log::warn!(reason:% = loss; "the hardware encoder cannot be used; software encodes");
                     encoders.hardware = None;
                 }
@@ -126,7 +139,9 @@ impl Camera {
         };
         let fate = self.take(&filled);
         if !matches!(fate, Ok(Fate::Held)) {
-            self.stream.give_back(filled.index).map_err(|cause| lost("give back a buffer", &self.device, cause))?;
+            self.stream
+                .give_back(filled.index)
+                .map_err(|cause| lost("give back a buffer", &self.device, cause))?;
         }
         let fate = fate?;
         if let Fate::Damaged = fate {
@@ -152,7 +167,8 @@ impl Camera {
             Way::Passed(native) => Ok(native.accept(filled, data)),
             Way::Encoded(pipeline) if filled.is_damaged => Ok(pipeline.refuse()),
             Way::Encoded(pipeline) => {
-                let exported = self.stream.exported(filled.index).map(|descriptor| (filled.index, descriptor));
+                let exported =
+                    self.stream.exported(filled.index).map(|descriptor| (filled.index, descriptor));
                 pipeline.encode(&Buffer { data, captured: filled.captured, exported })
             }
         }

@@ -185,8 +185,9 @@ fn a_buffer_that_is_too_short_is_refused_and_never_read_past_its_end() {
         let target = Layout::packed(PixelFormat::Nv12, SIZE.0, SIZE.1);
         for length in 0..layout.size_bytes {
             let data = vec![1; length];
-            let outcome = Picture::new(&data, &layout, LIMITED)
-                .map(|picture| picture.write(SIZE, planes_of(&mut vec![0; target.size_bytes], &target), &target));
+            let outcome = Picture::new(&data, &layout, LIMITED).map(|picture| {
+                picture.write(SIZE, planes_of(&mut vec![0; target.size_bytes], &target), &target)
+            });
             assert!(matches!(outcome, None | Some(Err(TooShort))), "{format} of {length} bytes");
         }
         let data = vec![1; layout.size_bytes];

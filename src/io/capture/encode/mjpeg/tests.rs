@@ -1,7 +1,7 @@
 use super::*;
 use crate::engine::jpeg;
-use crate::io::capture::encode::convert::planes_of;
 use crate::engine::picture::{Layout, PixelFormat};
+use crate::io::capture::encode::convert::planes_of;
 use turbojpeg::{Compressor, Image};
 
 /// Four quarters: red, green, blue, white; as a camera would compress it.
