@@ -27,11 +27,13 @@ use crate::units::{Bitrate, MediaTime};
 
 use outlet::Outlet;
 
-#[allow(dead_code, unused_imports, reason = "what uses it comes with the other sources")]
+mod encode;
 mod m2m;
 mod outlet;
 mod pattern;
 mod replay;
+#[cfg(feature = "openh264")]
+mod software;
 #[allow(dead_code, reason = "what uses it comes with the other sources")]
 mod sys;
 mod v4l2;
@@ -59,7 +61,7 @@ pub struct Capture {
 pub enum CaptureEvent {
     /// A picture.
     Frame(AccessUnit),
-    /// The source delivers from now on.
+    /// The source delivers from now on. Said again when what it delivers has changed.
     Started(Format),
     /// It stopped because it was told to.
     Paused,
@@ -176,9 +178,8 @@ pub(crate) enum Loss {
         /// What is wrong and what to do.
         what: String,
     },
-    /// The software encoder failed or is missing.
-    #[error("the test picture: {0}")]
-    #[cfg_attr(not(feature = "openh264"), allow(dead_code))]
+    /// The software encoder or the JPEG decoder failed or is missing.
+    #[error("the software encoder: {0}")]
     Encoder(String),
 }
 
@@ -197,8 +198,9 @@ impl Source {
             }
             VideoSource::Command { .. } => Err(Loss::Encoder("no command source yet".to_owned())),
             VideoSource::Replay { file } => replay::Replay::open(file, video).map(Source::Replay),
-            VideoSource::V4l2 { device, .. } => {
-                v4l2::Camera::open(device, video).map(|camera| Source::V4l2(Box::new(camera)))
+            VideoSource::V4l2 { device, input, encoder } => {
+                let camera = v4l2::Camera::open(device, *input, encoder, video);
+                camera.map(|camera| Source::V4l2(Box::new(camera)))
             }
         }
     }
@@ -242,6 +244,32 @@ impl Source {
             Source::Pattern(pattern) => pattern.set_bitrate(bitrate),
             Source::Replay(_) => {}
             Source::V4l2(camera) => camera.set_bitrate(bitrate),
+        }
+    }
+
+    /// Makes a still of the next picture, where [`Format::takes_stills`].
+    fn want_still(&mut self) {
+        match self {
+            Source::Pattern(pattern) => pattern.want_still(),
+            Source::Replay(_) => {}
+            Source::V4l2(camera) => camera.want_still(),
+        }
+    }
+
+    /// A still that was asked for, once it is made.
+    fn take_still(&mut self) -> Option<Bytes> {
+        match self {
+            Source::Pattern(pattern) => pattern.take_still(),
+            Source::Replay(_) => None,
+            Source::V4l2(camera) => camera.take_still(),
+        }
+    }
+
+    /// Whether the format has changed since it was last said.
+    fn take_change(&mut self) -> bool {
+        match self {
+            Source::Pattern(_) | Source::Replay(_) => false,
+            Source::V4l2(camera) => camera.take_change(),
         }
     }
 }
@@ -308,8 +336,12 @@ impl Worker {
                 }
                 None => self.obey_within(Duration::ZERO, Some(&mut source)),
             }
-            let Some(unit) = source.picture()? else { continue };
-            if !*has_started {
+            let picture = source.picture()?;
+            if let Some(still) = source.take_still() {
+                self.outlet.still(still);
+            }
+            let Some(unit) = picture else { continue };
+            if !*has_started || source.take_change() {
                 self.outlet.state(CaptureEvent::Started(source.format()));
                 *has_started = true;
             }
@@ -350,12 +382,14 @@ impl Worker {
             (CaptureCommand::ForceKeyframe, Some(source)) => source.force_keyframe(),
             // A source begins with a keyframe whenever it is opened.
             (CaptureCommand::ForceKeyframe, None) => {}
-            // No source has controls or stills yet.
+            // No source has controls yet.
             (CaptureCommand::SetControl { ticket, name, .. }, _) => {
                 let outcome = Err(ControlRefusal::Unknown { name });
                 self.outlet.state(CaptureEvent::ControlSet { ticket, outcome });
             }
-            (CaptureCommand::Snapshot, _) => {}
+            (CaptureCommand::Snapshot, Some(source)) => source.want_still(),
+            // It is said by the format that there are none.
+            (CaptureCommand::Snapshot, None) => {}
             (CaptureCommand::SetBitrate(bitrate), source) => {
                 self.video.bitrate = bitrate;
                 if let Some(source) = source {

@@ -4,6 +4,7 @@
 //! keyframe, since they could not be decoded. Changes of state are never lost: the latest is kept
 //! until there is room.
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -16,6 +17,8 @@ pub(super) struct Outlet {
     events: mpsc::Sender<CaptureEvent>,
     /// A change of state that found the channel full. A later one takes its place: it is the truth.
     unsent: Option<CaptureEvent>,
+    /// A still that found the channel full. A later one takes its place: it is newer.
+    unsent_still: Option<Bytes>,
     awaits_keyframe: bool,
     /// Pictures dropped since the last one that went out.
     dropped: u64,
@@ -40,7 +43,7 @@ impl Fate {
 
 impl Outlet {
     pub(super) fn new(events: mpsc::Sender<CaptureEvent>) -> Self {
-        Outlet { events, unsent: None, awaits_keyframe: true, dropped: 0 }
+        Outlet { events, unsent: None, unsent_still: None, awaits_keyframe: true, dropped: 0 }
     }
 
     /// A source begins anew: nothing before its first keyframe is of use.
@@ -75,12 +78,24 @@ impl Outlet {
         self.flush();
     }
 
-    /// Tries again to send a change of state that found no room.
+    pub(super) fn still(&mut self, still: Bytes) {
+        self.unsent_still = Some(still);
+        self.flush();
+    }
+
+    /// Tries again to send a change of state and a still that found no room.
     pub(super) fn flush(&mut self) {
         if let Some(event) = self.unsent.take()
             && let Err(TrySendError::Full(event)) = self.events.try_send(event)
         {
             self.unsent = Some(event);
+            return;
+        }
+        if let Some(still) = self.unsent_still.take()
+            && let Err(TrySendError::Full(CaptureEvent::Snapshot(still))) =
+                self.events.try_send(CaptureEvent::Snapshot(still))
+        {
+            self.unsent_still = Some(still);
         }
     }
 

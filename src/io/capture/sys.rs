@@ -267,6 +267,16 @@ impl Node {
         Ok(Node(Arc::new(OpenNode { file, taken: AtomicU32::new(0) })))
     }
 
+    /// What the `v4l` crate has opened. It is the same open file, which is what a driver takes for the owner
+    /// of a queue.
+    pub(super) fn of(device: &v4l::Device) -> io::Result<Node> {
+        let handle = device.handle();
+        // SAFETY: the handle keeps the descriptor open, and lives until the end of this function.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(handle.fd()) };
+        let file = File::from(descriptor.try_clone_to_owned()?);
+        Ok(Node(Arc::new(OpenNode { file, taken: AtomicU32::new(0) })))
+    }
+
     fn ioctl<T: Flat>(&self, request: &Request<T>, argument: &mut T) -> io::Result<()> {
         ioctl(self.as_fd(), request, argument)
     }
@@ -519,6 +529,10 @@ pub(super) struct Dequeued {
     pub contents: (usize, usize),
     /// The time that was queued with the picture, in whole microseconds.
     pub timestamp: Duration,
+    /// The time is on `CLOCK_MONOTONIC` (`V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC`), as a camera's should be.
+    pub is_monotonic: bool,
+    /// The driver's number for it.
+    pub sequence: u32,
     /// Nothing comes after it (`V4L2_BUF_FLAG_LAST`).
     pub is_last: bool,
     /// `V4L2_BUF_FLAG_ERROR`.
@@ -624,6 +638,9 @@ impl Buffers {
             index,
             contents: (plane.data_offset as usize, plane.bytesused as usize),
             timestamp,
+            is_monotonic: flags & v4l_sys::V4L2_BUF_FLAG_TIMESTAMP_MASK
+                == v4l_sys::V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC,
+            sequence: exchange.buffer.sequence,
             is_last: flags & v4l_sys::V4L2_BUF_FLAG_LAST != 0,
             is_damaged: flags & v4l_sys::V4L2_BUF_FLAG_ERROR != 0,
         }))
@@ -695,8 +712,13 @@ impl Buffers {
 }
 
 impl Drop for Buffers {
+    /// VIDIOC_REQBUFS with none: the queue's format can be set again while the node stays open.
     fn drop(&mut self) {
-        // What is still queued stays the driver's; the next REQBUFS takes it back before it makes new ones.
+        let (type_, memory) = (self.queue.number(), self.memory);
+        // Memory that is still mapped counts as in use.
+        self.buffers.clear();
+        // A device that is gone has no queue any more, and a driver that refuses ends it with the file.
+        let _ = self.node.ioctl(&REQBUFS, &mut v4l2_requestbuffers { type_, memory, ..zeroed() });
         self.node.0.taken.fetch_and(!self.queue.bit(), Ordering::SeqCst);
     }
 }
