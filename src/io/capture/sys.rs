@@ -268,7 +268,8 @@ impl Node {
     }
 
     /// What the `v4l` crate has opened. It is the same open file, which is what a driver takes for the owner
-    /// of a queue.
+    /// of a queue. Nobody else asks for buffers there; and if somebody did, the kernel would refuse it while
+    /// ours are mapped, or leave ours to us and to nobody else (`V4L2_BUF_CAP_SUPPORTS_ORPHANED_BUFS`).
     pub(super) fn of(device: &v4l::Device) -> io::Result<Node> {
         let handle = device.handle();
         // SAFETY: the handle keeps the descriptor open, and lives until the end of this function.
@@ -717,7 +718,8 @@ impl Drop for Buffers {
         let (type_, memory) = (self.queue.number(), self.memory);
         // Memory that is still mapped counts as in use.
         self.buffers.clear();
-        // A device that is gone has no queue any more, and a driver that refuses ends it with the file.
+        // A device that is gone has no queue any more. What a driver refuses to take back now the next
+        // REQBUFS takes back, before it makes new ones.
         let _ = self.node.ioctl(&REQBUFS, &mut v4l2_requestbuffers { type_, memory, ..zeroed() });
         self.node.0.taken.fetch_and(!self.queue.bit(), Ordering::SeqCst);
     }

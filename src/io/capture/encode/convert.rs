@@ -48,6 +48,9 @@ impl<'a> Picture<'a> {
         layout: &Layout,
         colour: Colour,
     ) -> Option<Picture<'a>> {
+        if data.len() < needed(layout) {
+            return None;
+        }
         let mut planes = [Lines::default(); 3];
         for (lines, plane) in planes.iter_mut().zip(layout.planes()) {
             *lines = Lines { bytes: data.get(plane.offset..)?, stride: plane.stride };
@@ -147,6 +150,14 @@ impl<'a> Picture<'a> {
         }
         Some(())
     }
+}
+
+/// The bytes up to the last pixel: the last line may come without its padding.
+fn needed(layout: &Layout) -> usize {
+    let padded = layout.planes();
+    let packed = Layout::packed(layout.format, layout.width, layout.height).planes();
+    let last = padded.last().zip(packed.last());
+    last.map_or(0, |(padded, packed)| layout.planes_bytes() - padded.stride.saturating_sub(packed.stride))
 }
 
 impl Samples {
