@@ -3,7 +3,7 @@
 //! ```text
 //!            Run              opened, first frame: Started
 //!   paused ───────> opening ──────────────────────────────> streaming
-//!     ^    Paused    │  ^ 0.5 s, then every 1 s                │
+//!     ^    Paused    │  ^ after a while (`retry`)              │
 //!     └──────────────┴──┴──────────── Pause ── failed: Lost ───┘
 //! ```
 //!
@@ -26,10 +26,14 @@ use crate::io::clock::media_now;
 use crate::units::{Bitrate, MediaTime};
 
 use outlet::Outlet;
+use retry::Retry;
 
+mod command;
 mod outlet;
 mod pattern;
 mod replay;
+mod retry;
+mod sys;
 mod v4l2;
 
 /// A second of pictures at 30 frames per second: a receiver that is later than this has stopped.
@@ -37,9 +41,6 @@ mod v4l2;
 const EVENTS_HELD: usize = 30;
 /// The longest time between two looks at the commands.
 const TICK: Duration = Duration::from_millis(100);
-/// The wait before each attempt to open a lost source again. An attempt is a few system calls; a camera
-/// that is back is to be seen within 2 s, of which one that makes keyframes only each second takes half.
-const RETRY: Duration = Duration::from_millis(250);
 
 /// A running source: access units and changes of state out, commands in. Dropping it stops the thread.
 #[derive(Debug)]
@@ -48,6 +49,15 @@ pub struct Capture {
     pub events: mpsc::Receiver<CaptureEvent>,
     /// What the source is told; it is read between two frames and at least every 100 ms.
     pub commands: std_mpsc::Sender<CaptureCommand>,
+}
+
+impl Capture {
+    /// Stops the thread and waits until it has let go of its device, or has ended its program.
+    pub async fn stop(self) {
+        let Capture { mut events, commands } = self;
+        drop(commands);
+        while events.recv().await.is_some() {}
+    }
 }
 
 /// What a source says.
@@ -172,6 +182,14 @@ pub(crate) enum Loss {
         /// What is wrong and what to do.
         what: String,
     },
+    /// A program that could not be started, ended or does not do what it is for.
+    #[error("video command `{program}`: {what}")]
+    Command {
+        /// Its name.
+        program: String,
+        /// What happened and what to do.
+        what: String,
+    },
     /// The software encoder failed or is missing.
     #[error("the test picture: {0}")]
     #[cfg_attr(not(feature = "openh264"), allow(dead_code))]
@@ -181,6 +199,7 @@ pub(crate) enum Loss {
 /// An open source.
 enum Source {
     Pattern(Box<pattern::Pattern>),
+    Command(Box<command::CommandSource>),
     Replay(replay::Replay),
     V4l2(Box<v4l2::Camera>),
 }
@@ -191,7 +210,9 @@ impl Source {
             VideoSource::Pattern => {
                 pattern::Pattern::open(video).map(|pattern| Source::Pattern(Box::new(pattern)))
             }
-            VideoSource::Command { .. } => Err(Loss::Encoder("no command source yet".to_owned())),
+            VideoSource::Command { argv } => {
+                command::CommandSource::open(argv, video).map(|source| Source::Command(Box::new(source)))
+            }
             VideoSource::Replay { file } => replay::Replay::open(file, video).map(Source::Replay),
             VideoSource::V4l2 { device, .. } => {
                 v4l2::Camera::open(device, video).map(|camera| Source::V4l2(Box::new(camera)))
@@ -202,6 +223,7 @@ impl Source {
     fn format(&self) -> Format {
         match self {
             Source::Pattern(pattern) => pattern.format(),
+            Source::Command(command) => command.format(),
             Source::Replay(replay) => replay.format(),
             Source::V4l2(camera) => camera.format(),
         }
@@ -212,7 +234,7 @@ impl Source {
         match self {
             Source::Pattern(pattern) => Some(pattern.due()),
             Source::Replay(replay) => Some(replay.due()),
-            Source::V4l2(_) => None,
+            Source::V4l2(_) | Source::Command(_) => None,
         }
     }
 
@@ -222,6 +244,7 @@ impl Source {
             Source::Pattern(pattern) => pattern.picture(media_now()),
             Source::Replay(replay) => Ok(replay.picture(media_now())),
             Source::V4l2(camera) => camera.picture(TICK),
+            Source::Command(command) => command.picture(TICK),
         }
     }
 
@@ -230,13 +253,14 @@ impl Source {
             Source::Pattern(pattern) => pattern.force_keyframe(),
             Source::Replay(replay) => replay.force_keyframe(),
             Source::V4l2(camera) => camera.force_keyframe(),
+            Source::Command(_) => {}
         }
     }
 
     fn set_bitrate(&mut self, bitrate: Bitrate) {
         match self {
             Source::Pattern(pattern) => pattern.set_bitrate(bitrate),
-            Source::Replay(_) => {}
+            Source::Replay(_) | Source::Command(_) => {}
             Source::V4l2(camera) => camera.set_bitrate(bitrate),
         }
     }
@@ -270,8 +294,10 @@ impl Worker {
     /// Opens the source, again and again when it fails, until a pause or the end.
     fn capture(&mut self) {
         let mut is_loss_said = false;
+        let mut retry = Retry::of(&self.video.source);
         while self.may_run() {
             let mut has_started = false;
+            let opened = media_now().0;
             let outcome = Source::open(&self.video).and_then(|source| self.stream(source, &mut has_started));
             if has_started {
                 is_loss_said = false;
@@ -283,7 +309,8 @@ impl Worker {
                 self.outlet.state(CaptureEvent::Lost { reason: loss.to_string() });
                 is_loss_said = true;
             }
-            let until = media_now().0 + RETRY;
+            let lost = media_now().0;
+            let until = lost + retry.wait_after(lost.saturating_sub(opened));
             while self.may_run() && media_now().0 < until {
                 self.obey_within(until.saturating_sub(media_now().0).min(TICK), None);
             }

@@ -130,6 +130,11 @@ impl LiveSplitter {
         self.ready.pop_front()
     }
 
+    /// Whether there is one.
+    pub fn has_unit(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// Whether pictures are handed out as soon as they are written, not when the next one begins.
     pub fn is_prompt(&self) -> bool {
         matches!(self.ways, Ways::Trusted { .. })
