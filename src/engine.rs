@@ -5,6 +5,7 @@
 //! | file | question |
 //! |---|---|
 //! | [`h264`], [`pcm`] | what one picture and one stretch of sound are |
+//! | [`picture`] | how an uncompressed picture lies in memory |
 //! | [`topic`], [`message`], [`seal`] | what stands on the wire |
 //! | [`rights`] | what a viewer may do |
 //! | [`sdp`] | how an offer is kept small enough |
@@ -20,6 +21,7 @@ pub mod h264;
 pub mod keyframe;
 pub mod message;
 pub mod pcm;
+pub mod picture;
 pub mod rights;
 pub mod roster;
 pub mod sdp;

@@ -33,6 +33,7 @@ mod outlet;
 mod pattern;
 mod replay;
 mod retry;
+#[allow(dead_code, reason = "what uses it comes with the other sources")]
 mod sys;
 mod v4l2;
 
