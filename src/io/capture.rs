@@ -25,10 +25,12 @@ use crate::engine::h264::AccessUnit;
 use crate::io::clock::media_now;
 use crate::units::{Bitrate, MediaTime};
 
+use identity::Remembered;
 use outlet::Outlet;
 use retry::Retry;
 
 mod command;
+mod identity;
 mod outlet;
 mod pattern;
 mod replay;
@@ -139,6 +141,7 @@ pub fn spawn(video: &config::Video) -> Capture {
         video: video.clone(),
         commands: commands_out,
         outlet: Outlet::new(events_in.clone()),
+        camera: Remembered::default(),
         is_running: video.when == When::Always,
         is_orphaned: false,
     };
@@ -206,7 +209,7 @@ enum Source {
 }
 
 impl Source {
-    fn open(video: &config::Video) -> Result<Source, Loss> {
+    fn open(video: &config::Video, camera: &mut Remembered) -> Result<Source, Loss> {
         match &video.source {
             VideoSource::Pattern => {
                 pattern::Pattern::open(video).map(|pattern| Source::Pattern(Box::new(pattern)))
@@ -216,7 +219,10 @@ impl Source {
             }
             VideoSource::Replay { file } => replay::Replay::open(file, video).map(Source::Replay),
             VideoSource::V4l2 { device, .. } => {
-                v4l2::Camera::open(device, video).map(|camera| Source::V4l2(Box::new(camera)))
+                let node = camera.find(device)?;
+                let source = v4l2::Camera::open(&node, video)?;
+                camera.remember(device, &node);
+                Ok(Source::V4l2(Box::new(source)))
             }
         }
     }
@@ -273,6 +279,8 @@ struct Worker {
     video: config::Video,
     commands: std_mpsc::Receiver<CaptureCommand>,
     outlet: Outlet,
+    /// Which camera it was, to find it again.
+    camera: Remembered,
     is_running: bool,
     /// The [`Capture`] is gone: nobody can hear or command us.
     is_orphaned: bool,
@@ -299,7 +307,8 @@ impl Worker {
         while self.may_run() {
             let mut has_started = false;
             let opened = media_now().0;
-            let outcome = Source::open(&self.video).and_then(|source| self.stream(source, &mut has_started));
+            let outcome = Source::open(&self.video, &mut self.camera)
+                .and_then(|source| self.stream(source, &mut has_started));
             if has_started {
                 is_loss_said = false;
             }

@@ -298,7 +298,7 @@ fn captured(metadata: &Metadata, now: MediaTime) -> MediaTime {
 }
 
 /// The crate panics at names and numbers that it does not know; from a driver they are just an error.
-fn readable<T>(query: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+pub(super) fn readable<T>(query: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let outcome = catch_unwind(AssertUnwindSafe(query));
     outcome.unwrap_or_else(|_| Err(io::Error::other("the driver's answer cannot be read")))
 }
