@@ -38,8 +38,8 @@ const FLOORS: &[&[&str]] = &[
     &["engine::station"],
     &["io::clock"],
     &["io::*"],
-    // Writes packets into what `peer` opened.
-    &["io::fanout"],
+    // The first writes packets into what `peer` opened, the second shows what `capture` would do.
+    &["io::fanout", "io::devices"],
     &["daemon"],
     &["cli"],
     &["main"],

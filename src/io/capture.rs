@@ -35,6 +35,7 @@ mod outlet;
 mod pattern;
 mod replay;
 mod retry;
+pub mod survey;
 #[allow(dead_code, reason = "what uses it comes with the other sources")]
 mod sys;
 mod v4l2;

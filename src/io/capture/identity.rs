@@ -151,7 +151,8 @@ fn replaced(known: &Identity, present: Option<&Identity>) -> String {
     )
 }
 
-fn nodes() -> Vec<PathBuf> {
+/// Every node for video.
+pub(super) fn nodes() -> Vec<PathBuf> {
     let entries = fs::read_dir(NODES).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name());
     let mut nodes: Vec<PathBuf> = names
