@@ -15,12 +15,14 @@ use crate::units::MediaTime;
 
 pub mod annex_b;
 mod bits;
+pub mod level;
 pub mod live;
 pub mod nal;
 pub mod parameter_sets;
 pub mod split;
 pub mod sps;
 
+pub use level::Level;
 pub use live::LiveSplitter;
 pub use parameter_sets::ParameterSets;
 pub use split::AccessUnitSplitter;

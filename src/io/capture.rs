@@ -31,6 +31,8 @@ use retry::Retry;
 
 mod command;
 mod identity;
+#[allow(dead_code, reason = "what uses it comes with the other sources")]
+mod m2m;
 mod outlet;
 mod pattern;
 mod replay;

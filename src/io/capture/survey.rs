@@ -16,9 +16,11 @@ use v4l::video::Capture as _;
 use v4l::{Device, FourCC, Fraction};
 
 use super::identity::nodes;
+use super::m2m;
 use super::v4l2::readable;
 use crate::config::ControlValue;
 use crate::engine::control::{CameraControl, ControlKind, control_name};
+use crate::engine::picture::PixelFormat;
 
 /// A `/dev/video*` node.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +50,12 @@ pub enum Role {
         /// Its formats, in the driver's order.
         formats: Vec<CaptureFormat>,
     },
-    /// It works on pictures in memory: an encoder, a decoder, a scaler.
+    /// It encodes pictures as H.264.
+    Encoder {
+        /// What it takes, in its own order.
+        takes: Vec<PixelFormat>,
+    },
+    /// It works on pictures in memory in another way: a decoder, a scaler, another codec's encoder.
     MemoryToMemory,
     /// It shows pictures, or waits for a program that feeds it.
     Output,
@@ -108,7 +115,7 @@ fn look_into(path: &Path) -> io::Result<VideoNode> {
     Ok(VideoNode {
         name: stable_name(path).unwrap_or_else(|| path.to_owned()),
         path: path.to_owned(),
-        role: role(&device, capabilities.capabilities),
+        role: role(&device, path, capabilities.capabilities),
         driver: capabilities.driver,
         card: capabilities.card,
         bus: capabilities.bus,
@@ -116,8 +123,10 @@ fn look_into(path: &Path) -> io::Result<VideoNode> {
     })
 }
 
-fn role(device: &Device, has: Capability) -> Role {
-    if has.intersects(Capability::VIDEO_M2M | Capability::VIDEO_M2M_MPLANE) {
+fn role(device: &Device, path: &Path, has: Capability) -> Role {
+    if let Ok(takes) = m2m::raw_formats(path) {
+        Role::Encoder { takes }
+    } else if has.intersects(Capability::VIDEO_M2M | Capability::VIDEO_M2M_MPLANE) {
         Role::MemoryToMemory
     } else if has.intersects(Capability::VIDEO_CAPTURE | Capability::VIDEO_CAPTURE_MPLANE) {
         Role::Camera { formats: formats(device) }

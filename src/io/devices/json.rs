@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{Chip, Devices, Direction, SoundDevice};
 use crate::config::ControlValue;
 use crate::engine::control::{CameraControl, ControlKind};
+use crate::engine::picture::PixelFormat;
 use crate::io::capture::survey::{CaptureFormat, Role, Size, Unreadable, VideoNode};
 
 impl Devices {
@@ -28,6 +29,10 @@ fn readable<T>(device: &Result<T, Unreadable>, show: fn(&T) -> Value) -> Value {
 fn video(node: &VideoNode) -> Value {
     let (role, formats) = match &node.role {
         Role::Camera { formats } => ("camera", Vec::from_iter(formats.iter().map(format))),
+        Role::Encoder { takes } => {
+            let takes = takes.iter().map(|format| json!({ "fourcc": fourcc(*format) }));
+            ("encoder", takes.collect())
+        }
         Role::MemoryToMemory => ("memory_to_memory", Vec::new()),
         Role::Output => ("output", Vec::new()),
         Role::Other => ("other", Vec::new()),
@@ -48,6 +53,10 @@ fn format(format: &CaptureFormat) -> Value {
         })
     };
     json!({ "fourcc": format.fourcc, "sizes": Vec::from_iter(format.sizes.iter().map(size)) })
+}
+
+fn fourcc(format: PixelFormat) -> String {
+    String::from_utf8_lossy(&format.fourcc()).trim_end().to_owned()
 }
 
 /// As the channel protocol `farol-control/1` has it.

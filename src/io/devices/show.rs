@@ -23,10 +23,13 @@ const ENTRIES_SHOWN: usize = 8;
 impl Display for Devices {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let video = || self.video.iter().flatten();
-        let cameras: Vec<_> = video().filter(|node| matches!(node.role, Role::Camera { .. })).collect();
-        let others: Vec<_> = video().filter(|node| !matches!(node.role, Role::Camera { .. })).collect();
+        let (cameras, others): (Vec<_>, Vec<_>) =
+            video().partition(|node| matches!(node.role, Role::Camera { .. }));
+        let (encoders, others): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|node| matches!(node.role, Role::Encoder { .. }));
         let heard = |direction| self.sound.iter().filter(move |device| device.direction == direction);
         section(f, "Cameras", &cameras)?;
+        section(f, "Encoders", &encoders)?;
         section(f, "Other video nodes", &others)?;
         section(f, "Microphones", &Vec::from_iter(heard(Direction::In)))?;
         section(f, "Loudspeakers", &Vec::from_iter(heard(Direction::Out)))?;
@@ -60,18 +63,30 @@ impl Display for VideoNode {
                 writeln!(f, "  {}", use_of(formats))?;
                 show_formats(f, formats)?;
             }
-            Role::MemoryToMemory => writeln!(f, "  an encoder, decoder or scaler: no camera")?,
+            Role::Encoder { takes } => {
+                let names = takes
+                    .iter()
+                    .map(|format| String::from_utf8_lossy(&format.fourcc()).trim_end().to_owned());
+                writeln!(f, "  encodes H.264 from {}", names.collect::<Vec<_>>().join(" "))?;
+            }
+            Role::MemoryToMemory => {
+                writeln!(f, "  a decoder, a scaler or for another codec: of no use here")?
+            }
             Role::Output => {
                 writeln!(f, "  an output, or a loopback whose program is not running: no camera")?
             }
             Role::Other => writeln!(f, "  delivers no pictures")?,
         }
-        show_controls(f, &self.controls)?;
-        if let Role::Camera { .. } = self.role {
-            let name = self.name.display().to_string();
-            writeln!(f, "\n    [video]\n    source = \"v4l2\"\n    device = {name:?}")?;
+        let name = self.name.display().to_string();
+        match &self.role {
+            Role::Camera { .. } => {
+                show_controls(f, &self.controls)?;
+                writeln!(f, "\n    [video]\n    source = \"v4l2\"\n    device = {name:?}")
+            }
+            // farol sets its controls by itself.
+            Role::Encoder { .. } => writeln!(f, "\n    [video]\n    encoder = {name:?}"),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
