@@ -1,6 +1,35 @@
 //! What can a viewer set on the board, and how is it asked for? The channel protocol `farol-control/1`.
+//!
+//! `docs/control.md` describes it for people, `tests/fixtures/signal/control.json` for tests. This part
+//! reads what viewers write and writes what they read; what is asked for is done in the shell.
+//!
+//! | file | question |
+//! |---|---|
+//! | `request` | what does a viewer ask for, and with which right |
+//! | `reply` | how does the device answer |
+//! | `state` | how is the board, in one viewer's eyes |
+//! | `desk` | whether one viewer is heard, and when it is told news |
+
+mod desk;
+mod reply;
+mod request;
+mod state;
+
+pub use desk::{Desk, Heard};
+pub use reply::{Code, Reply, controls_news, state_news};
+pub use request::{Aim, NightMode, Request, Turn};
+pub use state::{Axis, CameraState, MicrophoneState, Motion, Night, State, Talk};
 
 use crate::config::ControlValue;
+
+/// The data channel's label, which is the protocol's name.
+pub const LABEL: &str = "farol-control/1";
+/// The longest text in bytes, either way.
+pub const LIMIT_TEXT_BYTES: usize = 16 * 1024;
+/// How deep a text's JSON may nest; `{}` is 1.
+pub const LIMIT_NESTING: usize = 8;
+/// A still goes in binary messages of this many bytes, the last one with the rest.
+pub const STILL_CHUNK_BYTES: usize = 16 * 1024;
 
 /// A control's name in the configuration and on the channel: the driver's own in lower case, each run of
 /// anything but letters and digits one underscore, none at the ends; `v4l2-ctl` names them alike. Empty
@@ -85,6 +114,9 @@ pub enum ControlRefusal {
     #[error("the camera does not run")]
     NoCamera,
 }
+
+#[cfg(test)]
+mod vectors;
 
 #[cfg(test)]
 mod tests {
