@@ -17,7 +17,7 @@ mod state;
 
 pub use desk::{Desk, Heard};
 pub use reply::{Code, Reply, controls_news, state_news};
-pub use request::{Aim, NightMode, Request, Turn};
+pub use request::{Aim, Request, Turn};
 pub use state::{Axis, CameraState, MicrophoneState, Motion, Night, State, Talk};
 
 use crate::config::ControlValue;

@@ -9,6 +9,7 @@ use super::reply::{Code, Reply};
 use super::{LIMIT_NESTING, LIMIT_TEXT_BYTES};
 use crate::config::ControlValue;
 use crate::engine::message::{LIMIT_COUNTER, nests_within};
+use crate::engine::night::NightMode;
 use crate::engine::rights::{Right, Rights};
 
 /// What a viewer asks for.
@@ -53,28 +54,13 @@ pub enum Turn {
     By(f32),
 }
 
-/// Who decides whether it is night.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NightMode {
-    /// The board does.
-    Auto,
-    /// It is day.
-    Day,
-    /// It is night.
-    Night,
-}
+/// Who decides whether it is night, and the word for it on the channel.
+const MODES: [(NightMode, &str); 3] =
+    [(NightMode::Auto, "auto"), (NightMode::Day, "day"), (NightMode::Night, "night")];
 
-impl NightMode {
-    const ALL: [NightMode; 3] = [NightMode::Auto, NightMode::Day, NightMode::Night];
-
-    /// The word on the channel.
-    pub const fn name(self) -> &'static str {
-        match self {
-            NightMode::Auto => "auto",
-            NightMode::Day => "day",
-            NightMode::Night => "night",
-        }
-    }
+/// The word on the channel.
+pub(super) fn mode_name(mode: NightMode) -> &'static str {
+    MODES.iter().find(|(known, _)| *known == mode).map_or("auto", |(_, name)| name)
 }
 
 /// A control's name has at most 32 bytes in the kernel's interface (`struct v4l2_query_ext_ctrl`).
@@ -189,9 +175,8 @@ impl Envelope {
 
     fn night(&self) -> Read {
         let word = self.fields.get("mode").and_then(Value::as_str);
-        let mode = NightMode::ALL.into_iter().find(|mode| Some(mode.name()) == word);
-        match mode {
-            Some(mode) => Ok(Request::Night(mode)),
+        match MODES.iter().find(|(_, name)| Some(*name) == word) {
+            Some((mode, _)) => Ok(Request::Night(*mode)),
             None => invalid("`mode` is \"auto\", \"day\" or \"night\""),
         }
     }

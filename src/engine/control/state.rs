@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::NightMode;
 use super::reply::degrees;
+use super::request::mode_name;
+use crate::engine::night::NightMode;
 use crate::engine::rights::{Right, Rights};
 use crate::units::PeerId;
 
@@ -147,7 +148,7 @@ impl State {
                 Talk::Held(_) => "other",
             },
             "watching": self.watching,
-            "night": self.night.map(|night| json!({ "mode": night.mode.name(), "is_night": night.is_night })),
+            "night": self.night.map(|night| json!({ "mode": mode_name(night.mode), "is_night": night.is_night })),
             "motion": self.motion.map(|motion| motion.seen(now)),
             "lamp": self.lamp,
             "pan": axis(self.pan),

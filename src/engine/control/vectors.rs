@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::request::Envelope;
 use super::*;
+use crate::engine::night::NightMode;
 use crate::engine::rights::{Right, Rights};
 use crate::units::PeerId;
 
@@ -88,7 +89,7 @@ fn written(id: u64, request: &Request) -> Value {
             ("set", json!({ "control": control, "value": value }))
         }
         Request::Move(aim) => ("move", aimed(aim)),
-        Request::Night(mode) => ("night", json!({ "mode": mode.name() })),
+        Request::Night(mode) => ("night", json!({ "mode": super::request::mode_name(*mode) })),
         Request::Lamp(level) => ("lamp", json!({ "level": level })),
     };
     let mut message = json!({ "v": 1, "id": id, "t": kind });
