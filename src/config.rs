@@ -160,7 +160,7 @@ pub struct Video {
 }
 
 /// What a camera control is set to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlValue {
     /// A number, or the number of a menu's entry.
     Integer(i64),
