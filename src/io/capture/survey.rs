@@ -3,13 +3,11 @@
 //! For `farol devices`. Nothing is changed on any device, and one that cannot be looked into is listed
 //! with the reason.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use v4l::capability::Flags as Capability;
-use v4l::control::{Description, Flags, MenuItem, Type, Value};
 use v4l::frameinterval::FrameIntervalEnum;
 use v4l::framesize::FrameSizeEnum;
 use v4l::video::Capture as _;
@@ -17,9 +15,8 @@ use v4l::{Device, FourCC, Fraction};
 
 use super::identity::nodes;
 use super::m2m;
-use super::v4l2::readable;
-use crate::config::ControlValue;
-use crate::engine::control::{CameraControl, ControlKind, control_name};
+use super::v4l2::{controls_of, readable};
+use crate::engine::control::CameraControl;
 use crate::engine::picture::PixelFormat;
 
 /// A `/dev/video*` node.
@@ -119,7 +116,7 @@ fn look_into(path: &Path) -> io::Result<VideoNode> {
         driver: capabilities.driver,
         card: capabilities.card,
         bus: capabilities.bus,
-        controls: controls(&device),
+        controls: controls_of(device, path),
     })
 }
 
@@ -187,52 +184,4 @@ fn stable_name(path: &Path) -> Option<PathBuf> {
         links.filter(|link| fs::canonicalize(link).is_ok_and(|to| to == path)).collect();
     ours.sort();
     ours.into_iter().next()
-}
-
-/// All controls that take a value of a known kind. Of two with the same name the first is meant.
-fn controls(device: &Device) -> Vec<CameraControl> {
-    let described = readable(|| device.query_controls()).unwrap_or_default();
-    let mut seen = HashMap::new();
-    let mut controls = Vec::new();
-    for description in described {
-        let name = control_name(&description.name);
-        if name.is_empty() || description.flags.contains(Flags::DISABLED) {
-            continue;
-        }
-        let Some(kind) = kind(&description) else { continue };
-        if seen.insert(name.clone(), ()).is_none() {
-            controls.push(control(device, &description, name, kind));
-        }
-    }
-    controls
-}
-
-fn control(device: &Device, description: &Description, name: String, kind: ControlKind) -> CameraControl {
-    let locked = Flags::READ_ONLY | Flags::GRABBED | Flags::INACTIVE;
-    let value = match readable(|| device.control(description.id)).map(|control| control.value) {
-        Ok(Value::Integer(value)) => Some(ControlValue::Integer(value)),
-        Ok(Value::Boolean(value)) => Some(ControlValue::Boolean(value)),
-        _ => None,
-    };
-    let is_settable = !description.flags.intersects(locked);
-    CameraControl { name, label: description.name.clone(), kind, value, is_settable }
-}
-
-fn kind(description: &Description) -> Option<ControlKind> {
-    let Description { minimum: min, maximum: max, default, .. } = *description;
-    Some(match description.typ {
-        Type::Integer | Type::Integer64 => {
-            let step = i64::try_from(description.step).unwrap_or(1).max(1);
-            ControlKind::Integer { min, max, step, default }
-        }
-        Type::Boolean => ControlKind::Boolean { default: default != 0 },
-        Type::Menu | Type::IntegerMenu => {
-            let name = |item: &MenuItem| item.to_string();
-            let items = description.items.iter().flatten();
-            let entries = items.map(|(number, item)| (i64::from(*number), name(item))).collect();
-            ControlKind::Menu { entries, default }
-        }
-        Type::Button => ControlKind::Button,
-        _ => return None,
-    })
 }
