@@ -5,7 +5,9 @@
 //! | file | question |
 //! |---|---|
 //! | [`h264`], [`pcm`] | what one picture and one stretch of sound are |
-//! | [`picture`] | how an uncompressed picture lies in memory |
+//! | [`picture`], [`jpeg`] | how a picture lies in memory |
+//! | [`choice`] | what is taken from a camera, and what encodes it |
+//! | [`shed`] | what is given up when the board cannot keep up |
 //! | [`topic`], [`message`], [`seal`] | what stands on the wire |
 //! | [`rights`] | what a viewer may do |
 //! | [`sdp`] | how an offer is kept small enough |
@@ -17,8 +19,10 @@
 //! | [`station`] | all of it together: an input and the time in, commands out |
 
 pub mod bucket;
+pub mod choice;
 pub mod control;
 pub mod h264;
+pub mod jpeg;
 pub mod keyframe;
 pub mod message;
 pub mod motion;
@@ -31,5 +35,6 @@ pub mod sdp;
 pub mod seal;
 pub mod servo;
 pub mod session;
+pub mod shed;
 pub mod station;
 pub mod topic;

@@ -16,7 +16,7 @@ mod request;
 mod state;
 
 pub use desk::{Desk, Heard};
-pub use reply::{Code, Reply, controls_news, state_news};
+pub use reply::{Code, Reply, control_json, controls_news, state_news};
 pub use request::{Aim, Request, Turn};
 pub use state::{Axis, CameraState, MicrophoneState, Motion, Night, State, Talk};
 

@@ -30,6 +30,7 @@ use outlet::Outlet;
 use retry::Retry;
 
 mod command;
+mod encode;
 mod identity;
 #[allow(dead_code, reason = "what uses it comes with the other sources")]
 mod m2m;
@@ -37,6 +38,8 @@ mod outlet;
 mod pattern;
 mod replay;
 mod retry;
+#[cfg(feature = "openh264")]
+mod software;
 pub mod survey;
 #[allow(dead_code, reason = "what uses it comes with the other sources")]
 mod sys;
@@ -74,7 +77,7 @@ impl Capture {
 pub enum CaptureEvent {
     /// A picture.
     Frame(AccessUnit),
-    /// The source delivers from now on.
+    /// The source delivers from now on. Said again when what it delivers has changed.
     Started(Format),
     /// It stopped because it was told to.
     Paused,
@@ -202,9 +205,8 @@ pub(crate) enum Loss {
         /// What happened and what to do.
         what: String,
     },
-    /// The software encoder failed or is missing.
-    #[error("the test picture: {0}")]
-    #[cfg_attr(not(feature = "openh264"), allow(dead_code))]
+    /// The software encoder or the JPEG decoder failed or is missing.
+    #[error("the software encoder: {0}")]
     Encoder(String),
 }
 
@@ -235,9 +237,9 @@ impl Source {
                 command::CommandSource::open(argv, video).map(|source| Source::Command(Box::new(source)))
             }
             VideoSource::Replay { file } => replay::Replay::open(file, video).map(Source::Replay),
-            VideoSource::V4l2 { device, .. } => {
+            VideoSource::V4l2 { device, input, encoder } => {
                 let node = camera.find(device)?;
-                let source = v4l2::Camera::open(&node, video)?;
+                let source = v4l2::Camera::open(&node, *input, encoder, video)?;
                 camera.remember(device, &node);
                 Ok(Source::V4l2(Box::new(source)))
             }
@@ -301,6 +303,32 @@ impl Source {
         match self {
             Source::V4l2(camera) => camera.set_control(name, value),
             _ => Err(ControlRefusal::Unknown { name: name.to_owned() }),
+        }
+    }
+
+    /// Makes a still of the next picture, where [`Format::takes_stills`].
+    fn want_still(&mut self) {
+        match self {
+            Source::Pattern(pattern) => pattern.want_still(),
+            Source::Replay(_) | Source::Command(_) => {}
+            Source::V4l2(camera) => camera.want_still(),
+        }
+    }
+
+    /// A still that was asked for, once it is made.
+    fn take_still(&mut self) -> Option<Bytes> {
+        match self {
+            Source::Pattern(pattern) => pattern.take_still(),
+            Source::Replay(_) | Source::Command(_) => None,
+            Source::V4l2(camera) => camera.take_still(),
+        }
+    }
+
+    /// Whether the format has changed since it was last said.
+    fn take_change(&mut self) -> bool {
+        match self {
+            Source::Pattern(_) | Source::Replay(_) | Source::Command(_) => false,
+            Source::V4l2(camera) => camera.take_change(),
         }
     }
 }
@@ -376,8 +404,12 @@ impl Worker {
                 }
                 None => self.obey_within(Duration::ZERO, Some(&mut source)),
             }
-            let Some(unit) = source.picture()? else { continue };
-            if !*has_started {
+            let picture = source.picture()?;
+            if let Some(still) = source.take_still() {
+                self.outlet.still(still);
+            }
+            let Some(unit) = picture else { continue };
+            if !*has_started || source.take_change() {
                 self.outlet.state(CaptureEvent::Started(source.format()));
                 *has_started = true;
                 self.controls_due = Some(media_now());
@@ -456,8 +488,9 @@ impl Worker {
                 let outcome = self.set_control(name, value, source);
                 self.outlet.answer(CaptureEvent::ControlSet { ticket, outcome });
             }
-            // No source makes stills yet.
-            (CaptureCommand::Snapshot, _) => {}
+            (CaptureCommand::Snapshot, Some(source)) => source.want_still(),
+            // It is said by the format that there are none.
+            (CaptureCommand::Snapshot, None) => {}
             (CaptureCommand::SetBitrate(bitrate), source) => {
                 self.video.bitrate = bitrate;
                 if let Some(source) = source {

@@ -138,10 +138,11 @@ fn as_many_as_fit(controls: &[CameraControl], write: impl Fn(&[CameraControl]) -
 }
 
 fn list(controls: &[CameraControl]) -> Value {
-    controls.iter().map(control).collect()
+    controls.iter().map(control_json).collect()
 }
 
-fn control(control: &CameraControl) -> Value {
+/// A camera control, as the protocol shows it.
+pub fn control_json(control: &CameraControl) -> Value {
     let mut shown = json!({ "name": control.name, "label": control.label, "settable": control.is_settable });
     let (kind, more) = match &control.kind {
         ControlKind::Integer { min, max, step, default } => {

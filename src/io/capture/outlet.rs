@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -24,6 +25,8 @@ pub(super) struct Outlet {
     unsent: Option<CaptureEvent>,
     /// Answers and lists that found the channel full, in order.
     unsent_answers: VecDeque<CaptureEvent>,
+    /// A still that found the channel full. A later one takes its place: it is newer.
+    unsent_still: Option<Bytes>,
     awaits_keyframe: bool,
     /// Pictures dropped since the last one that went out.
     dropped: u64,
@@ -48,7 +51,14 @@ impl Fate {
 
 impl Outlet {
     pub(super) fn new(events: mpsc::Sender<CaptureEvent>) -> Self {
-        Outlet { events, unsent: None, unsent_answers: VecDeque::new(), awaits_keyframe: true, dropped: 0 }
+        Outlet {
+            events,
+            unsent: None,
+            unsent_answers: VecDeque::new(),
+            unsent_still: None,
+            awaits_keyframe: true,
+            dropped: 0,
+        }
     }
 
     /// A source begins anew: nothing before its first keyframe is of use.
@@ -95,7 +105,12 @@ impl Outlet {
         self.flush();
     }
 
-    /// Tries again to send a change of state that found no room.
+    pub(super) fn still(&mut self, still: Bytes) {
+        self.unsent_still = Some(still);
+        self.flush();
+    }
+
+    /// Tries again to send a change of state and a still that found no room.
     pub(super) fn flush(&mut self) {
         if let Some(event) = self.unsent.take()
             && let Err(TrySendError::Full(event)) = self.events.try_send(event)
@@ -107,6 +122,12 @@ impl Outlet {
             if let Err(TrySendError::Full(event)) = self.events.try_send(event) {
                 return self.unsent_answers.push_front(event);
             }
+        }
+        if let Some(still) = self.unsent_still.take()
+            && let Err(TrySendError::Full(CaptureEvent::Snapshot(still))) =
+                self.events.try_send(CaptureEvent::Snapshot(still))
+        {
+            self.unsent_still = Some(still);
         }
     }
 

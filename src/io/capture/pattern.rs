@@ -17,8 +17,6 @@
 #[cfg(feature = "openh264")]
 mod canvas;
 #[cfg(feature = "openh264")]
-mod encoder;
-#[cfg(feature = "openh264")]
 mod font;
 #[cfg(feature = "openh264")]
 mod scene;
@@ -32,10 +30,16 @@ pub(super) use missing::Pattern;
 mod live {
     use std::time::Duration;
 
-    use super::encoder::SoftwareEncoder;
+    use bytes::Bytes;
+
+    use super::canvas::Canvas;
     use super::scene::Scene;
     use crate::config;
     use crate::engine::h264::AccessUnit;
+    use crate::io::capture::encode::colour::Matrix;
+    use crate::io::capture::encode::i420::I420;
+    use crate::io::capture::encode::stills;
+    use crate::io::capture::software::{Settings, SoftwareEncoder};
     use crate::io::capture::{Format, Loss};
     use crate::io::clock::{media_now, wall_now};
     use crate::units::{Bitrate, MediaTime};
@@ -47,20 +51,29 @@ mod live {
         fps: u32,
         frame: u32,
         due: MediaTime,
+        is_still_wanted: bool,
+        still: Option<Bytes>,
     }
 
     impl Pattern {
         pub(in super::super) fn open(video: &config::Video) -> Result<Pattern, Loss> {
             let fps = video.fps.max(1);
             let scene = Scene::new(video.size);
-            let encoder = SoftwareEncoder::new(fps, video.bitrate, video.keyframe_interval)?;
-            Ok(Pattern { scene, encoder, fps, frame: 0, due: media_now() })
+            let encoder = SoftwareEncoder::new(Settings {
+                fps,
+                bitrate: video.bitrate,
+                keyframe_interval: video.keyframe_interval,
+                profile: video.profile,
+                matrix: Matrix::Bt709,
+            })?;
+            let due = media_now();
+            Ok(Pattern { scene, encoder, fps, frame: 0, due, is_still_wanted: false, still: None })
         }
 
         pub(in super::super) fn format(&self) -> Format {
             let (width, height) = self.scene.size();
             let detail = format!("test picture, OpenH264 at {} kbit/s", self.encoder.bitrate().kbps());
-            Format { width, height, fps: self.fps, forces_keyframes: true, takes_stills: false, detail }
+            Format { width, height, fps: self.fps, forces_keyframes: true, takes_stills: true, detail }
         }
 
         pub(in super::super) fn due(&self) -> MediaTime {
@@ -73,7 +86,22 @@ mod live {
             self.due = MediaTime((self.due.0 + interval).max(now.0.saturating_sub(interval)));
             self.scene.draw(now, wall_now(), self.frame);
             self.frame = self.frame.wrapping_add(1);
-            self.encoder.encode(self.scene.canvas(), now)
+            let Some(picture) = i420(self.scene.canvas()) else { return Ok(None) };
+            if std::mem::take(&mut self.is_still_wanted) {
+                match stills::still(&picture, Matrix::Bt709) {
+                    Ok(still) => self.still = Some(still),
+                    Err(cause) => log::warn!(cause = cause.as_str(); "the test picture gave no still"),
+                }
+            }
+            self.encoder.encode(&picture, now)
+        }
+
+        pub(in super::super) fn want_still(&mut self) {
+            self.is_still_wanted = true;
+        }
+
+        pub(in super::super) fn take_still(&mut self) -> Option<Bytes> {
+            self.still.take()
         }
 
         pub(in super::super) fn force_keyframe(&mut self) {
@@ -83,6 +111,11 @@ mod live {
         pub(in super::super) fn set_bitrate(&mut self, bitrate: Bitrate) {
             self.encoder.set_bitrate(bitrate);
         }
+    }
+
+    /// `None` never: the canvas has even sides and whole planes.
+    fn i420(canvas: &Canvas) -> Option<I420<'_>> {
+        I420::of_planes(&canvas.y, &canvas.u, &canvas.v, (canvas.width, canvas.height))
     }
 }
 
@@ -109,6 +142,12 @@ mod missing {
             match *self {}
         }
         pub(in super::super) fn picture(&mut self, _: MediaTime) -> Result<Option<AccessUnit>, Loss> {
+            match *self {}
+        }
+        pub(in super::super) fn want_still(&mut self) {
+            match *self {}
+        }
+        pub(in super::super) fn take_still(&mut self) -> Option<bytes::Bytes> {
             match *self {}
         }
         pub(in super::super) fn force_keyframe(&mut self) {

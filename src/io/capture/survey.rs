@@ -7,15 +7,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use v4l::Device;
 use v4l::capability::Flags as Capability;
-use v4l::frameinterval::FrameIntervalEnum;
-use v4l::framesize::FrameSizeEnum;
-use v4l::video::Capture as _;
-use v4l::{Device, FourCC, Fraction};
 
+use super::encode::encoders;
 use super::identity::nodes;
 use super::m2m;
-use super::v4l2::{controls_of, readable};
+use super::v4l2::{self, controls_of, readable};
+use crate::config::{self, CameraInput, EncoderChoice};
+use crate::engine::choice::{Offer, Plan, Wish, choose};
 use crate::engine::control::CameraControl;
 use crate::engine::picture::PixelFormat;
 
@@ -45,7 +45,9 @@ pub enum Role {
     /// It captures.
     Camera {
         /// Its formats, in the driver's order.
-        formats: Vec<CaptureFormat>,
+        offers: Vec<Offer>,
+        /// What would be taken with the defaults of the configuration; else why nothing can be.
+        plan: Result<Plan, String>,
     },
     /// It encodes pictures as H.264.
     Encoder {
@@ -58,26 +60,6 @@ pub enum Role {
     Output,
     /// Metadata, radio, or something without pictures.
     Other,
-}
-
-/// One pixel format of a camera.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CaptureFormat {
-    /// Four characters, such as `H264` or `YUYV`.
-    pub fourcc: String,
-    /// In which sizes, the largest first.
-    pub sizes: Vec<Size>,
-}
-
-/// One size, or all in a range.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Size {
-    /// Width and height of the largest.
-    pub largest: (u32, u32),
-    /// Width and height of the smallest, where there is a range.
-    pub smallest: Option<(u32, u32)>,
-    /// Frames per second, rounded, the highest first; none where the driver does not say.
-    pub rates: Vec<u32>,
 }
 
 /// A node that cannot be looked into.
@@ -126,7 +108,7 @@ fn role(device: &Device, path: &Path, has: Capability) -> Role {
     } else if has.intersects(Capability::VIDEO_M2M | Capability::VIDEO_M2M_MPLANE) {
         Role::MemoryToMemory
     } else if has.intersects(Capability::VIDEO_CAPTURE | Capability::VIDEO_CAPTURE_MPLANE) {
-        Role::Camera { formats: formats(device) }
+        camera(device, path)
     } else if has.intersects(Capability::VIDEO_OUTPUT | Capability::VIDEO_OUTPUT_MPLANE) {
         Role::Output
     } else {
@@ -134,48 +116,13 @@ fn role(device: &Device, path: &Path, has: Capability) -> Role {
     }
 }
 
-fn formats(device: &Device) -> Vec<CaptureFormat> {
-    let formats = readable(|| device.enum_formats()).unwrap_or_default();
-    let describe =
-        |fourcc: FourCC| CaptureFormat { fourcc: fourcc.to_string(), sizes: sizes(device, fourcc) };
-    // Big-endian formats have the highest bit set, and no name in ASCII; no camera has one.
-    let named = formats.into_iter().filter(|format| !format.fourcc.to_string().is_empty());
-    named.map(|format| describe(format.fourcc)).collect()
-}
-
-fn sizes(device: &Device, fourcc: FourCC) -> Vec<Size> {
-    let found = readable(|| device.enum_framesizes(fourcc)).unwrap_or_default();
-    let describe = |size: FrameSizeEnum| match size {
-        FrameSizeEnum::Discrete(size) => {
-            let largest = (size.width, size.height);
-            Size { largest, smallest: None, rates: rates(device, fourcc, largest) }
-        }
-        FrameSizeEnum::Stepwise(size) => {
-            let largest = (size.max_width, size.max_height);
-            let smallest = Some((size.min_width, size.min_height));
-            Size { largest, smallest, rates: rates(device, fourcc, largest) }
-        }
-    };
-    let mut sizes: Vec<Size> = found.into_iter().map(|size| describe(size.size)).collect();
-    sizes.sort_by_key(|size| std::cmp::Reverse(u64::from(size.largest.0) * u64::from(size.largest.1)));
-    sizes
-}
-
-fn rates(device: &Device, fourcc: FourCC, size: (u32, u32)) -> Vec<u32> {
-    let intervals = readable(|| device.enum_frameintervals(fourcc, size.0, size.1)).unwrap_or_default();
-    let shortest = |interval: FrameIntervalEnum| match interval {
-        FrameIntervalEnum::Discrete(interval) => interval,
-        FrameIntervalEnum::Stepwise(interval) => interval.min,
-    };
-    let rate = |interval: Fraction| {
-        let is_sensible = interval.numerator > 0;
-        is_sensible.then(|| interval.denominator.saturating_add(interval.numerator / 2) / interval.numerator)
-    };
-    let mut rates: Vec<u32> =
-        intervals.into_iter().filter_map(|interval| rate(shortest(interval.interval))).collect();
-    rates.sort_by_key(|rate| std::cmp::Reverse(*rate));
-    rates.dedup();
-    rates
+fn camera(device: &Device, path: &Path) -> Role {
+    let offers = v4l2::offers(device, path).unwrap_or_default();
+    let default = config::Video::default();
+    let (input, encoder) = (CameraInput::Auto, EncoderChoice::Auto);
+    let encoders = encoders(&encoder);
+    let plan = choose(&offers, &encoders, &Wish { input, encoder, size: default.size, fps: default.fps });
+    Role::Camera { offers, plan: plan.map_err(|refusal| refusal.to_string()) }
 }
 
 fn stable_name(path: &Path) -> Option<PathBuf> {

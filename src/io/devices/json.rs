@@ -3,10 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{Chip, Devices, Direction, SoundDevice};
-use crate::config::ControlValue;
-use crate::engine::control::{CameraControl, ControlKind};
-use crate::engine::picture::PixelFormat;
-use crate::io::capture::survey::{CaptureFormat, Role, Size, Unreadable, VideoNode};
+use crate::engine::choice::{Encoder, Encoding, Mode, Offer, Plan, Sizes, name};
+use crate::engine::control::{CameraControl, control_json};
+use crate::io::capture::survey::{Role, Unreadable, VideoNode};
 
 impl Devices {
     /// As one JSON object.
@@ -27,63 +26,61 @@ fn readable<T>(device: &Result<T, Unreadable>, show: fn(&T) -> Value) -> Value {
 }
 
 fn video(node: &VideoNode) -> Value {
-    let (role, formats) = match &node.role {
-        Role::Camera { formats } => ("camera", Vec::from_iter(formats.iter().map(format))),
+    let mut shown = json!({
+        "name": node.name, "path": node.path, "driver": node.driver, "card": node.card, "bus": node.bus,
+    });
+    let (role, more) = match &node.role {
+        Role::Camera { offers, plan } => ("camera", camera(offers, plan, &node.controls)),
         Role::Encoder { takes } => {
-            let takes = takes.iter().map(|format| json!({ "fourcc": fourcc(*format) }));
-            ("encoder", takes.collect())
+            let takes = takes.iter().map(|format| name(format.fourcc()));
+            ("encoder", json!({ "takes": Vec::from_iter(takes) }))
         }
-        Role::MemoryToMemory => ("memory_to_memory", Vec::new()),
-        Role::Output => ("output", Vec::new()),
-        Role::Other => ("other", Vec::new()),
+        Role::MemoryToMemory => ("memory_to_memory", json!({})),
+        Role::Output => ("output", json!({})),
+        Role::Other => ("other", json!({})),
+    };
+    shown["role"] = json!(role);
+    joined(shown, more)
+}
+
+fn camera(offers: &[Offer], plan: &Result<Plan, String>, controls: &[CameraControl]) -> Value {
+    let formats =
+        offers.iter().map(|offer| json!({ "fourcc": name(offer.fourcc), "sizes": sizes(&offer.sizes) }));
+    let (plan, obstacle) = match plan {
+        Ok(plan) => {
+            let (width, height) = plan.size;
+            let (fourcc, fps, reason) = (name(plan.fourcc), plan.fps, &plan.reason);
+            let encoder = match &plan.encoding {
+                Encoding::Passed => Value::Null,
+                Encoding::Encoded { by: Encoder::Hardware(path), .. } => json!(path),
+                Encoding::Encoded { by: Encoder::Software, .. } => json!("software"),
+            };
+            let plan = json!({
+                "fourcc": fourcc, "width": width, "height": height, "fps": fps, "encoder": encoder, "reason": reason,
+            });
+            (plan, Value::Null)
+        }
+        Err(obstacle) => (Value::Null, json!(obstacle)),
     };
     json!({
-        "name": node.name, "path": node.path, "driver": node.driver, "card": node.card, "bus": node.bus,
-        "role": role, "formats": formats, "controls": Vec::from_iter(node.controls.iter().map(control)),
+        "formats": Vec::from_iter(formats), "plan": plan, "obstacle": obstacle,
+        "controls": Vec::from_iter(controls.iter().map(control_json)),
     })
 }
 
-fn format(format: &CaptureFormat) -> Value {
-    let size = |size: &Size| {
-        let (width, height) = size.largest;
-        let (min_width, min_height) = size.smallest.unwrap_or(size.largest);
-        json!({
-            "width": width, "height": height, "min_width": min_width, "min_height": min_height,
-            "fps": size.rates,
-        })
-    };
-    json!({ "fourcc": format.fourcc, "sizes": Vec::from_iter(format.sizes.iter().map(size)) })
-}
-
-fn fourcc(format: PixelFormat) -> String {
-    String::from_utf8_lossy(&format.fourcc()).trim_end().to_owned()
-}
-
-/// As the channel protocol `farol-control/1` has it.
-fn control(control: &CameraControl) -> Value {
-    let value = |value: &ControlValue| match value {
-        ControlValue::Integer(number) => json!(number),
-        ControlValue::Boolean(on) => json!(on),
-        ControlValue::Entry(name) => json!(name),
-    };
-    let mut shown = json!({
-        "name": control.name, "label": control.label, "settable": control.is_settable,
-        "value": control.value.as_ref().map(value),
-    });
-    let kind = match &control.kind {
-        ControlKind::Integer { min, max, step, default } => {
-            json!({ "kind": "integer", "min": min, "max": max, "step": step, "default": default })
+/// One object for each size or range; none where the driver does not say.
+fn sizes(sizes: &Sizes) -> Vec<Value> {
+    match sizes {
+        Sizes::Listed(modes) => {
+            let mode = |mode: &Mode| json!({ "width": mode.size.0, "height": mode.size.1, "fps": mode.fps });
+            modes.iter().map(mode).collect()
         }
-        ControlKind::Boolean { default } => json!({ "kind": "boolean", "default": default }),
-        ControlKind::Menu { entries, default } => {
-            json!({ "kind": "menu", "entries": entries, "default": default })
-        }
-        ControlKind::Button => json!({ "kind": "button" }),
-    };
-    if let (Some(shown), Value::Object(kind)) = (shown.as_object_mut(), kind) {
-        shown.extend(kind);
+        Sizes::Range { min, max, step, fps } => vec![json!({
+            "width": max.0, "height": max.1, "min_width": min.0, "min_height": min.1,
+            "step_width": step.0, "step_height": step.1, "fps": fps,
+        })],
+        Sizes::Unknown => Vec::new(),
     }
-    shown
 }
 
 fn sound(device: &SoundDevice) -> Value {
@@ -91,7 +88,7 @@ fn sound(device: &SoundDevice) -> Value {
         Direction::In => "in",
         Direction::Out => "out",
     };
-    let mut shown = json!({ "name": device.name, "direction": direction, "card": device.card });
+    let shown = json!({ "name": device.name, "direction": direction, "card": device.card });
     let ability = match &device.ability {
         Ok(ability) => json!({
             "rates_hz": [ability.rates_hz.0, ability.rates_hz.1],
@@ -100,8 +97,12 @@ fn sound(device: &SoundDevice) -> Value {
         }),
         Err(why) => json!({ "error": why }),
     };
-    if let (Some(shown), Value::Object(ability)) = (shown.as_object_mut(), ability) {
-        shown.extend(ability);
+    joined(shown, ability)
+}
+
+fn joined(mut shown: Value, more: Value) -> Value {
+    if let (Some(shown), Value::Object(more)) = (shown.as_object_mut(), more) {
+        shown.extend(more);
     }
     shown
 }

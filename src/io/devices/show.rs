@@ -7,9 +7,10 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{Ability, Chip, Devices, Direction, SoundDevice};
-use crate::config::ControlValue;
+use crate::config::{ControlValue, Video};
+use crate::engine::choice::{Mode, Offer, Plan, Sizes, name};
 use crate::engine::control::{CameraControl, ControlKind};
-use crate::io::capture::survey::{CaptureFormat, Role, Size, Unreadable, VideoNode};
+use crate::io::capture::survey::{Role, Unreadable, VideoNode};
 
 /// Sizes shown for a format; a camera may have dozens.
 const SIZES_SHOWN: usize = 5;
@@ -59,14 +60,15 @@ impl Display for VideoNode {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {} ({}, {})", self.path.display(), self.card, self.driver, self.bus)?;
         match &self.role {
-            Role::Camera { formats } => {
-                writeln!(f, "  {}", use_of(formats))?;
-                show_formats(f, formats)?;
+            Role::Camera { offers, plan } => {
+                match plan {
+                    Ok(plan) => writeln!(f, "  farol would take {plan}: {}", plan.reason)?,
+                    Err(obstacle) => writeln!(f, "  not to be used: {obstacle}")?,
+                }
+                show_offers(f, offers)?;
             }
             Role::Encoder { takes } => {
-                let names = takes
-                    .iter()
-                    .map(|format| String::from_utf8_lossy(&format.fourcc()).trim_end().to_owned());
+                let names = takes.iter().map(|format| name(format.fourcc()));
                 writeln!(f, "  encodes H.264 from {}", names.collect::<Vec<_>>().join(" "))?;
             }
             Role::MemoryToMemory => {
@@ -79,9 +81,9 @@ impl Display for VideoNode {
         }
         let name = self.name.display().to_string();
         match &self.role {
-            Role::Camera { .. } => {
+            Role::Camera { plan, .. } => {
                 show_controls(f, &self.controls)?;
-                writeln!(f, "\n    [video]\n    source = \"v4l2\"\n    device = {name:?}")
+                plan.as_ref().map_or(Ok(()), |plan| snippet(f, &name, plan))
             }
             // farol sets its controls by itself.
             Role::Encoder { .. } => writeln!(f, "\n    [video]\n    encoder = {name:?}"),
@@ -90,34 +92,45 @@ impl Display for VideoNode {
     }
 }
 
-fn use_of(formats: &[CaptureFormat]) -> &'static str {
-    match formats.iter().any(|format| format.fourcc == "H264") {
-        true => "its H.264 is passed on as it is",
-        false => "its pictures are encoded here",
+/// The lines for the configuration, with the size and rate where those are not its defaults.
+fn snippet(f: &mut Formatter<'_>, name: &str, plan: &Plan) -> fmt::Result {
+    writeln!(f, "\n    [video]\n    source = \"v4l2\"\n    device = {name:?}")?;
+    let default = Video::default();
+    if plan.size != default.size {
+        writeln!(f, "    width = {}\n    height = {}", plan.size.0, plan.size.1)?;
     }
+    if plan.fps != default.fps {
+        writeln!(f, "    fps = {}", plan.fps)?;
+    }
+    Ok(())
 }
 
-fn show_formats(f: &mut Formatter<'_>, formats: &[CaptureFormat]) -> fmt::Result {
-    // What counts first: H.264 is the last format of many cameras.
-    let (h264, others): (Vec<_>, Vec<_>) = formats.iter().partition(|format| format.fourcc == "H264");
-    for format in h264.into_iter().chain(others).take(FORMATS_SHOWN) {
-        let sizes: Vec<String> = format.sizes.iter().map(Size::to_string).collect();
-        let sizes = if sizes.is_empty() { "any size".to_owned() } else { first(&sizes, SIZES_SHOWN) };
-        writeln!(f, "  {:<4} {sizes}", format.fourcc)?;
+fn show_offers(f: &mut Formatter<'_>, offers: &[Offer]) -> fmt::Result {
+    // What counts first: H.264 is the last format of many cameras. What no size is known of comes last.
+    let mut offers: Vec<&Offer> = offers.iter().collect();
+    offers.sort_by_key(|offer| (offer.fourcc != *b"H264", offer.sizes == Sizes::Unknown));
+    for offer in offers.iter().take(FORMATS_SHOWN) {
+        writeln!(f, "  {:<4} {}", name(offer.fourcc), sizes(&offer.sizes))?;
     }
-    match formats.len().saturating_sub(FORMATS_SHOWN) {
+    match offers.len().saturating_sub(FORMATS_SHOWN) {
         0 => Ok(()),
         more => writeln!(f, "  and {more} more formats"),
     }
 }
 
-impl Display for Size {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        if let Some((width, height)) = self.smallest {
-            write!(f, "{width}x{height} to ")?;
+fn sizes(sizes: &Sizes) -> String {
+    let rate = |fps: &Option<u32>| fps.map_or(String::new(), |fps| format!("@{fps}"));
+    match sizes {
+        Sizes::Listed(modes) => {
+            let mut modes = modes.clone();
+            modes.sort_by_key(|mode| std::cmp::Reverse(u64::from(mode.size.0) * u64::from(mode.size.1)));
+            let mode = |mode: &Mode| format!("{}x{}{}", mode.size.0, mode.size.1, rate(&mode.fps));
+            first(&modes.iter().map(mode).collect::<Vec<_>>(), SIZES_SHOWN)
         }
-        write!(f, "{}x{}", self.largest.0, self.largest.1)?;
-        self.rates.first().map_or(Ok(()), |rate| write!(f, "@{rate}"))
+        Sizes::Range { min, max, fps, .. } => {
+            format!("{}x{} to {}x{}{}", min.0, min.1, max.0, max.1, rate(fps))
+        }
+        Sizes::Unknown => "in sizes that it does not tell".to_owned(),
     }
 }
 

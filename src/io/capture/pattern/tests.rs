@@ -33,9 +33,13 @@ impl Player {
         Player { pattern: Pattern::open(&video(size)).expect("the encoder opens"), frame: 0 }
     }
     fn next(&mut self) -> AccessUnit {
+        self.try_next().expect("no picture is left out")
+    }
+    /// `None` when the encoder leaves the picture out to keep to its bitrate.
+    fn try_next(&mut self) -> Option<AccessUnit> {
         let at = MediaTime(Duration::from_secs(10) + Duration::from_secs(1) * self.frame / 30);
         self.frame += 1;
-        self.pattern.picture(at).expect("it encodes").expect("no picture is left out")
+        self.pattern.picture(at).expect("it encodes")
     }
 }
 
@@ -95,15 +99,24 @@ fn keyframes_come_at_the_configured_interval() {
 }
 
 #[test]
-fn the_bitrate_follows_what_is_set_while_it_runs() {
+fn the_bitrate_follows_what_is_set_while_it_runs_without_a_keyframe() {
     let mut player = Player::new((640, 480));
-    let seconds = |player: &mut Player, seconds: usize| -> usize {
-        (0..30 * seconds).map(|_| player.next().data.len()).sum::<usize>() * 8 / 1000 / seconds
+    let seconds = |player: &mut Player, seconds: usize| -> (usize, usize) {
+        let units: Vec<Option<AccessUnit>> = (0..30 * seconds).map(|_| player.try_next()).collect();
+        let bytes: usize = units.iter().flatten().map(|unit| unit.data.len()).sum();
+        let is_keyframe = |unit: &Option<AccessUnit>| unit.as_ref().is_some_and(|unit| unit.is_keyframe);
+        assert_eq!(units.iter().filter(|unit| is_keyframe(unit)).count(), seconds / 2, "one in 60 pictures");
+        (bytes * 8 / 1000 / seconds, units.iter().filter(|unit| unit.is_none()).count())
     };
-    let before = seconds(&mut player, 2);
+    let (before, _) = seconds(&mut player, 2);
     player.pattern.set_bitrate(Bitrate::from_kbps(300));
-    let after = seconds(&mut player, 4);
+    let (after, left_out) = seconds(&mut player, 4);
     assert!(before > 600 && after < 400, "{before} kbit/s, then {after} kbit/s");
+    // Half of the pictures for a second: what a sudden fall costs.
+    assert!(left_out <= 20, "{left_out} of 120 pictures");
+    player.pattern.set_bitrate(Bitrate::from_kbps(2_000));
+    let (again, _) = seconds(&mut player, 4);
+    assert!(again > after * 3 / 2, "{after} kbit/s, then {again} kbit/s");
 }
 
 #[test]

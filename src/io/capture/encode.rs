@@ -1,0 +1,268 @@
+//! How do a camera's pictures become access units when they are not H.264?
+//!
+//! ```text
+//!   camera ─ Motion JPEG: decode ─┐                      ┌─ hardware encoder's own buffer
+//!          └ uncompressed ────────┴─ convert, squeeze ───┴─ our buffer ─ make smaller ─ OpenH264
+//! ```
+//!
+//! A damaged picture is dropped and counted: no other depends on it. A board that cannot keep up sheds
+//! (`engine::shed`): the camera goes on as it is, fewer of its pictures are encoded, and smaller.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
+use super::Loss;
+use crate::config::{self, EncoderChoice};
+use crate::engine::choice::{Encoder as Chosen, Encoders};
+use crate::engine::h264::AccessUnit;
+use crate::engine::jpeg;
+use crate::engine::picture::{Layout, PixelFormat};
+use crate::engine::shed::{Scale, Shed, Step};
+use crate::io::clock::media_now;
+use crate::units::{Bitrate, MediaTime};
+
+use self::colour::Colour;
+use self::convert::Picture;
+use self::i420::I420;
+use self::mjpeg::Decoder;
+use self::own::Own;
+
+pub(super) mod colour;
+pub(super) mod convert;
+pub(super) mod i420;
+mod mjpeg;
+mod own;
+mod scale;
+pub(super) mod stills;
+
+/// What a camera delivers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Input {
+    pub(super) layout: Layout,
+    pub(super) colour: Colour,
+    /// What it says that it delivers each second.
+    pub(super) fps: u32,
+}
+
+/// What became of a buffer of the camera.
+pub(super) enum Fate {
+    /// A picture goes out: this one, or one before it.
+    Unit(AccessUnit),
+    /// It was taken, and nothing goes out for it, or not yet.
+    Nothing,
+    /// It is damaged.
+    Damaged,
+}
+
+/// One camera's way from pictures to access units.
+pub(super) struct Pipeline {
+    input: Input,
+    /// What is seen: the camera's size in even numbers.
+    size: (usize, usize),
+    decoder: Option<Decoder>,
+    encoder: Encoder,
+    shed: Shed,
+    damaged: Damaged,
+    is_still_wanted: bool,
+    still: Option<Bytes>,
+    /// A step was taken since this was last asked.
+    has_changed: bool,
+}
+
+enum Encoder {
+    Own(Box<Own>),
+}
+
+/// What there is to encode with, as far as the choice allows it.
+pub(super) fn encoders(choice: &EncoderChoice) -> Encoders {
+    let _ = choice;
+    let hardware: Option<(PathBuf, Vec<PixelFormat>)> = None;
+    Encoders { hardware, software: cfg!(feature = "openh264") }
+}
+
+impl Pipeline {
+    pub(super) fn open(input: Input, by: &Chosen, video: &config::Video) -> Result<Pipeline, Loss> {
+        let size = (input.layout.width & !1, input.layout.height & !1);
+        let decoder = input.layout.format.is_compressed().then(Decoder::new).transpose()?;
+        let fps = input.fps.clamp(1, video.fps.max(1));
+        let (encoder, smaller) = match by {
+            Chosen::Software => {
+                let own = Own::open(size, input.colour.matrix, fps, video)?;
+                (Encoder::Own(Box::new(own)), &[Scale::ThreeQuarters, Scale::Half][..])
+            }
+            Chosen::Hardware(path) => {
+                let what = "hardware encoders are not there yet".to_owned();
+                return Err(Loss::Unfit { device: path.clone(), what });
+            }
+        };
+        Ok(Pipeline {
+            input,
+            size,
+            decoder,
+            encoder,
+            shed: Shed::new(fps, smaller),
+            damaged: Damaged::default(),
+            is_still_wanted: false,
+            still: None,
+            has_changed: false,
+        })
+    }
+
+    /// Takes a picture of the camera.
+    pub(super) fn encode(&mut self, data: &[u8], captured: MediaTime) -> Result<Fate, Loss> {
+        if self.is_still_wanted {
+            self.make_still(data);
+        }
+        if !self.shed.takes(captured) {
+            return Ok(Fate::Nothing);
+        }
+        let begun = media_now();
+        let outcome = self.encode_now(data, captured);
+        let ended = media_now();
+        if let Some(step) = self.shed.spent(ended.0.saturating_sub(begun.0), ended) {
+            self.enter(step);
+        }
+        outcome
+    }
+
+    fn encode_now(&mut self, data: &[u8], captured: MediaTime) -> Result<Fate, Loss> {
+        let picture = match picture(&mut self.decoder, &self.input, data, self.size) {
+            Ok(picture) => picture,
+            Err(what) => {
+                self.damaged.count(&what);
+                return Ok(Fate::Damaged);
+            }
+        };
+        let Encoder::Own(own) = &mut self.encoder;
+        Ok(own.encode(&picture, captured)?.map_or(Fate::Nothing, Fate::Unit))
+    }
+
+    pub(super) fn force_keyframe(&mut self) {
+        let Encoder::Own(own) = &mut self.encoder;
+        own.force_keyframe();
+    }
+
+    pub(super) fn set_bitrate(&mut self, bitrate: Bitrate) {
+        let Encoder::Own(own) = &mut self.encoder;
+        own.set_bitrate(bitrate);
+    }
+
+    /// Makes a still of the next picture.
+    pub(super) fn want_still(&mut self) {
+        self.is_still_wanted = true;
+    }
+
+    /// The still, once.
+    pub(super) fn take_still(&mut self) -> Option<Bytes> {
+        self.still.take()
+    }
+
+    /// Whether the size or the rate has changed; says so once.
+    pub(super) fn take_change(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed)
+    }
+
+    /// Takes note of a buffer that the driver itself says is damaged.
+    pub(super) fn refuse(&mut self) -> Fate {
+        self.damaged.count("the driver says so");
+        Fate::Damaged
+    }
+
+    /// What is sent now: size and frames per second.
+    pub(super) fn sent(&self) -> ((u32, u32), u32) {
+        let Step { fps, scale } = self.shed.step();
+        (scale.of((self.size.0 as u32, self.size.1 as u32)), fps)
+    }
+
+    /// For people: what encodes, and what is given up.
+    pub(super) fn detail(&self) -> String {
+        let Encoder::Own(own) = &self.encoder;
+        let mut detail = own.detail();
+        if self.shed.is_shedding() {
+            let ((width, height), fps) = self.sent();
+            detail.push_str(&format!(
+                ", shed to {width}x{height} at {fps} frames per second, since the board cannot keep up"
+            ));
+        }
+        detail
+    }
+
+    fn enter(&mut self, step: Step) {
+        self.has_changed = true;
+        let Encoder::Own(own) = &mut self.encoder;
+        own.enter(step, self.size);
+        let ((width, height), fps) = self.sent();
+        if self.shed.is_shedding() {
+            log::warn!(
+                width, height, fps;
+                "the board cannot encode as fast as the camera delivers, and sheds; lower video.size or \
+                 video.fps, or take a camera with H.264"
+            );
+        } else {
+            log::info!(width, height, fps; "the board keeps up again: everything is encoded");
+        }
+    }
+
+    /// A picture that gives no still leaves the wish to the next one.
+    fn make_still(&mut self, data: &[u8]) {
+        let still = if self.input.layout.format.is_compressed() {
+            jpeg::to_file(data).map(|file| Bytes::from(file.into_owned())).ok_or("it is damaged".to_owned())
+        } else {
+            self.still_of_raw(data)
+        };
+        match still {
+            Ok(still) => (self.still, self.is_still_wanted) = (Some(still), false),
+            Err(cause) => {
+                log::debug!(cause = cause.as_str(); "a picture gave no still; the next one is tried")
+            }
+        }
+    }
+
+    fn still_of_raw(&mut self, data: &[u8]) -> Result<Bytes, String> {
+        let picture = picture(&mut self.decoder, &self.input, data, self.size)?;
+        let layout = Layout::packed(PixelFormat::Yuv420, self.size.0, self.size.1);
+        let mut buffer = vec![0; layout.size_bytes];
+        picture.write(self.size, &mut buffer, &layout).map_err(|_| "it is too short".to_owned())?;
+        let picture = I420::of_buffer(&buffer, &layout, self.size).ok_or("it is too short")?;
+        stills::still(&picture, self.input.colour.matrix)
+    }
+}
+
+/// What is in the camera's buffer; the error says what is wrong with it.
+fn picture<'a>(
+    decoder: &'a mut Option<Decoder>,
+    input: &Input,
+    data: &'a [u8],
+    size: (usize, usize),
+) -> Result<Picture<'a>, String> {
+    match decoder {
+        Some(decoder) => decoder.decode(data, size),
+        None => Picture::new(data, &input.layout, input.colour)
+            .ok_or_else(|| format!("it has {} bytes of {}", data.len(), input.layout.planes_bytes())),
+    }
+}
+
+/// How many pictures were damaged. A camera on a bad cable damages one after another.
+#[derive(Default)]
+struct Damaged {
+    count: u64,
+}
+
+impl Damaged {
+    /// Says so at the first, the tenth, the hundredth ...
+    fn count(&mut self, what: &str) {
+        self.count += 1;
+        if self.count.checked_ilog10().is_some_and(|power| 10_u64.pow(power) == self.count) {
+            log::warn!(
+                count = self.count, what;
+                "a picture of the camera is damaged and left out; a shorter cable or a port of its own may help"
+            );
+        } else {
+            log::debug!(count = self.count, what; "a picture of the camera is damaged and left out");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
