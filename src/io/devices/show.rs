@@ -62,7 +62,7 @@ impl Display for VideoNode {
         match &self.role {
             Role::Camera { offers, plan } => {
                 match plan {
-                    Ok(plan) => writeln!(f, "  farol would take {plan}: {}", plan.reason)?,
+                    Ok(plan) => writeln!(f, "  farol would take {plan}\n  ({})", plan.reason)?,
                     Err(obstacle) => writeln!(f, "  not to be used: {obstacle}")?,
                 }
                 show_offers(f, offers)?;
