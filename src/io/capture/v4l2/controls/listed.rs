@@ -12,6 +12,7 @@ use super::{Control, Controls};
 use crate::config::ControlValue;
 use crate::engine::control::{CameraControl, ControlKind, ControlRefusal, control_name};
 use crate::io::capture::Taken;
+use crate::io::capture::sys::Node;
 
 /// A control for people, and what the driver calls it.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub(super) struct Listed {
 impl Controls {
     /// Reads all of them again, as they are now.
     pub(in super::super) fn list(&mut self) -> Vec<CameraControl> {
-        match readable(|| self.device.query_controls()) {
+        match Node::open(&self.path).and_then(|node| node.controls()) {
             Ok(described) => self.listed = listed(&self.device, described),
             // Without any control the first question fails.
             Err(cause) => {
