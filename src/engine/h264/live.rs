@@ -341,7 +341,7 @@ mod tests {
             let mut splitter = after_writes_of(&nals(&[P]), 40);
             let (head, tail) = broken.split_at(end);
             splitter.push(head, ChunkEnd::OfWrite, at(0));
-            assert_eq!(taken(&mut splitter), [&head[..]], "trusted, and handed on");
+            assert_eq!(taken(&mut splitter), [head], "trusted, and handed on");
             splitter.push(tail, ChunkEnd::OfWrite, at(0));
             splitter.push(&nals(&[IDR]), ChunkEnd::OfWrite, at(0));
             splitter.push(&nals(&[P]), ChunkEnd::OfWrite, at(0));

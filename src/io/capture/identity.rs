@@ -89,7 +89,7 @@ impl Remembered {
         let others: Vec<(PathBuf, Identity)> =
             nodes().into_iter().filter_map(|node| Some((node.clone(), Identity::of(&node).ok()?))).collect();
         match pick(known, &others) {
-            Some(node) => Ok(self.moved_to(&node.to_owned())),
+            Some(node) => Ok(self.moved_to(node)),
             // Nothing is there at all: opening it says so best.
             None if present.is_err() => Ok(device.to_owned()),
             None => {
