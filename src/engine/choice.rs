@@ -185,6 +185,13 @@ pub fn choose(offers: &[Offer], encoders: &Encoders, wish: &Wish) -> Result<Plan
     })
 }
 
+impl Plan {
+    /// Whether a hardware encoder is part of it.
+    pub fn is_by_hardware(&self) -> bool {
+        matches!(&self.encoding, Encoding::Encoded { by: Encoder::Hardware(_), .. })
+    }
+}
+
 /// A format that can be encoded, in the size that is nearest to the wish.
 #[derive(Clone, Copy, Debug)]
 struct Candidate {

@@ -136,7 +136,9 @@ impl Shed {
             }
             return false;
         }
-        self.due = Some(MediaTime((due.0 + interval).max(captured.0)));
+        // The camera has paused when the next one would have been due already.
+        let next = due.0 + interval;
+        self.due = Some(MediaTime(if captured.0 < next { next } else { captured.0 + interval }));
         true
     }
 
@@ -346,6 +348,14 @@ mod tests {
         let mut shed = Shed::new(30, SMALLER);
         let at = |frame: u32| MediaTime(Duration::from_secs(9) + Duration::from_secs(1) * frame / 60);
         assert_eq!((0..600).filter(|frame| shed.takes(at(*frame))).count(), 300);
+    }
+
+    #[test]
+    fn after_a_pause_pictures_are_as_rare_as_before() {
+        let mut shed = Shed::new(30, SMALLER);
+        let at = |frame: u32| MediaTime(Duration::from_secs(9) + Duration::from_secs(1) * frame / 60);
+        assert!(shed.takes(at(0)));
+        assert_eq!((600..1200).filter(|frame| shed.takes(at(*frame))).count(), 300);
     }
 
     #[test]

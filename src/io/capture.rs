@@ -32,7 +32,6 @@ use retry::Retry;
 mod command;
 mod encode;
 mod identity;
-#[allow(dead_code, reason = "what uses it comes with the other sources")]
 mod m2m;
 mod outlet;
 mod pattern;

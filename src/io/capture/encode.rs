@@ -8,11 +8,11 @@
 //! A damaged picture is dropped and counted: no other depends on it. A board that cannot keep up sheds
 //! (`engine::shed`): the camera goes on as it is, fewer of its pictures are encoded, and smaller.
 
-use std::path::PathBuf;
+use std::os::fd::BorrowedFd;
 
 use bytes::Bytes;
 
-use super::Loss;
+use super::{Loss, m2m};
 use crate::config::{self, EncoderChoice};
 use crate::engine::choice::{Encoder as Chosen, Encoders};
 use crate::engine::h264::AccessUnit;
@@ -22,14 +22,16 @@ use crate::engine::shed::{Scale, Shed, Step};
 use crate::io::clock::media_now;
 use crate::units::{Bitrate, MediaTime};
 
-use self::colour::Colour;
-use self::convert::Picture;
+use self::colour::{Colour, Range};
+use self::convert::{Picture, planes_of};
+use self::hardware::Hardware;
 use self::i420::I420;
 use self::mjpeg::Decoder;
 use self::own::Own;
 
 pub(super) mod colour;
 pub(super) mod convert;
+mod hardware;
 pub(super) mod i420;
 mod mjpeg;
 mod own;
@@ -43,6 +45,25 @@ pub(super) struct Input {
     pub(super) colour: Colour,
     /// What it says that it delivers each second.
     pub(super) fps: u32,
+    /// Its buffers can be read by other drivers.
+    pub(super) exports: bool,
+}
+
+impl Input {
+    /// Whether a picture that the encoder would take as it is has a range that it must not see; of what we
+    /// cannot write ourselves it gets what there is.
+    fn must_be_squeezed(&self, into: PixelFormat) -> bool {
+        self.colour.range == Range::Full && matches!(into, PixelFormat::Yuv420 | PixelFormat::Nv12)
+    }
+}
+
+/// A buffer of the camera.
+#[derive(Clone, Copy)]
+pub(super) struct Buffer<'a> {
+    pub(super) data: &'a [u8],
+    pub(super) captured: MediaTime,
+    /// Its number, and itself as a DMA buffer, when it is exported.
+    pub(super) exported: Option<(usize, BorrowedFd<'a>)>,
 }
 
 /// What became of a buffer of the camera.
@@ -51,6 +72,9 @@ pub(super) enum Fate {
     Unit(AccessUnit),
     /// It was taken, and nothing goes out for it, or not yet.
     Nothing,
+    /// It was taken, and the encoder reads it where it is: it is to be given back when it is
+    /// [`Pipeline::released`].
+    Held,
     /// It is damaged.
     Damaged,
 }
@@ -72,17 +96,34 @@ pub(super) struct Pipeline {
 
 enum Encoder {
     Own(Box<Own>),
+    Hardware(Box<Hardware>),
 }
 
 /// What there is to encode with, as far as the choice allows it.
 pub(super) fn encoders(choice: &EncoderChoice) -> Encoders {
-    let _ = choice;
-    let hardware: Option<(PathBuf, Vec<PixelFormat>)> = None;
+    let path = match choice {
+        EncoderChoice::Auto => m2m::find(),
+        EncoderChoice::Device(path) => Some(path.clone()),
+        EncoderChoice::Software => None,
+    };
+    let takes = |path: &std::path::PathBuf| match m2m::raw_formats(path) {
+        Ok(formats) => Some(formats),
+        Err(loss) => {
+            log::debug!(reason:% = loss; "no hardware encoder");
+            None
+        }
+    };
+    let hardware = path.and_then(|path| takes(&path).map(|formats| (path, formats)));
     Encoders { hardware, software: cfg!(feature = "openh264") }
 }
 
 impl Pipeline {
-    pub(super) fn open(input: Input, by: &Chosen, video: &config::Video) -> Result<Pipeline, Loss> {
+    /// `by` gets the pictures in the form of `into`.
+    pub(super) fn open(
+        input: Input,
+        (into, by): (PixelFormat, &Chosen),
+        video: &config::Video,
+    ) -> Result<Pipeline, Loss> {
         let size = (input.layout.width & !1, input.layout.height & !1);
         let decoder = input.layout.format.is_compressed().then(Decoder::new).transpose()?;
         let fps = input.fps.clamp(1, video.fps.max(1));
@@ -92,8 +133,9 @@ impl Pipeline {
                 (Encoder::Own(Box::new(own)), &[Scale::ThreeQuarters, Scale::Half][..])
             }
             Chosen::Hardware(path) => {
-                let what = "hardware encoders are not there yet".to_owned();
-                return Err(Loss::Unfit { device: path.clone(), what });
+                let hardware = Hardware::open(path, &input, into, (size, fps), video)?;
+                // It would have to begin anew for another size, and is hardly what is too slow.
+                (Encoder::Hardware(Box::new(hardware)), &[][..])
             }
         };
         Ok(Pipeline {
@@ -110,42 +152,86 @@ impl Pipeline {
     }
 
     /// Takes a picture of the camera.
-    pub(super) fn encode(&mut self, data: &[u8], captured: MediaTime) -> Result<Fate, Loss> {
+    pub(super) fn encode(&mut self, buffer: &Buffer) -> Result<Fate, Loss> {
         if self.is_still_wanted {
-            self.make_still(data);
+            self.make_still(buffer.data);
         }
-        if !self.shed.takes(captured) {
+        if !self.shed.takes(buffer.captured) {
             return Ok(Fate::Nothing);
         }
         let begun = media_now();
-        let outcome = self.encode_now(data, captured);
+        let fate = self.encode_now(buffer)?;
         let ended = media_now();
         if let Some(step) = self.shed.spent(ended.0.saturating_sub(begun.0), ended) {
             self.enter(step);
         }
-        outcome
+        Ok(fate)
     }
 
-    fn encode_now(&mut self, data: &[u8], captured: MediaTime) -> Result<Fate, Loss> {
-        let picture = match picture(&mut self.decoder, &self.input, data, self.size) {
+    fn encode_now(&mut self, buffer: &Buffer) -> Result<Fate, Loss> {
+        if let Encoder::Hardware(hardware) = &mut self.encoder
+            && hardware.imports()
+            && let Some(exported) = buffer.exported
+        {
+            hardware.import(exported, buffer.data.len(), buffer.captured)?;
+            return Ok(Fate::Held);
+        }
+        let picture = match picture(&mut self.decoder, &self.input, buffer.data, self.size) {
             Ok(picture) => picture,
             Err(what) => {
                 self.damaged.count(&what);
                 return Ok(Fate::Damaged);
             }
         };
-        let Encoder::Own(own) = &mut self.encoder;
-        Ok(own.encode(&picture, captured)?.map_or(Fate::Nothing, Fate::Unit))
+        match &mut self.encoder {
+            Encoder::Own(own) => Ok(own.encode(&picture, buffer.captured)?.map_or(Fate::Nothing, Fate::Unit)),
+            Encoder::Hardware(hardware) => {
+                hardware.encode((buffer.data, &self.input.layout), &picture, self.size, buffer.captured)
+            }
+        }
+    }
+
+    /// A picture that was finished since the last one was taken.
+    pub(super) fn finished(&mut self) -> Result<Option<AccessUnit>, Loss> {
+        match &mut self.encoder {
+            Encoder::Own(_) => Ok(None),
+            Encoder::Hardware(hardware) => hardware.finished(),
+        }
+    }
+
+    /// What is readable when a picture is finished.
+    pub(super) fn readable(&self) -> Option<BorrowedFd<'_>> {
+        match &self.encoder {
+            Encoder::Own(_) => None,
+            Encoder::Hardware(hardware) => Some(hardware.readable()),
+        }
+    }
+
+    /// The number of a buffer that was [`Fate::Held`] and is not needed any more; ask until there is none.
+    pub(super) fn released(&mut self) -> Result<Option<usize>, Loss> {
+        match &mut self.encoder {
+            Encoder::Own(_) => Ok(None),
+            Encoder::Hardware(hardware) => hardware.released(),
+        }
+    }
+
+    /// Whether it reads pictures in the camera's memory, for which the buffers are to be exported.
+    pub(super) fn imports(&self) -> bool {
+        matches!(&self.encoder, Encoder::Hardware(hardware) if hardware.imports())
     }
 
     pub(super) fn force_keyframe(&mut self) {
-        let Encoder::Own(own) = &mut self.encoder;
-        own.force_keyframe();
+        match &mut self.encoder {
+            Encoder::Own(own) => own.force_keyframe(),
+            Encoder::Hardware(hardware) => hardware.force_keyframe(),
+        }
     }
 
     pub(super) fn set_bitrate(&mut self, bitrate: Bitrate) {
-        let Encoder::Own(own) = &mut self.encoder;
-        own.set_bitrate(bitrate);
+        match &mut self.encoder {
+            Encoder::Own(own) => own.set_bitrate(bitrate),
+            Encoder::Hardware(hardware) => hardware.set_bitrate(bitrate),
+        }
     }
 
     /// Makes a still of the next picture.
@@ -177,8 +263,10 @@ impl Pipeline {
 
     /// For people: what encodes, and what is given up.
     pub(super) fn detail(&self) -> String {
-        let Encoder::Own(own) = &self.encoder;
-        let mut detail = own.detail();
+        let mut detail = match &self.encoder {
+            Encoder::Own(own) => own.detail(),
+            Encoder::Hardware(hardware) => hardware.detail(),
+        };
         if self.shed.is_shedding() {
             let ((width, height), fps) = self.sent();
             detail.push_str(&format!(
@@ -190,8 +278,9 @@ impl Pipeline {
 
     fn enter(&mut self, step: Step) {
         self.has_changed = true;
-        let Encoder::Own(own) = &mut self.encoder;
-        own.enter(step, self.size);
+        if let Encoder::Own(own) = &mut self.encoder {
+            own.enter(step, self.size);
+        }
         let ((width, height), fps) = self.sent();
         if self.shed.is_shedding() {
             log::warn!(
@@ -223,7 +312,9 @@ impl Pipeline {
         let picture = picture(&mut self.decoder, &self.input, data, self.size)?;
         let layout = Layout::packed(PixelFormat::Yuv420, self.size.0, self.size.1);
         let mut buffer = vec![0; layout.size_bytes];
-        picture.write(self.size, &mut buffer, &layout).map_err(|_| "it is too short".to_owned())?;
+        picture
+            .write(self.size, planes_of(&mut buffer, &layout), &layout)
+            .map_err(|_| "it is too short".to_owned())?;
         let picture = I420::of_buffer(&buffer, &layout, self.size).ok_or("it is too short")?;
         stills::still(&picture, self.input.colour.matrix)
     }

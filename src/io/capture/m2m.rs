@@ -67,6 +67,8 @@ pub(super) struct M2mEncoder {
     layout: Layout,
     /// Bytes of each part of a raw buffer.
     parts: Vec<u32>,
+    /// Pixels that are encoded.
+    seen: (u32, u32),
     raw: Buffers,
     coded: Buffers,
     /// The raw buffer that was lent out and not yet submitted.
@@ -148,7 +150,7 @@ impl M2mEncoder {
 
     /// Which driver, and what it is set to.
     pub(super) fn detail(&self) -> String {
-        let (width, height) = self.settings.size;
+        let (width, height) = self.seen;
         let how = if self.imports_dmabuf() { " from DMA buffers" } else { "" };
         format!(
             "{} at {}, {width}x{height} {}{how}, {}",

@@ -11,7 +11,8 @@
 //! 2. The two structs that hold pointers, `v4l2_buffer` and `v4l2_ext_controls`, are handed over only where
 //!    the pointer is set in the same function to an array that outlives the call.
 //! 3. A driver writes into mapped memory only while it owns the buffer. [`Buffers`] alone queues and
-//!    dequeues, keeps the account of who owns what, and lends nothing that is the driver's.
+//!    dequeues, keeps the account of who owns what, and lends nothing that is the driver's. There is one of
+//!    them for each queue of an open file, which [`Node`] sees to.
 //!
 //! It is longer than other files because the unsafe code is meant to be in one place.
 #![expect(unsafe_code, reason = "calls that the crates in use do not wrap; each block says why it is sound")]
@@ -27,6 +28,7 @@ use std::path::Path;
 use std::process::Command;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use v4l::control::{Description, MenuItem, Type};
@@ -202,6 +204,11 @@ impl Queue {
         }
     }
 
+    fn bit(self) -> u32 {
+        // Numbers are at most 10.
+        1 << self.number()
+    }
+
     fn is_multiplanar(self) -> bool {
         matches!(self, Queue::CaptureMplane | Queue::OutputMplane)
     }
@@ -245,11 +252,18 @@ pub(super) struct ControlRange {
 
 /// An open V4L2 node. Copies are the same open file, so what is set through one holds for all.
 #[derive(Clone, Debug)]
-pub(super) struct Node(Arc<File>);
+pub(super) struct Node(Arc<OpenNode>);
+
+#[derive(Debug)]
+struct OpenNode {
+    file: File,
+    /// A bit for each queue that has [`Buffers`], by its number.
+    taken: AtomicU32,
+}
 
 impl AsFd for Node {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.0.file.as_fd()
     }
 }
 
@@ -257,7 +271,18 @@ impl Node {
     /// Opens it so that no call waits; [`rustix::event::poll`] does.
     pub(super) fn open(path: &Path) -> io::Result<Node> {
         let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-        Ok(Node(Arc::new(file)))
+        Ok(Node(Arc::new(OpenNode { file, taken: AtomicU32::new(0) })))
+    }
+
+    /// What the `v4l` crate has opened. It is the same open file, which is what a driver takes for the owner
+    /// of a queue. Nobody else asks for buffers there; and if somebody did, the kernel would refuse it while
+    /// ours are mapped, or leave ours to us and to nobody else (`V4L2_BUF_CAP_SUPPORTS_ORPHANED_BUFS`).
+    pub(super) fn of(device: &v4l::Device) -> io::Result<Node> {
+        let handle = device.handle();
+        // SAFETY: the handle keeps the descriptor open, and lives until the end of this function.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(handle.fd()) };
+        let file = File::from(descriptor.try_clone_to_owned()?);
+        Ok(Node(Arc::new(OpenNode { file, taken: AtomicU32::new(0) })))
     }
 
     fn ioctl<T: Flat>(&self, request: &Request<T>, argument: &mut T) -> io::Result<()> {
@@ -454,12 +479,16 @@ impl Node {
             Memory::Mmap => v4l_sys::v4l2_memory_V4L2_MEMORY_MMAP,
             Memory::Dmabuf => v4l_sys::v4l2_memory_V4L2_MEMORY_DMABUF,
         };
+        if self.0.taken.fetch_or(queue.bit(), Ordering::SeqCst) & queue.bit() != 0 {
+            return Err(io::Error::from_raw_os_error(libc::EBUSY));
+        }
+        // From here on dropping it gives the queue free again.
+        let mut buffers = Buffers { node: self.clone(), queue, memory: number, buffers: Vec::new() };
         let mut request = v4l2_requestbuffers { count, type_: queue.number(), memory: number, ..zeroed() };
         self.ioctl(&REQBUFS, &mut request)?;
         if request.count == 0 {
             return Err(io::Error::from_raw_os_error(libc::ENOMEM));
         }
-        let mut buffers = Buffers { node: self.clone(), queue, memory: number, buffers: Vec::new() };
         for index in 0..request.count {
             let planes = if memory == Memory::Mmap { buffers.map(index)? } else { Vec::new() };
             buffers.buffers.push(Buffer { planes, is_queued: false });
@@ -554,6 +583,10 @@ pub(super) struct Dequeued {
     pub contents: (usize, usize),
     /// The time that was queued with the picture, in whole microseconds.
     pub timestamp: Duration,
+    /// The time is on `CLOCK_MONOTONIC` (`V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC`), as a camera's should be.
+    pub is_monotonic: bool,
+    /// The driver's number for it.
+    pub sequence: u32,
     /// Nothing comes after it (`V4L2_BUF_FLAG_LAST`).
     pub is_last: bool,
     /// `V4L2_BUF_FLAG_ERROR`.
@@ -659,6 +692,9 @@ impl Buffers {
             index,
             contents: (plane.data_offset as usize, plane.bytesused as usize),
             timestamp,
+            is_monotonic: flags & v4l_sys::V4L2_BUF_FLAG_TIMESTAMP_MASK
+                == v4l_sys::V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC,
+            sequence: exchange.buffer.sequence,
             is_last: flags & v4l_sys::V4L2_BUF_FLAG_LAST != 0,
             is_damaged: flags & v4l_sys::V4L2_BUF_FLAG_ERROR != 0,
         }))
@@ -726,6 +762,19 @@ impl Buffers {
                 Mapping::new(self.node.as_fd(), plane.length as usize, offset)
             })
             .collect()
+    }
+}
+
+impl Drop for Buffers {
+    /// VIDIOC_REQBUFS with none: the queue's format can be set again while the node stays open.
+    fn drop(&mut self) {
+        let (type_, memory) = (self.queue.number(), self.memory);
+        // Memory that is still mapped counts as in use.
+        self.buffers.clear();
+        // A device that is gone has no queue any more. What a driver refuses to take back now the next
+        // REQBUFS takes back, before it makes new ones.
+        let _ = self.node.ioctl(&REQBUFS, &mut v4l2_requestbuffers { type_, memory, ..zeroed() });
+        self.node.0.taken.fetch_and(!self.queue.bit(), Ordering::SeqCst);
     }
 }
 

@@ -157,6 +157,29 @@ async fn the_pattern_runs_and_obeys() {
     assert!(first.is_keyframe || second.is_keyframe);
 }
 
+#[cfg(feature = "openh264")]
+#[tokio::test]
+async fn the_pattern_gives_a_still_for_each_time_that_it_is_asked() {
+    let mut capture = spawn(&video(VideoSource::Pattern, When::Always));
+    let CaptureEvent::Started(format) = next(&mut capture).await else { panic!("not started") };
+    assert!(format.takes_stills);
+    for _ in 0..2 {
+        capture.commands.send(CaptureCommand::Snapshot).expect("the thread lives");
+        let still = loop {
+            match next(&mut capture).await {
+                CaptureEvent::Frame(_) => {}
+                CaptureEvent::Snapshot(still) => break still,
+                other => panic!("no still but {other:?}"),
+            }
+        };
+        let image = turbojpeg::decompress(&still, turbojpeg::PixelFormat::RGB).expect("a JPEG file");
+        assert_eq!((image.width, image.height), (320, 240));
+        for _ in 0..5 {
+            next_frame(&mut capture).await;
+        }
+    }
+}
+
 #[cfg(not(feature = "openh264"))]
 #[tokio::test]
 async fn the_pattern_says_that_it_was_not_built() {

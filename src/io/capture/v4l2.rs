@@ -13,8 +13,8 @@ use v4l::Device;
 use self::controls::{Control, Controls};
 use self::native::Native;
 pub(super) use self::open::{offers, readable};
-use self::stream::Stream;
-use super::encode::{Fate, Input, Pipeline, encoders};
+use self::stream::{Filled, Stream};
+use super::encode::{Buffer, Fate, Input, Pipeline, encoders};
 use super::{Format, Loss, Taken};
 use crate::config::{self, CameraInput, ControlValue, EncoderChoice};
 use crate::engine::choice::{Encoding, Plan, Wish, choose};
@@ -61,41 +61,44 @@ impl Camera {
         encoder: &EncoderChoice,
         video: &config::Video,
     ) -> Result<Camera, Loss> {
-        let failed = |operation| move |cause| lost(operation, path, cause);
-        let device = Device::with_path(path).map_err(failed("open"))?;
+        let device = Device::with_path(path).map_err(|cause| lost("open", path, cause))?;
         let name = open::check_capabilities(&device, path)?;
         let wish = Wish { input, encoder: encoder.clone(), size: video.size, fps: video.fps };
-        let plan = choose(&offers(&device, path)?, &encoders(encoder), &wish)
-            .map_err(|refusal| Loss::Unfit { device: path.to_owned(), what: refusal.to_string() })?;
-        log::debug!(device:% = path.display(), plan:% = plan, reason = plan.reason.as_str(); "camera chosen");
-        let format = open::set_format(&device, path, plan.fourcc, plan.size)?;
-        let fps = open::set_rate(&device, path, plan.fps);
+        let offered = offers(&device, path)?;
+        let mut encoders = encoders(encoder);
         let mut controls = Controls::of(device, path);
         controls.configure(&video.controls);
-        let way = match &plan.encoding {
-            Encoding::Passed => {
-                controls.set_up(video.bitrate, video.keyframe_interval);
-                Way::Passed(Native::new())
+        loop {
+            let plan = choose(&offered, &encoders, &wish)
+                .map_err(|refusal| Loss::Unfit { device: path.to_owned(), what: refusal.to_string() })?;
+            log::debug!(device:% = path.display(), plan:% = plan, reason = plan.reason.as_str(); "camera chosen");
+            match set_up(&mut controls, path, &plan, video) {
+                Ok(Ready { stream, size, fps, way }) => {
+                    let (device, stalled_after) = (path.to_owned(), video.stalled_after);
+                    let last_seen = media_now();
+                    return Ok(Camera {
+                        device,
+                        controls,
+                        stream,
+                        size,
+                        fps,
+                        name,
+                        plan,
+                        way,
+                        last_seen,
+                        stalled_after,
+                    });
+                }
+                // Nobody asked for this encoder; the next best may do.
+                Err(loss)
+                    if plan.is_by_hardware() && *encoder == EncoderChoice::Auto && encoders.software =>
+                {
+                    log::warn!(reason:% = loss; "the hardware encoder cannot be used; software encodes");
+                    encoders.hardware = None;
+                }
+                Err(loss) => return Err(loss),
             }
-            Encoding::Encoded { from, by, .. } => {
-                let layout = open::layout(&format, *from, path)?;
-                let input = Input { layout, colour: open::colour(&format, *from), fps };
-                Way::Encoded(Box::new(Pipeline::open(input, by, video)?))
-            }
-        };
-        let stream = Stream::start(controls.device(), path).map_err(failed("start streaming"))?;
-        Ok(Camera {
-            device: path.to_owned(),
-            controls,
-            stream,
-            size: (format.width, format.height),
-            fps,
-            name,
-            plan,
-            way,
-            last_seen: media_now(),
-            stalled_after: video.stalled_after,
-        })
+        }
     }
 
     pub(super) fn format(&self) -> Format {
@@ -121,28 +124,55 @@ impl Camera {
 
     /// The next picture; `None` when it did not come within `wait`, or is of no use.
     pub(super) fn picture(&mut self, wait: Duration) -> Result<Option<AccessUnit>, Loss> {
-        let Camera { stream, way, fps, .. } = self;
-        let fate = match way {
-            Way::Passed(native) => stream.next(wait, None, |buffer| Ok(native.accept(&buffer))),
-            Way::Encoded(pipeline) => {
-                let stale = Duration::from_secs(1) * LATE_PICTURES / (*fps).max(1);
-                stream.next(wait, Some(stale), |buffer| match buffer.is_damaged {
-                    true => Ok(pipeline.refuse()),
-                    false => pipeline.encode(buffer.data, buffer.captured),
-                })
-            }
+        if let Some(unit) = self.collect()? {
+            return Ok(Some(unit));
+        }
+        let other = match &self.way {
+            Way::Passed(_) => None,
+            Way::Encoded(pipeline) => pipeline.readable(),
         };
-        match fate.map_err(|cause| lost("read a picture", &self.device, cause))?.transpose()? {
-            None => self.check_silence().map(|()| None),
-            Some(Fate::Unit(unit)) => {
-                self.last_seen = media_now();
-                Ok(Some(unit))
+        self.stream.wait(wait, other).map_err(|cause| lost("wait for a picture", &self.device, cause))?;
+        let failed = |cause| lost("read a picture", &self.device, cause);
+        let stale = matches!(self.way, Way::Encoded(_))
+            .then(|| Duration::from_secs(1) * LATE_PICTURES / self.fps.max(1));
+        let Some(filled) = self.stream.next(stale).map_err(failed)? else {
+            let unit = self.collect()?;
+            return if unit.is_some() { Ok(unit) } else { self.check_silence().map(|()| None) };
+        };
+        let fate = self.take(&filled);
+        if !matches!(fate, Ok(Fate::Held)) {
+            self.stream
+                .give_back(filled.index)
+                .map_err(|cause| lost("give back a buffer", &self.device, cause))?;
+        }
+        let fate = fate?;
+        if let Fate::Damaged = fate {
+            return self.damaged().map(|()| None);
+        }
+        self.last_seen = media_now();
+        Ok(if let Fate::Unit(unit) = fate { Some(unit) } else { None })
+    }
+
+    /// A picture that the encoder has finished, after giving back to the camera what it has read.
+    fn collect(&mut self) -> Result<Option<AccessUnit>, Loss> {
+        let Way::Encoded(pipeline) = &mut self.way else { return Ok(None) };
+        let unit = pipeline.finished()?;
+        while let Some(index) = pipeline.released()? {
+            self.stream.give_back(index).map_err(|cause| lost("give back a buffer", &self.device, cause))?;
+        }
+        Ok(unit)
+    }
+
+    fn take(&mut self, filled: &Filled) -> Result<Fate, Loss> {
+        let data = self.stream.data(filled);
+        match &mut self.way {
+            Way::Passed(native) => Ok(native.accept(filled, data)),
+            Way::Encoded(pipeline) if filled.is_damaged => Ok(pipeline.refuse()),
+            Way::Encoded(pipeline) => {
+                let exported =
+                    self.stream.exported(filled.index).map(|descriptor| (filled.index, descriptor));
+                pipeline.encode(&Buffer { data, captured: filled.captured, exported })
             }
-            Some(Fate::Nothing) => {
-                self.last_seen = media_now();
-                Ok(None)
-            }
-            Some(Fate::Damaged) => self.damaged().map(|()| None),
         }
     }
 
@@ -216,6 +246,40 @@ impl Camera {
 /// All that people can set on a camera, as it is now.
 pub(super) fn controls_of(device: Device, path: &Path) -> Vec<CameraControl> {
     Controls::of(device, path).list()
+}
+
+/// A camera that is set to a plan.
+struct Ready {
+    stream: Stream,
+    size: (u32, u32),
+    fps: u32,
+    way: Way,
+}
+
+fn set_up(controls: &mut Controls, path: &Path, plan: &Plan, video: &config::Video) -> Result<Ready, Loss> {
+    let device = controls.device();
+    let format = open::set_format(device, path, plan.fourcc, plan.size)?;
+    let fps = open::set_rate(device, path, plan.fps);
+    let size = (format.width, format.height);
+    let failed = |cause| lost("start streaming", path, cause);
+    match &plan.encoding {
+        Encoding::Passed => {
+            controls.set_up(video.bitrate, video.keyframe_interval);
+            let stream = Stream::start(controls.device(), path).map_err(failed)?;
+            Ok(Ready { stream, size, fps, way: Way::Passed(Native::new()) })
+        }
+        Encoding::Encoded { from, into, by } => {
+            let layout = open::layout(&format, *from, path)?;
+            let mut stream = Stream::start(device, path).map_err(failed)?;
+            let exports = plan.is_by_hardware() && from == into && stream.export().is_ok();
+            let input = Input { layout, colour: open::colour(&format, *from), fps, exports };
+            let pipeline = Pipeline::open(input, (*into, by), video)?;
+            if !pipeline.imports() {
+                stream.keep();
+            }
+            Ok(Ready { stream, size, fps, way: Way::Encoded(Box::new(pipeline)) })
+        }
+    }
 }
 
 fn lost(operation: &'static str, device: &Path, cause: io::Error) -> Loss {

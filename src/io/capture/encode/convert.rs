@@ -48,6 +48,9 @@ impl<'a> Picture<'a> {
         layout: &Layout,
         colour: Colour,
     ) -> Option<Picture<'a>> {
+        if data.len() < needed(layout) {
+            return None;
+        }
         let mut planes = [Lines::default(); 3];
         for (lines, plane) in planes.iter_mut().zip(layout.planes()) {
             *lines = Lines { bytes: data.get(plane.offset..)?, stride: plane.stride };
@@ -63,14 +66,14 @@ impl<'a> Picture<'a> {
         Picture { planes, samples, colour }
     }
 
-    /// Writes the picture of `size` into a buffer that lies as `layout` says: I420 or NV12. The size is even.
+    /// Writes the picture of `size` into planes that lie as `layout` says: I420 or NV12. The size is even.
     pub(in crate::io::capture) fn write(
         &self,
         size: (usize, usize),
-        into: &mut [u8],
+        planes: Vec<&mut [u8]>,
         layout: &Layout,
     ) -> Result<(), TooShort> {
-        let mut target = Target::new(into, layout).ok_or(TooShort)?;
+        let mut target = Target::new(planes, layout).ok_or(TooShort)?;
         let mut scratch = (vec![128; size.0 / 2], vec![128; size.0 / 2]);
         for pair in 0..size.1 / 2 {
             self.write_luma(pair * 2, size.0, &mut target)?;
@@ -147,6 +150,14 @@ impl<'a> Picture<'a> {
         }
         Some(())
     }
+}
+
+/// The bytes up to the last pixel: the last line may come without its padding.
+fn needed(layout: &Layout) -> usize {
+    let padded = layout.planes();
+    let packed = Layout::packed(layout.format, layout.width, layout.height).planes();
+    let last = padded.last().zip(packed.last());
+    last.map_or(0, |(padded, packed)| layout.planes_bytes() - padded.stride.saturating_sub(packed.stride))
 }
 
 impl Samples {
@@ -248,18 +259,14 @@ enum Colours<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// `None` when the format is neither I420 nor NV12, or the buffer is too short.
-    fn new(into: &'a mut [u8], layout: &Layout) -> Option<Target<'a>> {
-        let planes = layout.planes();
-        let (luma, rest) = into.split_at_mut_checked(planes.first()?.size_bytes())?;
-        let luma = (luma, layout.stride);
-        let stride = planes.get(1)?.stride;
+    /// `None` when the format is neither I420 nor NV12, or a plane is missing.
+    fn new(planes: Vec<&'a mut [u8]>, layout: &Layout) -> Option<Target<'a>> {
+        let stride = layout.planes().get(1)?.stride;
+        let mut planes = planes.into_iter();
+        let luma = (planes.next()?, layout.stride);
         let colours = match layout.format {
-            PixelFormat::Nv12 => Colours::Paired(rest, stride),
-            PixelFormat::Yuv420 => {
-                let (cb, cr) = rest.split_at_mut_checked(planes[1].size_bytes())?;
-                Colours::Planar { cb, cr, stride }
-            }
+            PixelFormat::Nv12 => Colours::Paired(planes.next()?, stride),
+            PixelFormat::Yuv420 => Colours::Planar { cb: planes.next()?, cr: planes.next()?, stride },
             _ => return None,
         };
         Some(Target { luma, colours })
@@ -289,17 +296,30 @@ impl<'a> Target<'a> {
     }
 }
 
+/// The planes of a buffer of ours, one behind the other.
+pub(in crate::io::capture) fn planes_of<'a>(buffer: &'a mut [u8], layout: &Layout) -> Vec<&'a mut [u8]> {
+    let mut rest = buffer;
+    let mut planes = Vec::new();
+    for plane in layout.planes() {
+        let Some((lines, others)) = rest.split_at_mut_checked(plane.size_bytes()) else { break };
+        planes.push(lines);
+        rest = others;
+    }
+    planes
+}
+
 /// Copies a picture whose encoder takes the camera's own format; only the lines' lengths may differ.
 pub(in crate::io::capture) fn copy(
     data: &[u8],
     from: &Layout,
-    into: &mut [u8],
+    mut planes: Vec<&mut [u8]>,
     to: &Layout,
 ) -> Result<(), TooShort> {
-    for (from, to) in from.planes().iter().zip(to.planes()) {
+    for (index, (from, to)) in from.planes().iter().zip(to.planes()).enumerate() {
         let bytes = from.stride.min(to.stride);
+        let into = planes.get_mut(index).ok_or(TooShort)?;
         for line in 0..from.lines.min(to.lines) {
-            let (start, end) = (from.offset + line * from.stride, to.offset + line * to.stride);
+            let (start, end) = (from.offset + line * from.stride, line * to.stride);
             let line = data.get(start..start + bytes).ok_or(TooShort)?;
             into.get_mut(end..end + bytes).ok_or(TooShort)?.copy_from_slice(line);
         }

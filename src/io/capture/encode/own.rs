@@ -10,7 +10,7 @@ pub(super) use missing::Own;
 #[cfg(feature = "openh264")]
 mod live {
     use super::super::colour::Matrix;
-    use super::super::convert::Picture;
+    use super::super::convert::{Picture, planes_of};
     use super::super::i420::I420;
     use super::super::scale::scale;
     use crate::config;
@@ -69,7 +69,7 @@ mod live {
             let too_short = || Loss::Encoder("a picture is shorter than its size says".to_owned());
             let whole = &mut self.whole;
             let (layout, size) = (whole.layout, whole.size());
-            if picture.write(size, &mut whole.data, &layout).is_err() {
+            if picture.write(size, planes_of(&mut whole.data, &layout), &layout).is_err() {
                 // The driver's buffer is shorter than the format that it set; the next one may be whole.
                 return Ok(None);
             }

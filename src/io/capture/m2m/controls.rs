@@ -79,7 +79,8 @@ impl Controls {
 
     pub(super) fn set_bitrate(&mut self, bitrate: Bitrate) {
         let bps = i64::from(bitrate.bps());
-        self.bitrate = self.set(cid::V4L2_CID_MPEG_VIDEO_BITRATE, "bitrate", bps);
+        // After a refusal it is what it was.
+        self.bitrate = self.set(cid::V4L2_CID_MPEG_VIDEO_BITRATE, "bitrate", bps).or(self.bitrate);
         if self.is_variable {
             // What a keyframe may take for a moment; a viewer's path has little more than the mean.
             self.help(cid::V4L2_CID_MPEG_VIDEO_BITRATE_PEAK, "bitrate's peak", bps + bps / 4);

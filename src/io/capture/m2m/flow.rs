@@ -57,12 +57,27 @@ impl M2mEncoder {
         }
     }
 
-    /// All pictures that are still inside (section "Drain"). It can be used on afterwards.
+    /// All pictures that are still inside. It can be used on afterwards, and begins with a keyframe.
     pub(in super::super) fn drain(&mut self, patience: Duration) -> Result<Vec<AccessUnit>, Loss> {
+        let units = self.finish(patience)?;
+        // `V4L2_ENC_CMD_START` would do by the book. In Linux 6.1 vicodec then goes on saying EPIPE, since nothing
+        // clears the mark that the last buffer has been dequeued; this does everywhere.
+        let resume = |encoder: &mut M2mEncoder| {
+            encoder.coded.stop()?;
+            encoder.begin_coded()
+        };
+        resume(self).map_err(|cause| lost("start the encoder again", &self.path, cause))?;
+        Ok(units)
+    }
+
+    /// Stops the encoder behind the last picture, and takes what it still has (section "Drain").
+    fn finish(&mut self, patience: Duration) -> Result<Vec<AccessUnit>, Loss> {
         let until = media_now().0 + patience;
         // An end that was announced before is none of this drain's.
         self.node.take_end_of_stream();
-        self.command(v4l_sys::V4L2_ENC_CMD_STOP, "stop the encoder")?;
+        self.node
+            .command_encoder(v4l_sys::V4L2_ENC_CMD_STOP)
+            .map_err(|cause| lost("stop the encoder", &self.path, cause))?;
         let mut units = Vec::new();
         let mut has_ended = false;
         loop {
@@ -94,12 +109,7 @@ impl M2mEncoder {
             }
             has_ended |= seen.contains(PollFlags::PRI) && self.node.take_end_of_stream();
         }
-        self.command(v4l_sys::V4L2_ENC_CMD_START, "start the encoder again")?;
         Ok(units)
-    }
-
-    fn command(&self, command: u32, operation: &'static str) -> Result<(), Loss> {
-        self.node.command_encoder(command).map_err(|cause| lost(operation, &self.path, cause))
     }
 
     fn poll(&self, wanted: PollFlags, wait: Duration) -> Result<PollFlags, Loss> {
@@ -139,7 +149,6 @@ impl M2mEncoder {
         let contents = self.coded.bytes(done.index).and_then(|bytes| bytes.get(start..end));
         // The one copy of a picture on its way from the encoder to the network.
         let data = Bytes::copy_from_slice(contents.unwrap_or_default());
-        self.unanswered = 0;
         if let Err(cause) = self.coded.queue(done.index, &[], Duration::ZERO) {
             self.recover("give back a buffer", cause)?;
         }
@@ -154,7 +163,8 @@ impl M2mEncoder {
         let Some(unit) = self.parameter_sets.access_unit(data, MediaTime(done.timestamp)) else {
             return Ok(None);
         };
-        self.restarts = 0;
+        // A damaged picture is no answer: an encoder that makes nothing else is as good as silent.
+        (self.unanswered, self.restarts) = (0, 0);
         if self.awaits_keyframe && !unit.is_keyframe {
             return Ok(None);
         }
@@ -201,13 +211,18 @@ impl M2mEncoder {
         Ok(())
     }
 
-    /// Gives the encoder all coded buffers and starts both queues.
+    /// Starts both queues.
     pub(super) fn begin(&mut self) -> io::Result<()> {
+        self.begin_coded()?;
+        self.raw.start()
+    }
+
+    /// Gives the encoder all coded buffers and starts their queue.
+    fn begin_coded(&mut self) -> io::Result<()> {
         for index in 0..self.coded.count() {
             self.coded.queue(index, &[], Duration::ZERO)?;
         }
-        self.coded.start()?;
-        self.raw.start()
+        self.coded.start()
     }
 }
 
@@ -216,7 +231,7 @@ impl Drop for M2mEncoder {
     /// inside is let out first. One that hangs or is gone costs no more than the wait.
     fn drop(&mut self) {
         if self.raw.queued() > 0 {
-            let _ = self.drain(LAST_WORDS);
+            let _ = self.finish(LAST_WORDS);
         }
         let _ = self.raw.stop();
         let _ = self.coded.stop();

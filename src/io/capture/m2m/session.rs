@@ -74,6 +74,7 @@ impl Session {
             settings,
             layout: terms.layout,
             parts: terms.parts,
+            seen: terms.seen,
             raw,
             coded,
             filling: None,

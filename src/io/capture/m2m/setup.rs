@@ -17,6 +17,8 @@ pub(super) struct Terms {
     pub layout: Layout,
     /// Bytes of each part of a raw buffer that is memory of its own; one for most drivers.
     pub parts: Vec<u32>,
+    /// Pixels of it that are encoded: what was asked for, unless the driver cannot leave out its padding.
+    pub seen: (u32, u32),
 }
 
 /// Sets both formats. `stride` is the one that pictures come with, when they are not ours to lay out; the
@@ -54,9 +56,9 @@ pub(super) fn agree(
             largest.0, largest.1
         )));
     }
-    let terms = terms(format, &raw)
+    let mut terms = terms(format, &raw)
         .ok_or_else(|| unfit(format!("it lays out {format} pictures in an unknown way; use software")))?;
-    crop(node, path, (width, height), &raw);
+    terms.seen = crop(node, path, (width, height), &raw);
     set_interval(node, path, encoder, settings.fps);
     Ok(terms)
 }
@@ -83,20 +85,22 @@ fn terms(format: PixelFormat, raw: &BufferFormat) -> Option<Terms> {
                 })
         }
     };
-    (fits && !planes.is_empty()).then_some(Terms { layout, parts })
+    (fits && !planes.is_empty()).then_some(Terms { layout, parts, seen: (raw.width, raw.height) })
 }
 
-/// Leaves out what the driver added: bcm2835-codec wants 1088 lines for 1080.
-fn crop(node: &Node, path: &Path, seen: (u32, u32), raw: &BufferFormat) {
-    let outcome = node.set_crop(seen.0, seen.1);
-    if matches!(outcome, Ok(taken) if taken == seen) || (raw.width, raw.height) == seen {
-        return;
+/// Leaves out what the driver added: bcm2835-codec wants 1088 lines for 1080. The size that is left.
+fn crop(node: &Node, path: &Path, wanted: (u32, u32), raw: &BufferFormat) -> (u32, u32) {
+    let padded = (raw.width, raw.height);
+    let outcome = node.set_crop(wanted.0, wanted.1);
+    let left = *outcome.as_ref().unwrap_or(&padded);
+    if left != wanted {
+        let cause = outcome.err().map_or("it has a smallest size".to_owned(), |cause| cause.to_string());
+        log::warn!(
+            device:% = path.display(), width = left.0, height = left.1, cause;
+            "the encoder cannot leave out its padding: the picture has an edge"
+        );
     }
-    let taken = outcome.map_or_else(|cause| cause.to_string(), |(width, height)| format!("{width}x{height}"));
-    log::warn!(
-        device:% = path.display(), width = raw.width, height = raw.height, taken;
-        "the encoder cannot leave out its padding: the picture has an edge"
-    );
+    left
 }
 
 /// The rate control counts in pictures a second.

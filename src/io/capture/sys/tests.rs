@@ -66,3 +66,58 @@ fn a_program_leads_its_own_group_and_dies_with_the_thread_that_started_it() {
     let status = child.wait().expect("its end");
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGKILL));
 }
+
+#[test]
+fn requests_have_the_numbers_of_the_kernels_header() {
+    use v4l::v4l2::vidioc;
+    for (ours, theirs) in [
+        (QUERYCAP.number, vidioc::VIDIOC_QUERYCAP),
+        (ENUM_FMT.number, vidioc::VIDIOC_ENUM_FMT),
+        (G_FMT.number, vidioc::VIDIOC_G_FMT),
+        (S_FMT.number, vidioc::VIDIOC_S_FMT),
+        (REQBUFS.number, vidioc::VIDIOC_REQBUFS),
+        (QUERYBUF.number, vidioc::VIDIOC_QUERYBUF),
+        (QBUF.number, vidioc::VIDIOC_QBUF),
+        (EXPBUF.number, vidioc::VIDIOC_EXPBUF),
+        (DQBUF.number, vidioc::VIDIOC_DQBUF),
+        (STREAMON.number, vidioc::VIDIOC_STREAMON),
+        (STREAMOFF.number, vidioc::VIDIOC_STREAMOFF),
+        (S_PARM.number, vidioc::VIDIOC_S_PARM),
+        (QUERYMENU.number, vidioc::VIDIOC_QUERYMENU),
+        (G_EXT_CTRLS.number, vidioc::VIDIOC_G_EXT_CTRLS),
+        (S_EXT_CTRLS.number, vidioc::VIDIOC_S_EXT_CTRLS),
+        (ENUM_FRAMESIZES.number, vidioc::VIDIOC_ENUM_FRAMESIZES),
+        (ENCODER_CMD.number, vidioc::VIDIOC_ENCODER_CMD),
+        // The crate lacks these; the numbers are what a C compiler makes of the header. The first has
+        // a time in it, and so another size on 32 bits.
+        #[cfg(target_pointer_width = "64")]
+        (DQEVENT.number, 0x8088_5659),
+        (SUBSCRIBE_EVENT.number, 0x4020_565a),
+        (S_SELECTION.number, 0xc040_565f),
+        (QUERY_EXT_CTRL.number, vidioc::VIDIOC_QUERY_EXT_CTRL),
+    ] {
+        assert_eq!(ours, theirs as libc::Ioctl, "{ours:#x}, {theirs:#x}");
+    }
+}
+
+#[test]
+#[ignore = "needs the device lab"]
+fn memory_that_is_the_drivers_is_not_lent() {
+    let node = Node::open("/dev/video2".as_ref()).expect("vivid");
+    let mut buffers = node.buffers(Queue::Capture, Memory::Mmap, 2).expect("buffers");
+    let second = node.buffers(Queue::Capture, Memory::Mmap, 2).expect_err("a queue has its buffers once");
+    assert_eq!(second.raw_os_error(), Some(libc::EBUSY));
+    assert_eq!((buffers.free(), buffers.bytes(0).is_some(), buffers.planes_mut(0).len()), (Some(0), true, 1));
+    buffers.queue(0, &[], Duration::ZERO).expect("queued");
+    assert_eq!(
+        (buffers.free(), buffers.bytes(0).is_some(), buffers.planes_mut(0).len()),
+        (Some(1), false, 0)
+    );
+    assert!(buffers.queue(0, &[], Duration::ZERO).is_err(), "it is the driver's");
+    assert!(buffers.queue(7, &[], Duration::ZERO).is_err(), "there is none");
+    assert_eq!(buffers.dequeue().ok().flatten(), None);
+    buffers.stop().expect("stopped");
+    assert!(buffers.bytes(0).is_some(), "it came back");
+    drop(buffers);
+    assert!(node.buffers(Queue::Capture, Memory::Mmap, 2).is_ok());
+}

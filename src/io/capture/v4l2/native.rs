@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::stream::Buffer;
+use super::stream::Filled;
 use crate::engine::h264::{ParameterSets, Sps};
 use crate::io::capture::encode::Fate;
 
@@ -27,12 +27,12 @@ impl Native {
     }
 
     /// Makes an access unit of a buffer, unless it is damaged or comes after one that is missing.
-    pub(super) fn accept(&mut self, buffer: &Buffer) -> Fate {
+    pub(super) fn accept(&mut self, buffer: &Filled, data: &[u8]) -> Fate {
         let is_break = (buffer.is_gap || buffer.is_damaged) && !self.awaits_keyframe;
         self.awaits_keyframe |= is_break;
         let dropped = if is_break { Fate::Damaged } else { Fate::Nothing };
         // The one copy of a picture on its way from the camera to the network.
-        let data = Bytes::copy_from_slice(buffer.data);
+        let data = Bytes::copy_from_slice(data);
         let Some(unit) = self.parameter_sets.access_unit(data, buffer.captured) else { return dropped };
         if buffer.is_damaged || self.awaits_keyframe && !unit.is_keyframe {
             return dropped;

@@ -166,6 +166,8 @@ pub(super) fn colour(format: &Format, pixels: PixelFormat) -> Colour {
     }
     let range = match (format.quantization, format.colorspace) {
         (Quantization::FullRange, _) | (Quantization::Default, Colorspace::JPEG) => Range::Full,
+        // The rules have no word on it; vivid and cameras alike use all of its 256 steps.
+        (Quantization::Default, _) if pixels == PixelFormat::Grey => Range::Full,
         _ => Range::Limited,
     };
     let matrix = match format.colorspace {

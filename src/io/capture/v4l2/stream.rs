@@ -1,17 +1,17 @@
-//! How do a camera's buffers come and go? Mapped memory, one buffer with us and the others with the driver.
+//! How do a camera's buffers come and go?
 //!
-//! What a driver refuses while it is being unplugged must not end the thread; see [`Stream::drop`].
+//! The memory is the driver's, mapped by us and, where an encoder can read it itself, exported to it. A
+//! buffer that was filled is ours until it is given back.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use v4l::Device;
-use v4l::buffer::{Flags, Metadata, Type};
-use v4l::io::mmap;
-use v4l::io::traits::{CaptureStream, Stream as _};
 
+use crate::io::capture::sys::{Buffers, Dequeued, Memory, Node, Queue, export_buffer};
 use crate::io::clock::media_now;
 use crate::units::MediaTime;
 
@@ -24,18 +24,17 @@ const PLAUSIBLE_AGE: Duration = Duration::from_secs(5);
 /// A camera that streams.
 pub(super) struct Stream {
     device: PathBuf,
-    /// `None` only while it is being dropped.
-    stream: Option<mmap::Stream<'static>>,
+    node: Node,
+    buffers: Buffers,
+    /// Each buffer as a DMA buffer, when they are handed on so.
+    exported: Vec<OwnedFd>,
     last_sequence: Option<u32>,
-    /// The crate's `next` has handed its buffer to the driver, but has got none back.
-    is_buffer_owed: bool,
-    /// A buffer went by whose contents are out of reach.
-    has_missed: bool,
 }
 
-/// What the driver has filled.
-pub(super) struct Buffer<'a> {
-    pub(super) data: &'a [u8],
+/// A buffer that the driver has filled. It is ours until [`Stream::give_back`].
+pub(super) struct Filled {
+    pub(super) index: usize,
+    contents: (usize, usize),
     pub(super) captured: MediaTime,
     /// The driver says that its contents are wrong (`V4L2_BUF_FLAG_ERROR`).
     pub(super) is_damaged: bool,
@@ -44,115 +43,105 @@ pub(super) struct Buffer<'a> {
 }
 
 impl Stream {
-    /// Queues the buffers and starts. The crate's `next` would do it too, but it waits for the first
-    /// picture while commands wait for it; it still queues buffer 0 itself.
+    /// Queues the buffers and starts.
     pub(super) fn start(device: &Device, path: &Path) -> io::Result<Stream> {
-        let mut stream = Stream {
-            device: path.to_owned(),
-            stream: Some(mmap::Stream::with_buffers(device, Type::VideoCapture, BUFFERS)?),
-            last_sequence: None,
-            is_buffer_owed: false,
-            has_missed: false,
-        };
-        let inner = stream.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        for index in 1.. {
-            match CaptureStream::queue(inner, index) {
-                Ok(()) => {}
-                // The driver gave fewer or more than asked: this index is past its last.
-                Err(_) if index > 1 => break,
-                Err(cause) => return Err(cause),
-            }
+        let node = Node::of(device)?;
+        let mut buffers = node.buffers(Queue::Capture, Memory::Mmap, BUFFERS)?;
+        for index in 0..buffers.count() {
+            buffers.queue(index, &[], Duration::ZERO)?;
         }
-        inner.start()?;
-        Ok(stream)
+        buffers.start()?;
+        Ok(Stream { device: path.to_owned(), node, buffers, exported: Vec::new(), last_sequence: None })
     }
 
-    /// Waits for the next buffer, no longer than `wait`, and shows it. One that is older than `stale` is
-    /// given back unseen when a newer one is there.
-    pub(super) fn next<R>(
-        &mut self,
-        wait: Duration,
-        stale: Option<Duration>,
-        show: impl FnOnce(Buffer) -> R,
-    ) -> io::Result<Option<R>> {
-        let Some(stream) = &mut self.stream else { return Ok(None) };
-        let handle = stream.handle();
-        let is_ready = |wait: Duration| match handle.poll(libc::POLLIN, wait.as_millis() as i32) {
-            Ok(count) => Ok(count > 0),
-            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => Ok(false),
-            Err(cause) => Err(cause),
-        };
-        if !is_ready(wait)? {
-            return Ok(None);
+    /// Makes DMA buffers of its buffers. A driver that cannot answers with an error, and is none the worse.
+    pub(super) fn export(&mut self) -> io::Result<()> {
+        let export = |index| export_buffer(self.node.as_fd(), Queue::Capture, index as u32, 0);
+        self.exported = (0..self.buffers.count()).map(export).collect::<io::Result<_>>()?;
+        Ok(())
+    }
+
+    /// Closes the DMA buffers, which nobody wants.
+    pub(super) fn keep(&mut self) {
+        self.exported.clear();
+    }
+
+    /// A buffer as a DMA buffer, once they are exported.
+    pub(super) fn exported(&self, index: usize) -> Option<BorrowedFd<'_>> {
+        self.exported.get(index).map(AsFd::as_fd)
+    }
+
+    /// Waits until a buffer is filled, or `other` is readable, no longer than `wait`.
+    pub(super) fn wait(&self, wait: Duration, other: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let mut polled = vec![PollFd::new(&self.node, PollFlags::IN)];
+        polled.extend(other.map(|other| PollFd::from_borrowed_fd(other, PollFlags::IN)));
+        // A wait is a fraction of a second, so it fits.
+        let wait = Timespec::try_from(wait).unwrap_or_default();
+        match poll(&mut polled, Some(&wait)) {
+            // A camera that stopped by itself is in error for ever, which would make every wait none.
+            Ok(_) if is_error(polled[0].revents()) => Err(io::Error::from_raw_os_error(libc::EIO)),
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(cause) => Err(cause.into()),
         }
-        if self.is_buffer_owed {
-            // The picture in it is out of reach: the crate shows only what `next` fetches.
-            stream.dequeue()?;
-            (self.is_buffer_owed, self.has_missed) = (false, true);
-            return Ok(None);
+    }
+
+    /// The next buffer that is filled; `None` when none is, whatever was announced. One that is older than
+    /// `stale` is given back unseen when there is a newer one.
+    pub(super) fn next(&mut self, stale: Option<Duration>) -> io::Result<Option<Filled>> {
+        let mut has_missed = false;
+        let mut next = self.dequeue()?;
+        while let Some(filled) = &next
+            && stale.is_some_and(|stale| media_now().0.saturating_sub(filled.captured.0) > stale)
+        {
+            let Some(newer) = self.dequeue()? else { break };
+            let index = filled.index;
+            (next, has_missed) = (Some(newer), true);
+            self.give_back(index)?;
         }
-        // It was announced, so this does not wait; a driver that announced in vain must not hold us.
-        stream.set_timeout(wait.max(Duration::from_millis(1)));
-        for _ in 0..BUFFERS {
-            let (data, metadata) = match stream.next() {
-                Ok(next) => next,
-                Err(cause) if matches!(cause.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    self.is_buffer_owed = true;
-                    return Ok(None);
-                }
-                Err(cause) => return Err(cause),
-            };
-            let now = media_now();
-            let captured = captured(metadata, now);
-            // Some drivers do not count, and always say the same.
-            let is_gap = self.last_sequence.is_some_and(|last| metadata.sequence > last.wrapping_add(1));
-            self.last_sequence = Some(metadata.sequence);
-            if stale.is_some_and(|stale| now.0.saturating_sub(captured.0) > stale)
-                && is_ready(Duration::ZERO)?
-            {
-                self.has_missed = true;
-                continue;
-            }
-            let is_gap = is_gap | std::mem::take(&mut self.has_missed);
-            let is_damaged = metadata.flags.contains(Flags::ERROR);
-            let data = data.get(..metadata.bytesused as usize).unwrap_or(data);
-            return Ok(Some(show(Buffer { data, captured, is_damaged, is_gap })));
-        }
-        Ok(None)
+        Ok(next.map(|filled| Filled { is_gap: filled.is_gap || has_missed, ..filled }))
+    }
+
+    /// What the driver wrote.
+    pub(super) fn data(&self, filled: &Filled) -> &[u8] {
+        let all = self.buffers.bytes(filled.index).unwrap_or_default();
+        all.get(filled.contents.0..filled.contents.1).unwrap_or(all)
+    }
+
+    /// Lets the driver fill the buffer again.
+    pub(super) fn give_back(&mut self, index: usize) -> io::Result<()> {
+        self.buffers.queue(index, &[], Duration::ZERO)
+    }
+
+    fn dequeue(&mut self) -> io::Result<Option<Filled>> {
+        let Some(done) = self.buffers.dequeue()? else { return Ok(None) };
+        // Some drivers do not count, and always say the same.
+        let is_gap = self.last_sequence.is_some_and(|last| done.sequence > last.wrapping_add(1));
+        self.last_sequence = Some(done.sequence);
+        let captured = captured(&done, media_now());
+        let Dequeued { index, contents, is_damaged, .. } = done;
+        Ok(Some(Filled { index, contents, captured, is_damaged, is_gap }))
     }
 }
 
 impl Drop for Stream {
-    /// The crate panics when a driver refuses to stop or to take its buffers back. A camera that is
-    /// being unplugged does that, and the thread must outlive it.
     fn drop(&mut self) {
-        let Some(mut stream) = self.stream.take() else { return };
-        match stream.stop() {
-            Err(cause) if cause.raw_os_error() != Some(libc::ENODEV) => {
-                log::warn!(
-                    device:% = self.device.display(), cause:% = cause;
-                    "the camera does not stop; its memory is not given back"
-                );
-                std::mem::forget(stream);
-            }
-            _ => {
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(stream)));
-            }
+        // One that is gone has stopped.
+        if let Err(cause) = self.buffers.stop()
+            && cause.raw_os_error() != Some(libc::ENODEV)
+        {
+            log::warn!(device:% = self.device.display(), cause:% = cause; "the camera does not stop");
         }
     }
 }
 
+fn is_error(seen: PollFlags) -> bool {
+    seen.intersects(PollFlags::ERR | PollFlags::HUP) && !seen.contains(PollFlags::IN)
+}
+
 /// When the picture was taken: by the driver's stamp when that is on our clock
 /// (`V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC`, kernel documentation "Buffers"), else now.
-fn captured(metadata: &Metadata, now: MediaTime) -> MediaTime {
-    let (sec, usec) = (metadata.timestamp.sec, metadata.timestamp.usec);
-    let is_monotonic = (metadata.flags & Flags::TIMESTAMP_MASK) == Flags::TIMESTAMP_MONOTONIC;
-    match (u64::try_from(sec), u32::try_from(usec)) {
-        (Ok(sec), Ok(usec @ 0..1_000_000)) if is_monotonic => {
-            let stamp = Duration::new(sec, usec * 1000);
-            let is_plausible = stamp <= now.0 && now.0 - stamp < PLAUSIBLE_AGE;
-            if is_plausible { MediaTime(stamp) } else { now }
-        }
-        _ => now,
-    }
+fn captured(done: &Dequeued, now: MediaTime) -> MediaTime {
+    let stamp = done.timestamp;
+    let is_plausible = stamp <= now.0 && now.0 - stamp < PLAUSIBLE_AGE;
+    if done.is_monotonic && is_plausible { MediaTime(stamp) } else { now }
 }

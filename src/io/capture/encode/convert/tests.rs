@@ -61,7 +61,7 @@ fn converted(data: &[u8], layout: &Layout, colour: Colour, into: PixelFormat) ->
     let picture = Picture::new(data, layout, colour).expect("it is long enough");
     let target = Layout::packed(into, SIZE.0, SIZE.1);
     let mut out = vec![0xdd; target.size_bytes];
-    picture.write(SIZE, &mut out, &target).expect("it fits");
+    picture.write(SIZE, planes_of(&mut out, &target), &target).expect("it fits");
     out
 }
 
@@ -108,7 +108,7 @@ fn an_encoders_own_stride_and_height_are_kept() {
     let mut target = Layout { stride: 32, ..Layout::packed(PixelFormat::Yuv420, 4, 16) };
     target.size_bytes = target.planes_bytes();
     let mut out = vec![7; target.size_bytes];
-    picture.write(SIZE, &mut out, &target).expect("it fits");
+    picture.write(SIZE, planes_of(&mut out, &target), &target).expect("it fits");
     let planes = target.planes();
     assert_eq!(out[32..36], LUMA[1]);
     assert_eq!(out[36], 7, "padding is left alone");
@@ -185,14 +185,15 @@ fn a_buffer_that_is_too_short_is_refused_and_never_read_past_its_end() {
         let target = Layout::packed(PixelFormat::Nv12, SIZE.0, SIZE.1);
         for length in 0..layout.size_bytes {
             let data = vec![1; length];
-            let outcome = Picture::new(&data, &layout, LIMITED)
-                .map(|picture| picture.write(SIZE, &mut vec![0; target.size_bytes], &target));
+            let outcome = Picture::new(&data, &layout, LIMITED).map(|picture| {
+                picture.write(SIZE, planes_of(&mut vec![0; target.size_bytes], &target), &target)
+            });
             assert!(matches!(outcome, None | Some(Err(TooShort))), "{format} of {length} bytes");
         }
         let data = vec![1; layout.size_bytes];
         let picture = Picture::new(&data, &layout, LIMITED).expect("it is long enough");
-        assert_eq!(picture.write(SIZE, &mut vec![0; 23], &target), Err(TooShort), "{format}");
-        assert_eq!(picture.write(SIZE, &mut vec![0; 24], &target), Ok(()), "{format}");
+        assert_eq!(picture.write(SIZE, planes_of(&mut [0; 23], &target), &target), Err(TooShort), "{format}");
+        assert_eq!(picture.write(SIZE, planes_of(&mut [0; 24], &target), &target), Ok(()), "{format}");
     }
 }
 
@@ -202,8 +203,8 @@ fn lines_are_copied_from_one_stride_to_another() {
     let mut to = Layout { stride: 16, ..Layout::packed(PixelFormat::Yuyv, 4, 4) };
     to.size_bytes = to.planes_bytes();
     let mut out = vec![0; to.size_bytes];
-    copy(&data, &layout, &mut out, &to).expect("it fits");
+    copy(&data, &layout, planes_of(&mut out, &to), &to).expect("it fits");
     assert_eq!(out[..8], data[..8]);
     assert_eq!(out[16..24], data[12..20]);
-    assert_eq!(copy(&data[..40], &layout, &mut out, &to), Err(TooShort));
+    assert_eq!(copy(&data[..40], &layout, planes_of(&mut out, &to), &to), Err(TooShort));
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::engine::jpeg;
 use crate::engine::picture::{Layout, PixelFormat};
+use crate::io::capture::encode::convert::planes_of;
 use turbojpeg::{Compressor, Image};
 
 /// Four quarters: red, green, blue, white; as a camera would compress it.
@@ -41,7 +42,7 @@ fn decoded(decoder: &mut Decoder, data: &[u8], size: (usize, usize)) -> Result<V
     let picture = decoder.decode(data, size)?;
     let layout = Layout::packed(PixelFormat::Yuv420, size.0, size.1);
     let mut out = vec![0; layout.size_bytes];
-    picture.write(size, &mut out, &layout).map_err(|_| "too short".to_owned())?;
+    picture.write(size, planes_of(&mut out, &layout), &layout).map_err(|_| "too short".to_owned())?;
     Ok(out)
 }
 
