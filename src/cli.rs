@@ -44,8 +44,12 @@ enum Command {
     Demo(Demo),
     /// Tell every fault of the configuration
     Check(ConfigFile),
-    /// List cameras and sound cards, and what they can do
-    Devices,
+    /// List cameras, sound cards and pins, and what farol would do with them
+    Devices {
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
     /// Make a link that lets one person watch
     Pair {
         /// Whose link it is, such as "Ana's phone"
@@ -106,7 +110,7 @@ impl Arguments {
                 check::report(&config.path, &config.load()?);
                 Ok(())
             }
-            Command::Devices => devices(),
+            Command::Devices { json } => devices(json),
             Command::Pair { name, rights, config } => {
                 pair::pair(&config.path, &config.load()?, &name, rights)
             }
@@ -172,15 +176,11 @@ pub fn complain(error: &anyhow::Error) {
 }
 
 /// What there is, each with the lines for the configuration.
-fn devices() -> anyhow::Result<()> {
+fn devices(json: bool) -> anyhow::Result<()> {
     let devices = farol::io::devices::list();
-    for device in &devices {
-        println!("{device}");
-    }
-    if devices.is_empty() {
-        println!(
-            "No camera and no sound card was found: plug one in, or see the test picture with `farol demo`."
-        );
+    match json {
+        true => println!("{:#}", devices.to_json()),
+        false => print!("{devices}"),
     }
     Ok(())
 }

@@ -276,6 +276,7 @@ impl Daemon {
             PeerEvent::Failed => Input::PeerLost { peer, reason: "silent" },
             PeerEvent::Closed => Input::PeerLost { peer, reason: "closed" },
             PeerEvent::KeyframeRequested => Input::KeyframeWanted,
+            PeerEvent::ControlOpened | PeerEvent::Control { .. } | PeerEvent::ControlClosed => return,
             PeerEvent::Disconnected => return log::debug!(peer:%; "viewer not heard for a while"),
             PeerEvent::SoundArrived => return log::debug!(peer:%; "viewer speaks"),
             PeerEvent::Estimate(bitrate) => {
@@ -328,11 +329,13 @@ impl Daemon {
         self.manager.stopping();
         self.station.handle(now, Input::Shutdown);
         self.carry_out(now);
-        let last_words = async {
+        let goodbyes = async {
             // The viewers' `bye` leaves before their connections close.
             self.mqtt.close().await;
             self.peers.close_all().await;
         };
+        // A program that films for us ends before we do, with all that it has started.
+        let last_words = async { tokio::join!(goodbyes, self.capture.stop()) };
         if tokio::time::timeout(LAST_WORDS, last_words).await.is_err() {
             log::warn!("stopped without waiting longer for the broker and the viewers");
         }

@@ -1,5 +1,6 @@
 //! The shell: everything that touches the world. Each module does one device's or protocol's work
-//! and hands over data; none knows `Station`, and none knows another, except that `fanout` knows `peer`.
+//! and hands over data; none knows `Station`, and none knows another, except that `fanout` knows `peer` and `devices` knows
+//! `capture`.
 
 pub mod audio;
 #[cfg(feature = "broker")]
