@@ -69,7 +69,7 @@ mod live {
     }
 
     /// By way of red, green and blue, since a JPEG is of the full range and by BT.601 alone (JFIF 1.02).
-    fn compress(picture: &DecodedYUV<'_>, sps: Option<&Sps>) -> Result<Bytes, StillFault> {
+    fn compress(picture: &DecodedYUV<'_>, sps: Option<Sps>) -> Result<Bytes, StillFault> {
         let ((width, height), (y, u, v)) = (picture.dimensions(), picture.strides());
         let planes = YuvPlanarImage {
             y_plane: picture.y(),
@@ -99,7 +99,7 @@ mod live {
     }
 
     /// Table E-5 of H.264: 1 is BT.709, 5 and 6 are BT.601.
-    fn matrix(sps: Option<&Sps>, height: usize) -> YuvStandardMatrix {
+    fn matrix(sps: Option<Sps>, height: usize) -> YuvStandardMatrix {
         match sps.and_then(|sps| sps.matrix_coefficients) {
             Some(1) => YuvStandardMatrix::Bt709,
             Some(5 | 6) => YuvStandardMatrix::Bt601,
