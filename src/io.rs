@@ -8,6 +8,7 @@ pub mod capture;
 pub mod clock;
 pub mod devices;
 pub mod fanout;
+pub mod gpio;
 pub mod http;
 pub mod keys;
 pub mod log;
