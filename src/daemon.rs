@@ -9,6 +9,7 @@
 //! | `start` | what is opened before the loop begins, for `run` and for `demo` |
 //! | `peers` | which peer connections there are, and what is being done with them |
 //! | `control` | what viewers are told and what they ask for on their control channels |
+//! | `pins` | what viewers see of the board's pins, and how they move what hangs on them |
 //! | `stills` | how one still is made for all who asked for one |
 //! | `story` | how what happened is told in the log |
 
@@ -16,6 +17,7 @@
 
 mod control;
 mod peers;
+mod pins;
 mod start;
 mod stills;
 mod story;

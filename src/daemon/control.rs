@@ -18,6 +18,7 @@ use crate::io::capture::CaptureCommand;
 use crate::io::peer::Say;
 use crate::units::PeerId;
 
+use super::pins::Pins;
 use super::stills::{Made, Needs, Stills};
 use super::{Camera, Daemon};
 
@@ -31,6 +32,7 @@ pub(super) struct Control {
     /// What viewers are shown. The camera and the number of viewers are filled in when it is told.
     pub(super) state: State,
     pub(super) stills: Stills,
+    pub(super) pins: Pins,
     viewers: BTreeMap<PeerId, Viewer>,
     controls: Vec<CameraControl>,
     /// Rises with each change of the controls.
@@ -58,6 +60,7 @@ impl Control {
         Control {
             state: State { microphone, ..State::default() },
             stills: Stills::default(),
+            pins: Pins::default(),
             viewers: BTreeMap::new(),
             controls: Vec::new(),
             controls_version: 0,
@@ -156,7 +159,7 @@ impl Daemon {
             Request::Set { control, value } => self.set_control(now, peer, id, control, value),
             Request::Snapshot => self.ask_for_still(now, peer, id),
             request @ (Request::Move(_) | Request::Night(_) | Request::Lamp(_)) => {
-                Some(self.board(id, &request))
+                Some(self.control.pins.execute(id, &request))
             }
         }
     }
@@ -213,16 +216,6 @@ impl Daemon {
                 Err(why) => self.reply(peer, Reply::error(Some(id), Code::Unavailable, why)),
             }
         }
-    }
-
-    /// What turns, shines and tells night from day.
-    fn board(&mut self, id: u64, request: &Request) -> Reply {
-        let text = match request {
-            Request::Move(_) => "this camera does not turn",
-            Request::Night(_) => "this camera does not tell night from day",
-            _ => "this camera has no lamp",
-        };
-        Reply::error(Some(id), Code::Unavailable, text)
     }
 
     /// Tells news, and ends what was waited for long enough.
