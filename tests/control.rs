@@ -1,6 +1,7 @@
 //! Can a viewer ask for what it may, and only for that, on its control channel? The real daemon, a real
 //! Mosquitto, real peers.
 #![cfg(all(feature = "daemon", feature = "openh264"))]
+#![expect(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 #[path = "common/answerer.rs"]
 mod answerer;
