@@ -9,15 +9,17 @@
 //! | `start` | what is opened before the loop begins, for `run` and for `demo` |
 //! | `peers` | which peer connections there are, and what is being done with them |
 //! | `control` | what viewers are told and what they ask for on their control channels |
-//! | `pins` | what viewers see of the board's pins, and how they move what hangs on them |
+//! | `remote` | what viewers see of the board's pins, and how they move what hangs on them |
 //! | `stills` | how one still is made for all who asked for one |
+//! | `board` | what becomes of what happens on the pins: privacy, motion, the LED |
 //! | `story` | how what happened is told in the log |
 
 #![expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
 
+mod board;
 mod control;
 mod peers;
-mod pins;
+mod remote;
 mod start;
 mod stills;
 mod story;
@@ -34,6 +36,7 @@ use crate::engine::station::{Command, Input, Station};
 use crate::io::audio::{AudioCommand, AudioEvent, Microphone};
 use crate::io::capture::{Capture, CaptureCommand, CaptureEvent};
 use crate::io::fanout::{Fanout, Sends};
+use crate::io::gpio::BoardEvent;
 use crate::io::keys::{Stamp, State};
 use crate::io::mqtt::{Mqtt, MqttEvent, Publication};
 use crate::io::network::Network;
@@ -41,6 +44,7 @@ use crate::io::peer::PeerEvent;
 use crate::io::systemd::ServiceManager;
 use crate::units::PeerId;
 
+use board::Pins;
 use control::Control;
 use peers::{Done, News, Peers};
 use stills::Made;
@@ -60,6 +64,9 @@ struct Daemon {
     fanout: Fanout,
     capture: Capture,
     microphone: Option<Microphone>,
+    /// The microphone delivers.
+    is_heard: bool,
+    pins: Pins,
     when: When,
     keys: Option<Keys>,
     manager: ServiceManager,
@@ -93,6 +100,7 @@ enum Happened {
     ControlDue,
     Still(Made),
     Peer(News),
+    Pins(BoardEvent),
     Capture(CaptureEvent),
     Audio(AudioEvent),
     Mqtt(MqttEvent),
@@ -130,11 +138,13 @@ impl Daemon {
                 Happened::Still(made) => self.still_made(made),
                 Happened::Peer(News::Done(done)) => self.peer_work_done(now, done),
                 Happened::Peer(News::Said(peer, event)) => self.peer_said(now, peer, event),
+                Happened::Pins(event) => self.pins_said(now, event),
                 Happened::Capture(event) => self.captured(now, event),
                 Happened::Audio(event) => self.heard(event),
                 Happened::Mqtt(event) => self.broker_said(now, event),
             }
             self.carry_out(now);
+            self.show_whether_media_leaves();
             self.tend_control(now);
             self.manager.status(&self.status());
             self.manager.feed(now);
@@ -142,7 +152,8 @@ impl Daemon {
     }
 
     /// Waits for whatever happens first. The order matters: what is done on a peer connection is heard
-    /// before what it says, media comes before messages, so that a flood of those cannot hold it up.
+    /// before what it says, privacy before media, and media before messages, so that a flood of those cannot
+    /// hold it up.
     async fn next(&mut self, signals: &mut Signals, rounds: &mut Interval) -> Happened {
         let due = self.station.deadline();
         let control_due = self.control.due();
@@ -153,6 +164,7 @@ impl Daemon {
             _ = signals.hangup.recv() => Happened::KeysMayHaveChanged,
             _ = rounds.tick() => Happened::Round,
             news = self.peers.next() => Happened::Peer(news),
+            event = self.pins.next() => event.map_or(Happened::Broken("pins' thread"), Happened::Pins),
             event = self.capture.events.recv() => {
                 event.map_or(Happened::Broken("capture thread"), Happened::Capture)
             }
@@ -205,10 +217,8 @@ impl Daemon {
     }
 
     fn watch(&mut self, watched: bool) {
-        if self.when == When::Always {
-            return;
-        }
-        let (video, audio) = match watched {
+        let runs = watched || self.when == When::Always && !self.pins.is_private();
+        let (video, audio) = match runs {
             true => (CaptureCommand::Run, AudioCommand::Run),
             false => (CaptureCommand::Pause, AudioCommand::Pause),
         };
@@ -226,6 +236,8 @@ impl Daemon {
 
     fn captured(&mut self, now: Instant, event: CaptureEvent) {
         match event {
+            // What was under way when privacy began.
+            CaptureEvent::Frame(_) if self.pins.is_private() => {}
             CaptureEvent::Frame(unit) => {
                 self.control.stills.frame(&unit);
                 if self.fanout.video(&unit) {
@@ -258,16 +270,22 @@ impl Daemon {
     }
 
     fn heard(&mut self, event: AudioEvent) {
+        match &event {
+            AudioEvent::Started { .. } => self.is_heard = true,
+            AudioEvent::Paused | AudioEvent::Lost { .. } => self.is_heard = false,
+            AudioEvent::Packet(_) => {}
+        }
         match event {
+            AudioEvent::Packet(_) if self.pins.is_private() => {}
             AudioEvent::Packet(packet) => self.fanout.audio(&packet),
             AudioEvent::Started { detail } => {
                 log::info!(detail = detail.as_str(); "microphone delivers");
-                self.control.state.microphone = MicrophoneState::Ready;
+                self.control.microphone = MicrophoneState::Ready;
             }
             AudioEvent::Paused => log::debug!("microphone rests"),
             AudioEvent::Lost { reason } => {
                 log::warn!(reason = reason.as_str(); "microphone lost; it is tried again");
-                self.control.state.microphone = MicrophoneState::Lost;
+                self.control.microphone = MicrophoneState::Lost;
             }
         }
     }
@@ -342,6 +360,7 @@ impl Daemon {
     /// One line for `systemctl status`.
     fn status(&self) -> String {
         let camera = match &self.camera {
+            _ if self.pins.is_private() => "privacy".to_string(),
             Camera::Resting => "camera rests".to_string(),
             Camera::Running => "camera runs".to_string(),
             Camera::Lost(reason) => format!("camera lost: {reason}"),

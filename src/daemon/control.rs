@@ -15,10 +15,11 @@ use crate::engine::control::{
 use crate::engine::rights::Rights;
 use crate::engine::station::Input;
 use crate::io::capture::CaptureCommand;
+use crate::io::gpio::BoardParts;
 use crate::io::peer::Say;
 use crate::units::PeerId;
 
-use super::pins::Pins;
+use super::remote::Remote;
 use super::stills::{Made, Needs, Stills};
 use super::{Camera, Daemon};
 
@@ -27,12 +28,17 @@ const SET_PATIENCE: Duration = Duration::from_secs(5);
 /// Settings that the camera has not answered, of all viewers: beyond that it is busy.
 const SETTINGS_HELD: usize = 64;
 
+/// What those hear who want a still meanwhile.
+const PRIVATE: &str = "camera and microphone are switched off at the board";
+
 /// All control channels, and what is shown on them.
 pub(super) struct Control {
     /// What viewers are shown. The camera and the number of viewers are filled in when it is told.
     pub(super) state: State,
     pub(super) stills: Stills,
-    pub(super) pins: Pins,
+    pub(super) remote: Remote,
+    /// As far as privacy lets it.
+    pub(super) microphone: MicrophoneState,
     viewers: BTreeMap<PeerId, Viewer>,
     controls: Vec<CameraControl>,
     /// Rises with each change of the controls.
@@ -55,12 +61,13 @@ struct Setting {
 }
 
 impl Control {
-    pub(super) fn new(has_microphone: bool) -> Control {
-        let microphone = if has_microphone { MicrophoneState::Ready } else { MicrophoneState::None };
+    pub(super) fn new(microphone: MicrophoneState, pins: BoardParts) -> Control {
+        let mut state = State::default();
         Control {
-            state: State { microphone, ..State::default() },
+            remote: Remote::new(&mut state, pins),
+            state,
+            microphone,
             stills: Stills::default(),
-            pins: Pins::default(),
             viewers: BTreeMap::new(),
             controls: Vec::new(),
             controls_version: 0,
@@ -159,7 +166,9 @@ impl Daemon {
             Request::Set { control, value } => self.set_control(now, peer, id, control, value),
             Request::Snapshot => self.ask_for_still(now, peer, id),
             request @ (Request::Move(_) | Request::Night(_) | Request::Lamp(_)) => {
-                Some(self.control.pins.execute(id, &request))
+                let (command, reply) = self.control.remote.order(id, &request);
+                command.into_iter().for_each(|command| self.pins.tell(command));
+                Some(reply)
             }
         }
     }
@@ -197,6 +206,10 @@ impl Daemon {
             self.control.desk(peer)?.take_still();
             return Some(Reply::error(Some(id), Code::Unavailable, "the camera is lost; it is tried again"));
         }
+        if self.pins.is_private() {
+            self.control.desk(peer)?.take_still();
+            return Some(Reply::error(Some(id), Code::Unavailable, PRIVATE));
+        }
         match self.control.stills.ask(now) {
             Needs::Snapshot => self.tell_capture(CaptureCommand::Snapshot),
             Needs::Keyframe => self.station.handle(now, Input::KeyframeWanted),
@@ -207,6 +220,8 @@ impl Daemon {
 
     /// There is a still, or there will be none.
     pub(super) fn still_made(&mut self, made: Made) {
+        // One may have been under way when privacy began.
+        let made = if self.pins.is_private() { Err(PRIVATE.to_owned()) } else { made };
         for (peer, id) in self.control.take_still_requests() {
             match &made {
                 Ok(jpeg) => {
@@ -243,7 +258,13 @@ impl Daemon {
 
     fn update_state(&mut self) {
         self.control.state.watching = self.station.watching();
+        let is_private = self.pins.is_private();
+        self.control.state.microphone = match self.control.microphone {
+            MicrophoneState::Ready | MicrophoneState::Lost if is_private => MicrophoneState::Private,
+            microphone => microphone,
+        };
         self.control.state.camera = match self.camera {
+            _ if is_private => CameraState::Private,
             Camera::Resting => CameraState::Resting,
             Camera::Running => CameraState::Ready,
             Camera::Lost(_) => CameraState::Lost,

@@ -1,13 +1,15 @@
 //! What is opened before the loop begins, for `farol run` and for `farol demo`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Instant;
 
 use anyhow::Context as _;
 
 use crate::config::demo::DemoOptions;
-use crate::config::{Audio, Config, Security};
+use crate::config::{Audio, Config, Security, When};
+use crate::engine::control::MicrophoneState;
 use crate::engine::rights::ViewerKey;
-use crate::engine::station::{Command, Settings, Station};
+use crate::engine::station::{Command, Input, Settings, Station};
 use crate::engine::topic::Topic;
 use crate::io::fanout::Fanout;
 use crate::io::keys::State;
@@ -18,6 +20,7 @@ use crate::io::systemd::ServiceManager;
 use crate::io::{audio, broker, capture, http};
 use crate::units::{Bitrate, DeviceId};
 
+use super::board::Pins;
 use super::control::Control;
 use super::peers::Peers;
 use super::{Camera, Daemon, Keys, story};
@@ -120,30 +123,44 @@ fn daemon(
     };
     let mut station = Station::new(settings, viewers, random()?);
     let will = first_will(&mut station).context("the station orders a will before anything else")?;
+    let pins = Pins::spawn(&config.board);
+    let mut video = config.video;
+    let when = video.when;
+    if pins.has().privacy {
+        // Nothing is captured before the switch was read.
+        video.when = When::Watched;
+        station.handle(Instant::now(), Input::Privacy(true));
+    }
     let peers = Peers::new(PeerSettings {
         ice_servers: config.ice.servers,
         addresses: config.ice.addresses,
         audio: config.audio != Audio::None,
-        start_bitrate: config.video.bitrate,
-        max_bitrate: Bitrate::from_bps(config.video.bitrate.bps().saturating_mul(2)),
+        start_bitrate: video.bitrate,
+        max_bitrate: Bitrate::from_bps(video.bitrate.bps().saturating_mul(2)),
     });
     let [from_viewers, status, offers] = Topic::filters(device);
     let own = [status, offers].map(|filter| Subscription { filter, skip_retained: false });
     let mut subscriptions = vec![Subscription { filter: from_viewers, skip_retained: true }];
     subscriptions.extend(own);
-    let has_microphone = config.audio != Audio::None;
+    let microphone = match config.audio {
+        Audio::None => MicrophoneState::None,
+        _ => MicrophoneState::Ready,
+    };
     let client_id = format!("farol-{:032x}", u128::from_be_bytes(random()?));
+    let control = Control::new(microphone, pins.has());
     Ok(Daemon {
         station,
         mqtt: Mqtt::spawn(config.broker, client_id, subscriptions, will),
         peers,
         fanout: Fanout::new(),
-        capture: capture::spawn(&config.video),
-        microphone: audio::spawn(&config.audio, config.video.when),
-        when: config.video.when,
+        capture: capture::spawn(&video),
+        microphone: audio::spawn(&config.audio, video.when),
+        is_heard: false,
+        pins,
+        when,
         keys,
         manager: ServiceManager::of_this_process(),
-        control: Control::new(has_microphone),
+        control,
         refusals: story::Refusals::default(),
         camera: Camera::Resting,
         network: Network::now(),
