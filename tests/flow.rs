@@ -76,7 +76,7 @@ async fn the_whole_flow_from_an_offer_that_waits_to_media_both_ways() {
     );
     assert_eq!(offer.ice_servers[0].urls, [format!("stun:127.0.0.1:{}", stun.port)]);
     assert_eq!(lines(&offer.sdp, "m=").len(), 3, "{}", offer.sdp);
-    assert_eq!(lines(&offer.sdp, "a=sendrecv").len(), 1, "sound goes both ways");
+    assert_eq!(lines(&offer.sdp, "a=sendrecv").len(), 2, "sound and the control channel go both ways");
     assert_eq!(lines(&offer.sdp, "a=sendonly").len(), 1, "the picture goes one way");
     let host = lines(&offer.sdp, "a=candidate:");
     assert!(host.iter().all(|candidate| candidate.contains("127.0.0.1") && candidate.contains("typ host")));
@@ -92,7 +92,7 @@ async fn the_whole_flow_from_an_offer_that_waits_to_media_both_ways() {
     // 12-17: it adds its microphone, sets the remote offer, answers, and gathers.
     let (screen, answer, candidates) = Answerer::answer_trickling(&offer.sdp).await;
     assert!(lines(&answer, "a=candidate:").is_empty() && !candidates.is_empty());
-    assert_eq!(lines(&answer, "a=sendrecv").len(), 1, "{answer}");
+    assert_eq!(lines(&answer, "a=sendrecv").len(), 2, "{answer}");
     // 18-19, 21-22: the answer, bound to the offer by its digest, reaches the device and is applied there.
     assert_eq!(viewer::answer_to(&offer, &answer).digest, seal::sdp_digest(&offer.sdp));
     viewer.answer(&offer, &answer).await;

@@ -2,13 +2,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context as _;
 
 use crate::config::demo::DemoOptions;
-use crate::config::{Audio, Config, Ice, Security};
+use crate::config::{Audio, Config, Ice, Security, When};
+use crate::engine::control::MicrophoneState;
 use crate::engine::rights::ViewerKey;
-use crate::engine::station::{Command, Settings, Station};
+use crate::engine::station::{Command, Input, Settings, Station};
 use crate::engine::topic::Topic;
 use crate::io::fanout::Fanout;
 use crate::io::keys::State;
@@ -20,6 +22,8 @@ use crate::io::systemd::ServiceManager;
 use crate::io::{audio, broker, capture, http};
 use crate::units::{Bitrate, DeviceId};
 
+use super::board::Pins;
+use super::control::Control;
 use super::peers::Peers;
 use super::{Camera, Daemon, Keys, story};
 
@@ -123,9 +127,17 @@ fn daemon(
     };
     let mut station = Station::new(settings, viewers, random()?);
     let will = first_will(&mut station).context("the station orders a will before anything else")?;
-    // A picture takes more than its average at times, and sound and repeated packets come on top.
-    let of_bitrate = |share: f64| Bitrate::from_bps((f64::from(config.video.bitrate.bps()) * share) as u32);
     let port = open_port(&config.ice)?;
+    let pins = Pins::spawn(&config.board);
+    let mut video = config.video;
+    let when = video.when;
+    if pins.has().privacy {
+        // Nothing is captured before the switch was read.
+        video.when = When::Watched;
+        station.handle(Instant::now(), Input::Privacy(true));
+    }
+    // A picture takes more than its average at times, and sound and repeated packets come on top.
+    let of_bitrate = |share: f64| Bitrate::from_bps((f64::from(video.bitrate.bps()) * share) as u32);
     let peers = Peers::new(PeerSettings {
         ice_servers: config.ice.servers,
         addresses: config.ice.addresses,
@@ -139,17 +151,25 @@ fn daemon(
     let own = [status, offers].map(|filter| Subscription { filter, skip_retained: false });
     let mut subscriptions = vec![Subscription { filter: from_viewers, skip_retained: true }];
     subscriptions.extend(own);
+    let microphone = match config.audio {
+        Audio::None => MicrophoneState::None,
+        _ => MicrophoneState::Ready,
+    };
     let client_id = format!("farol-{:032x}", u128::from_be_bytes(random()?));
+    let control = Control::new(microphone, pins.has());
     Ok(Daemon {
         station,
         mqtt: Mqtt::spawn(config.broker, client_id, subscriptions, will),
         peers,
         fanout: Fanout::new(),
-        capture: capture::spawn(&config.video),
-        microphone: audio::spawn(&config.audio, config.video.when),
-        when: config.video.when,
+        capture: capture::spawn(&video),
+        microphone: audio::spawn(&config.audio, video.when),
+        is_heard: false,
+        pins,
+        when,
         keys,
         manager: ServiceManager::of_this_process(),
+        control,
         refusals: story::Refusals::default(),
         camera: Camera::Resting,
         network: Network::now(),

@@ -337,8 +337,23 @@ pub struct Status {
     pub security: String,
     /// Whether no place is free.
     pub full: bool,
-    /// `ready`, or `lost` while the camera is missing.
+    /// `ready`, `lost` while the camera is missing, or `private` while the board's switch forbids it.
     pub camera: String,
+}
+
+/// `event/motion`: something moves, or does not any more. In plain, for home automation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MotionEvent {
+    /// The protocol's version, 1.
+    pub v: u64,
+    /// The device's boot.
+    pub boot: BootId,
+    /// Counts them in this boot, from 1.
+    pub n: u64,
+    /// `active` or `over`.
+    pub state: String,
+    /// When, on the device's wall clock, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
 }
 
 /// Writes what can always be written: structs of strings, numbers and lists.

@@ -70,16 +70,15 @@ impl Night {
         self.mode = mode;
     }
 
-    /// The sensor says so; then look. Its first word is believed at once.
-    pub fn sense(&mut self, now: Instant, is_dark: bool) {
-        match &mut self.sensor {
-            None => self.sensor = Some(Sensor { is_dark, since: now, believed: is_dark }),
-            Some(sensor) if sensor.is_dark != is_dark => {
-                sensor.is_dark = is_dark;
-                sensor.since = now;
-            }
-            Some(_) => {}
-        }
+    /// The sensor says so; then look, when this returns that it is news. Its first word is believed at once.
+    pub fn sense(&mut self, now: Instant, is_dark: bool) -> bool {
+        let believed = match self.sensor {
+            None => is_dark,
+            Some(sensor) if sensor.is_dark == is_dark => return false,
+            Some(sensor) => sensor.believed,
+        };
+        self.sensor = Some(Sensor { is_dark, since: now, believed });
+        true
     }
 
     /// Decides anew. `local` is the same moment as `now`, in the zone that people here live by. Returns when

@@ -27,11 +27,12 @@ use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use crate::config::{IceServer, RatePolicy, Security};
 use crate::engine::bucket::Bucket;
 use crate::engine::keyframe::KeyframeRequests;
+use crate::engine::message::{self, MotionEvent};
 use crate::engine::rate::RateControl;
 use crate::engine::rights::{Rights, ViewerKey};
 use crate::engine::roster::Roster;
 use crate::engine::session::Event;
-use crate::engine::topic::Slot;
+use crate::engine::topic::{EventKind, Slot, Topic};
 use crate::units::{Bitrate, BootId, DeviceId, Kid, OfferId, PeerId};
 
 use negotiate::Facts;
@@ -45,6 +46,8 @@ pub use orders::{Command, Input, Story};
 const FAILED_PER_SECOND: u32 = 2000;
 /// The camera is let go of so long after the last viewer, so that a reload does not restart it.
 const LINGER: Duration = Duration::from_secs(3);
+/// Motion that is older is no news to a broker's client that was away.
+const MOTION_EXPIRY: Duration = Duration::from_secs(30);
 
 /// What a station is told once.
 #[derive(Clone, Debug)]
@@ -74,6 +77,8 @@ pub struct Station {
     is_online: bool,
     is_ending: bool,
     camera_lost: bool,
+    is_private: bool,
+    motions: u64,
     roster: Roster,
     standing: Option<Standing>,
     /// Offers of this boot that were lit and are not any more, newest last.
@@ -114,6 +119,8 @@ impl Station {
             is_online: false,
             is_ending: false,
             camera_lost: false,
+            is_private: false,
+            motions: 0,
             standing: None,
             past_offers: VecDeque::new(),
             open_after: None,
@@ -150,6 +157,8 @@ impl Station {
             Input::Estimate { peer, bitrate } => self.rate.estimated(peer, bitrate),
             Input::KeyframeWanted => self.keyframes.request(now),
             Input::CameraLost(lost) => self.camera_lost(now, lost),
+            Input::Privacy(is_private) => self.privacy(is_private),
+            Input::Motion { is_active, at_ms } => self.motion(is_active, at_ms),
             Input::Keys(viewers) => self.keys_changed(now, viewers),
             // Only the offer that waits: a session whose path still works must not be disturbed, and one
             // whose path is gone is noticed by its viewer, who then asks for a restart.
@@ -209,10 +218,11 @@ impl Station {
     fn tend_camera(&mut self, now: Instant) {
         use crate::engine::session::State;
         // Those who are about to connect count: the camera warms up while DTLS shakes hands.
-        let wanted = self
-            .roster
-            .live_sessions()
-            .any(|(_, session)| matches!(session.state, State::Connecting | State::Streaming));
+        let wanted = !self.is_private
+            && self
+                .roster
+                .live_sessions()
+                .any(|(_, session)| matches!(session.state, State::Connecting | State::Streaming));
         if wanted {
             self.pause_at = None;
             if !self.watched {
@@ -227,6 +237,33 @@ impl Station {
                 self.commands.push_back(Command::Watch(false));
             }
         }
+    }
+
+    /// Stops what captures at once, or lets it go on for those who are there. They stay connected.
+    fn privacy(&mut self, is_private: bool) {
+        if self.is_private != is_private {
+            self.is_private = is_private;
+            self.watched = false;
+            self.pause_at = None;
+            // If somebody is there and may watch, the next order follows at once.
+            self.commands.push_back(Command::Watch(false));
+        }
+    }
+
+    /// Tells home automation; while the broker is absent nobody hears it.
+    fn motion(&mut self, is_active: bool, at_ms: u64) {
+        if !self.is_online || self.is_ending {
+            return;
+        }
+        self.motions += 1;
+        let state = if is_active { "active" } else { "over" }.to_string();
+        let event = MotionEvent { v: 1, boot: self.boot, n: self.motions, state, at_ms };
+        self.commands.push_back(Command::Publish {
+            topic: Topic::Event(EventKind::Motion).name(self.settings.device),
+            payload: message::json(&event),
+            retain: false,
+            expiry: Some(MOTION_EXPIRY),
+        });
     }
 
     fn camera_lost(&mut self, now: Instant, lost: bool) {
@@ -251,7 +288,7 @@ impl Station {
             for key in ending {
                 self.advance(now, key, Event::Dismissed, Facts::because("revoked"));
             }
-            self.clear_retained(crate::engine::topic::Topic::Offer(slot));
+            self.clear_retained(Topic::Offer(slot));
         }
         let changed = self.keys != new;
         self.keys = new;
@@ -278,6 +315,7 @@ impl Station {
     /// under the old one.
     fn new_boot(&mut self, now: Instant) {
         self.boot = BootId(draw(&mut self.random));
+        self.motions = 0;
         self.roster.forget_ended();
         self.set_will();
         self.publish_status(now);

@@ -84,6 +84,15 @@ pub enum Input {
     },
     /// The camera is lost (`true`) or back.
     CameraLost(bool),
+    /// The board's switch forbids camera and microphone, or does not any more.
+    Privacy(bool),
+    /// Something moves, or does not any more, and whoever may read the broker is to know.
+    Motion {
+        /// Which of the two.
+        is_active: bool,
+        /// When, on the wall clock, in milliseconds since the Unix epoch.
+        at_ms: u64,
+    },
     /// The viewers' keys were changed.
     Keys(Vec<ViewerKey>),
     /// The board's addresses changed.
@@ -142,7 +151,8 @@ pub enum Command {
     },
     /// Close it.
     ClosePeer(PeerId),
-    /// Whether anybody watches, or is about to: the camera runs or rests.
+    /// Whether anybody watches or is about to, and may: the camera runs or rests. Without privacy, a camera
+    /// that is always on runs all the same. Ordered anew whenever privacy begins or ends.
     Watch(bool),
     /// Make the next frame a keyframe.
     ForceKeyframe,

@@ -186,17 +186,97 @@ mod tests {
         controls.iter().find(|control| control.name == name).unwrap_or_else(|| panic!("no {name}")).clone()
     }
 
+    fn set(controls: &mut Controls, name: &str, value: ControlValue) -> Result<Taken, String> {
+        controls.set_named(name, &value).map_err(|refusal| refusal.to_string())
+    }
+
     #[test]
     #[ignore = "needs the device lab (tests/lab)"]
     fn everything_that_the_driver_lists_is_listed() {
-        let mut controls = vivid();
-        let list = controls.list();
-        for control in &list {
-            println!("{control:?}");
-        }
-        assert!(list.len() > 30, "{}", list.len());
+        let list = vivid().list();
+        let said = std::process::Command::new("v4l2-ctl").args(["-d", "/dev/video2", "-l"]).output();
+        let said = String::from_utf8(said.expect("v4l2-ctl").stdout).expect("it speaks UTF-8");
+        let shown = ["(int)", "(int64)", "(bool)", "(menu)", "(intmenu)", "(button)", "(bitmask)"];
+        let wanted: Vec<&str> = said
+            .lines()
+            .filter(|line| shown.iter().any(|kind| line.contains(kind)))
+            .filter_map(|line| line.split_whitespace().next())
+            .collect();
+        assert!(wanted.len() > 40, "{said}");
+        let names: Vec<&str> = list.iter().map(|control| control.name.as_str()).collect();
+        assert_eq!(names, wanted);
+
         let brightness = find(&list, "brightness");
         assert_eq!(brightness.kind, ControlKind::Integer { min: 0, max: 255, step: 1, default: 128 });
-        assert!(brightness.is_settable && brightness.value.is_some());
+        let ControlKind::Menu { entries, default: 3 } = find(&list, "menu").kind else { panic!("a menu") };
+        let entry = |number: i64| (number, format!("Menu Item {number}"));
+        assert_eq!(entries, [entry(1), entry(3), entry(4)], "the second is left out by the driver");
+        let ControlKind::Menu { entries, .. } = find(&list, "integer_menu").kind else { panic!("a menu") };
+        assert_eq!(entries.last(), Some(&(8, "42".to_owned())));
+        assert_eq!(find(&list, "boolean").kind, ControlKind::Boolean { default: true });
+        let button = find(&list, "button");
+        assert_eq!((button.kind, button.value), (ControlKind::Button, None));
+        assert!(!find(&list, "read_only_integer_32_bits").is_settable);
+    }
+
+    #[test]
+    #[ignore = "needs the device lab (tests/lab)"]
+    fn what_is_set_is_read_back_and_what_cannot_be_says_why() {
+        use ControlValue::{Boolean, Entry, Integer};
+        let mut controls = vivid();
+        let taken = |value| Ok(Taken::Value(value));
+        assert_eq!(set(&mut controls, "brightness", Integer(77)), taken(Integer(77)));
+        assert_eq!(set(&mut controls, "hue", Integer(-100)), taken(Integer(-100)));
+        assert_eq!(set(&mut controls, "horizontal_flip", Boolean(true)), taken(Boolean(true)));
+        assert_eq!(set(&mut controls, "menu", Entry("menu item 4".into())), taken(Integer(4)));
+        assert_eq!(set(&mut controls, "integer_menu", Integer(8)), taken(Integer(8)));
+        assert_eq!(set(&mut controls, "integer_64_bits", Integer(1 << 40)), taken(Integer(1 << 40)));
+        assert_eq!(set(&mut controls, "bitmask", Integer(0x10)), taken(Integer(0x10)));
+        assert_eq!(set(&mut controls, "button", Boolean(true)), Ok(Taken::Pressed));
+        let refused = |outcome: Result<Taken, String>, words: &str| {
+            let refusal = outcome.expect_err(words);
+            assert!(refusal.contains(words), "{refusal}");
+        };
+        refused(set(&mut controls, "brightness", Integer(256)), "takes a whole number from 0 to 255");
+        refused(set(&mut controls, "menu", Integer(2)), "\"Menu Item 1\" (1), \"Menu Item 3\" (3)");
+        refused(set(&mut controls, "read_only_integer_32_bits", Integer(1)), "only tells");
+        refused(set(&mut controls, "string", Integer(1)), "no control `string`");
+        let again = vivid().list();
+        assert_eq!(find(&again, "brightness").value, Some(Integer(77)), "the driver has it");
+        assert_eq!(find(&again, "horizontal_flip").value, Some(Boolean(true)));
+    }
+
+    #[test]
+    #[ignore = "needs the device lab (tests/lab)"]
+    fn an_automatic_that_is_switched_off_frees_what_it_overruled() {
+        use ControlValue::{Boolean, Integer};
+        let mut controls = vivid();
+        set(&mut controls, "gain_automatic", Boolean(true)).expect("it is settable");
+        assert!(!find(&controls.list(), "gain").is_settable);
+        let refusal = set(&mut controls, "gain", Integer(9)).expect_err("it is overruled");
+        assert!(refusal.contains("overrules"), "{refusal}");
+        set(&mut controls, "gain_automatic", Boolean(false)).expect("it is settable");
+        assert_eq!(set(&mut controls, "gain", Integer(9)), Ok(Taken::Value(Integer(9))));
+        assert!(find(&controls.list(), "gain").is_settable);
+    }
+
+    #[test]
+    #[ignore = "needs the device lab (tests/lab)"]
+    fn the_configuration_is_applied_in_its_order_and_its_faults_stop_nothing() {
+        use ControlValue::{Boolean, Entry, Integer};
+        let mut controls = vivid();
+        let settings = [
+            ("nonsense", Integer(1)),
+            ("contrast", Boolean(true)),
+            ("saturation", Integer(1000)),
+            ("gain_automatic", Boolean(false)),
+            ("gain", Integer(33)),
+            ("osd_text_mode", Entry("None".into())),
+        ];
+        controls.configure(&settings.map(|(name, value)| (name.to_owned(), value)));
+        let list = controls.list();
+        assert_eq!(find(&list, "gain").value, Some(Integer(33)));
+        assert_eq!(find(&list, "osd_text_mode").value, Some(Integer(2)));
+        assert_ne!(find(&list, "saturation").value, Some(Integer(1000)));
     }
 }
