@@ -76,70 +76,57 @@ fn brightness(percent: u8, period: Duration) -> Duration {
 
 /// The infrared-cut filter.
 #[derive(Debug)]
-pub(super) enum Filter {
-    Level(Port),
-    Pulses { into: Port, out: Port, until: Option<Instant> },
+pub(super) struct Filter {
+    into: Port,
+    /// The other of two coils; `None`: there is one line, whose level says where the filter is to be.
+    out: Option<Port>,
+    /// The end of the pulse that is under way.
+    until: Option<Instant>,
 }
 
 impl Filter {
     /// `None` where there is none.
     pub(super) fn new(board: &Board) -> Option<Filter> {
-        let output = |output| Port::output(&board.chip, output, "infrared-cut filter");
-        Some(match board.night.as_ref()?.ir_cut.as_ref()? {
-            IrCut::Level(line) => Filter::Level(output(line)),
-            IrCut::Pulses { into, out } => {
-                Filter::Pulses { into: output(into), out: output(out), until: None }
-            }
-        })
+        let port = |output| Port::output(&board.chip, output, "infrared-cut filter");
+        let (into, out) = match board.night.as_ref()?.ir_cut.as_ref()? {
+            IrCut::Level(line) => (port(line), None),
+            IrCut::Pulses { into, out } => (port(into), Some(port(out))),
+        };
+        Some(Filter { into, out, until: None })
     }
 
     pub(super) fn ports(&mut self) -> impl Iterator<Item = &mut Port> {
-        let (first, second) = match self {
-            Filter::Level(port) => (port, None),
-            Filter::Pulses { into, out, .. } => (into, Some(out)),
-        };
-        std::iter::once(first).chain(second)
+        std::iter::once(&mut self.into).chain(self.out.as_mut())
     }
 
     /// Night falls or ends: by day the filter is in the light's way.
     pub(super) fn follow(&mut self, now: Instant, is_night: bool) {
-        match self {
-            Filter::Level(port) => port.switch(!is_night),
-            Filter::Pulses { into, out, until } => {
-                // One at a time: both together are a short circuit in some drivers of such coils.
-                let (off, on) = if is_night { (into, out) } else { (out, into) };
-                off.switch(false);
-                on.switch(true);
-                *until = Some(now + PULSE);
-            }
-        }
+        let Some(out) = &mut self.out else { return self.into.switch(!is_night) };
+        // One at a time: both together are a short circuit in some drivers of such coils.
+        let (off, on) = if is_night { (&mut self.into, out) } else { (out, &mut self.into) };
+        off.switch(false);
+        on.switch(true);
+        self.until = Some(now + PULSE);
     }
 
     /// Ends a pulse that is long enough.
     pub(super) fn poll(&mut self, now: Instant) {
-        if let Filter::Pulses { into, out, until } = self
-            && until.is_some_and(|at| at <= now)
-        {
-            into.switch(false);
-            out.switch(false);
-            *until = None;
+        if self.until.is_some_and(|at| at <= now) {
+            self.rest();
         }
     }
 
     /// When [`Filter::poll`] is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        match self {
-            Filter::Level(_) => None,
-            Filter::Pulses { until, .. } => *until,
-        }
+        self.until
     }
 
     /// Leaves no coil under current; a level stays, since the filter is to stay where it is.
     pub(super) fn rest(&mut self) {
-        if let Filter::Pulses { into, out, until } = self {
-            into.switch(false);
+        self.until = None;
+        if let Some(out) = &mut self.out {
             out.switch(false);
-            *until = None;
+            self.into.switch(false);
         }
     }
 }

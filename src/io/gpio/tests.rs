@@ -156,7 +156,7 @@ async fn the_led_is_lit_when_light_returns_and_out_when_the_board_is_dropped() {
         assert_eq!(sim.is_high(1), active_low);
         board.light(true);
         drop(board);
-        assert_eq!(sim.is_high(1), false, "the line is given back to its pull");
+        assert!(!sim.is_high(1), "the line is given back to its pull");
     }
 }
 
@@ -362,4 +362,87 @@ async fn a_filter_with_two_coils_gets_a_pulse_on_one_of_them_at_a_time() {
         sim.until(&[(coil, true), (11 - coil, false)]).await;
         sim.until(&[(5, false), (6, false)]).await;
     }
+}
+
+/// Files where a Pi's kernel has its PWM, since no kernel driver simulates one: what `rppal` writes is seen, what
+/// a chip would make of it is not.
+#[cfg(feature = "rppal")]
+struct Pi;
+
+#[cfg(feature = "rppal")]
+impl Pi {
+    fn new() -> Pi {
+        let pi = Pi;
+        pi.run("mount -t tmpfs tmpfs /sys/class");
+        pi.run("mkdir -p /sys/class/pwm/pwmchip0/pwm0 /sys/class/pwm/pwmchip0/pwm1");
+        // A Pi 4 by its revision (raspberrypi.com, "Raspberry Pi revision codes").
+        pi.run("printf 'Revision\\t: c03111\\n' >/sys/class/cpuinfo");
+        pi.run("mount --bind /sys/class/cpuinfo /proc/cpuinfo");
+        pi
+    }
+
+    fn run(&self, script: &str) {
+        let status = process::Command::new("sh").args(["-c", script]).status().expect("there is a shell");
+        assert!(status.success(), "{script}");
+    }
+
+    /// Period and pulse in microseconds, and whether the channel is on.
+    fn channel(&self, channel: u8) -> (u64, u64, bool) {
+        let read = |file: &str| {
+            let text = fs::read_to_string(format!("/sys/class/pwm/pwmchip0/pwm{channel}/{file}"));
+            // A file that is being written is empty for a moment.
+            text.unwrap_or_default().trim().parse::<u64>().unwrap_or_default()
+        };
+        (read("period") / 1000, read("duty_cycle") / 1000, read("enable") == 1)
+    }
+
+    async fn until(&self, channel: u8, expected: (u64, u64, bool)) {
+        let seen = tokio::time::timeout(PATIENCE, async {
+            while self.channel(channel) != expected {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        });
+        seen.await.unwrap_or_else(|_| panic!("{:?} never was {expected:?}", self.channel(channel)));
+    }
+}
+
+#[cfg(feature = "rppal")]
+impl Drop for Pi {
+    fn drop(&mut self) {
+        let _ = process::Command::new("sh").args(["-c", "umount /proc/cpuinfo /sys/class"]).status();
+    }
+}
+
+#[cfg(feature = "rppal")]
+#[tokio::test]
+#[ignore = "needs the device lab"]
+async fn a_servo_is_led_to_its_limit_and_a_lamp_is_dimmed() {
+    use crate::config::board::{Lamp, Servo};
+    let pi = Pi::new();
+    let pan =
+        Servo { pwm: 0, pulse_us: (1000, 2000), range_deg: (-45.0, 45.0), speed_deg_s: 90.0, start_deg: 0.0 };
+    let configured =
+        board::Board { pan: Some(pan), lamp: Some(Lamp { pwm: 1, hz: 1000 }), ..board::Board::default() };
+    let mut board = spawn(&configured).expect("a servo");
+    assert_eq!(board.has.pan, Some((-45.0, 45.0)));
+    assert_eq!(board.next().await, BoardEvent::Moved { pan: Some(0.0), tilt: None });
+    assert_eq!(board.next().await, BoardEvent::Lamp(0));
+    pi.until(0, (20_000, 1500, true)).await;
+    pi.until(1, (1000, 0, true)).await;
+    board.tell(BoardCommand::Move { pan: Some(300.0), tilt: Some(10.0) });
+    let end = BoardEvent::Moved { pan: Some(45.0), tilt: None };
+    let way = board.until(&end).await;
+    let degrees: Vec<f32> = way
+        .into_iter()
+        .map(|event| match event {
+            BoardEvent::Moved { pan: Some(pan), tilt: None } => pan,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert!(degrees.len() >= 2 && degrees.is_sorted(), "it turns, and does not leap: {degrees:?}");
+    assert_eq!(pi.channel(0), (20_000, 2000, true));
+    board.tell(BoardCommand::Lamp(50));
+    pi.until(1, (1000, 250, true)).await;
+    drop(board);
+    assert!(!pi.channel(0).2 && !pi.channel(1).2, "nothing pulls or shines any more");
 }

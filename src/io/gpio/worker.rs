@@ -184,7 +184,7 @@ impl Worker {
 
     fn look_for_night(&mut self, now: Instant) {
         let Some(line) = &mut self.night else { return };
-        if !line.look_at.is_some_and(|at| at <= now) {
+        if line.look_at.is_none_or(|at| at > now) {
             return;
         }
         line.look_at = line.night.look(now, &Zoned::now());
