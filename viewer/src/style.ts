@@ -19,6 +19,7 @@ const CSS = `
 :host(:fullscreen) { aspect-ratio: auto; width: 100%; height: 100%; }
 [hidden] { display: none !important; }
 
+.root { position: absolute; inset: 0; }
 video { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; transition: opacity .3s, filter .3s; }
 .root[data-picture="none"] video { opacity: 0; }
 .root[data-picture="old"] video { opacity: .35; filter: grayscale(1); }
