@@ -2,6 +2,14 @@
 
 use crate::config::ControlValue;
 
+/// A control's name in the configuration and on the channel: the driver's own in lower case, each run of
+/// anything but letters and digits one underscore, none at the ends; `v4l2-ctl` names them alike. Empty
+/// when the driver's has neither letter nor digit.
+pub fn control_name(label: &str) -> String {
+    let words = label.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("_").to_ascii_lowercase()
+}
+
 /// A control of the camera, as its driver describes it (kernel documentation, "User Controls").
 #[derive(Clone, Debug, PartialEq)]
 pub struct CameraControl {
@@ -76,4 +84,23 @@ pub enum ControlRefusal {
     /// The camera is not there, or does not run.
     #[error("the camera does not run")]
     NoCamera,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_control_is_named_as_v4l2_ctl_names_it() {
+        for (label, name) in [
+            ("Brightness", "brightness"),
+            ("White Balance, Automatic", "white_balance_automatic"),
+            ("H264 I-Frame Period", "h264_i_frame_period"),
+            ("Inject V4L2_BUF_FLAG_ERROR", "inject_v4l2_buf_flag_error"),
+            (" (Odd) ", "odd"),
+            ("\u{fffd}\u{fffd}", ""),
+        ] {
+            assert_eq!(control_name(label), name);
+        }
+    }
 }
