@@ -58,11 +58,11 @@ export interface BoardState {
 /** What a control of the camera can hold. */
 export type ControlValue = number | boolean | string;
 
-/** A control of the camera, as its driver describes it. */
+/** A control of the camera, as its driver describes it; a value that cannot be read is null. */
 export type Control = { name: string; label: string; isSettable: boolean } & (
-  | { kind: "integer"; min: number; max: number; step: number; default: number; value: number }
-  | { kind: "boolean"; default: boolean; value: boolean }
-  | { kind: "menu"; entries: [number, string][]; default: number; value: number }
+  | { kind: "integer"; min: number; max: number; step: number; default: number; value: number | null }
+  | { kind: "boolean"; default: boolean; value: boolean | null }
+  | { kind: "menu"; entries: [number, string][]; default: number; value: number | null }
   | { kind: "button" }
 );
 
@@ -143,21 +143,22 @@ export function readControls(value: unknown): Control[] | undefined {
 
 function readOne(value: unknown): Control | undefined {
   if (!isFields(value)) return undefined;
-  const { name, label, settable, kind, default: initial, value: current } = value;
+  const { name, label, settable, kind, default: initial, value: current = null } = value;
   if (typeof name !== "string" || name === "") return undefined;
   const about = { name, label: typeof label === "string" && label !== "" ? label : name, isSettable: settable === true };
   switch (kind) {
     case "integer": {
       const { min, max, step } = value;
       if (!isWhole(min) || !isWhole(max) || min > max || !isWhole(step) || step < 1) return undefined;
-      return isWhole(initial) && isWhole(current) ? { ...about, kind, min, max, step, default: initial, value: current } : undefined;
+      if (!isWhole(initial) || !(current === null || isWhole(current))) return undefined;
+      return { ...about, kind, min, max, step, default: initial, value: current };
     }
     case "boolean":
-      if (typeof initial !== "boolean" || typeof current !== "boolean") return undefined;
+      if (typeof initial !== "boolean" || !(current === null || typeof current === "boolean")) return undefined;
       return { ...about, kind, default: initial, value: current };
     case "menu": {
       const { entries } = value;
-      if (!isEntries(entries) || !isWhole(initial) || !isWhole(current)) return undefined;
+      if (!isEntries(entries) || !isWhole(initial) || !(current === null || isWhole(current))) return undefined;
       return { ...about, kind, entries, default: initial, value: current };
     }
     case "button":

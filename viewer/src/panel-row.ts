@@ -18,6 +18,8 @@ export class Row {
   readonly #fault = make("p", "fault");
   readonly #latest: Latest<ControlValue, Outcome<ControlValue | null>>;
   #control: Control;
+  /** What the device said last, to go back to when it refuses another. */
+  #known: ControlValue | undefined;
 
   constructor(control: Control, set: SetControl) {
     this.#control = control;
@@ -89,22 +91,20 @@ export class Row {
     this.#draw();
   }
 
-  /** What the device said last, to go back to when it refuses another. */
-  #known: ControlValue | undefined;
-
   #draw(): void {
     const control = this.#control;
     this.#reset.hidden = !control.isSettable || !this.#isChanged();
     if (control.kind === "button") return;
-    if (!this.#latest.isBusy) this.#known = control.value;
-    if (control.kind === "boolean") (this.#input as HTMLInputElement).checked = control.value;
-    else this.#input.value = String(control.value);
-    if (control.kind === "integer") setText(this.#value, String(control.value));
+    if (!this.#latest.isBusy) this.#known = control.value ?? undefined;
+    const shown = control.value ?? control.default;
+    if (typeof shown === "boolean") (this.#input as HTMLInputElement).checked = shown;
+    else this.#input.value = String(shown);
+    if (control.kind === "integer") setText(this.#value, control.value === null ? "–" : String(shown));
   }
 
   #isChanged(): boolean {
     const control = this.#control;
-    return control.kind !== "button" && control.value !== control.default;
+    return control.kind !== "button" && control.value !== null && control.value !== control.default;
   }
 }
 
@@ -142,7 +142,7 @@ function withValue(control: Control, value: ControlValue): Control {
 }
 
 function valueOf(control: Control): ControlValue | undefined {
-  return control.kind === "button" ? undefined : control.value;
+  return control.kind === "button" || control.value === null ? undefined : control.value;
 }
 
 /** Everything of a control that its row is built for. */
