@@ -41,6 +41,7 @@ export class Row {
   /** Shows what the control is now; a value that is just being set is left alone. */
   update(control: Control): void {
     this.#control = control;
+    if (!this.#latest.isBusy) this.#known = valueOf(control);
     this.#input.disabled = !control.isSettable;
     this.element.classList.toggle("off", !control.isSettable);
     if (!this.#latest.isBusy) this.#draw();
@@ -95,7 +96,6 @@ export class Row {
     const control = this.#control;
     this.#reset.hidden = !control.isSettable || !this.#isChanged();
     if (control.kind === "button") return;
-    if (!this.#latest.isBusy) this.#known = control.value ?? undefined;
     const shown = control.value ?? control.default;
     if (typeof shown === "boolean") (this.#input as HTMLInputElement).checked = shown;
     else this.#input.value = String(shown);

@@ -22,7 +22,7 @@ export const PANEL = {
   resetAll: "Set all to their defaults",
   waiting: "Asking the camera what can be set",
   none: "This camera has nothing to set.",
-  watching: (count: number) => (count === 1 ? "Only you watch" : `${count} watch`),
+  watching: (count: number) => (count <= 1 ? "Only you are watching" : `${count} are watching`),
   lastMotion: (ago: string) => `Last motion ${ago}`,
 } as const;
 

@@ -28,7 +28,7 @@ export class Panel {
   readonly #close = button("small close", "close", PANEL.close);
   readonly #pad: Pad;
   readonly #turning: Latest<Target, Outcome<Fields>>;
-  readonly #night = make("fieldset", "night");
+  readonly #night = make("div", "night");
   readonly #modes = new Map<NightMode, HTMLInputElement>();
   readonly #nightNow = make("p", "about");
   readonly #lamp = make("div", "row lamp");
@@ -132,7 +132,9 @@ export class Panel {
       choices.append(label);
       this.#modes.set(mode, input);
     }
-    this.#night.append(make("legend", "", PANEL.night), choices, this.#nightNow);
+    this.#night.setAttribute("role", "radiogroup");
+    this.#night.setAttribute("aria-label", PANEL.night);
+    this.#night.append(make("h3", "", PANEL.night), choices, this.#nightNow);
   }
 
   #newRow(control: Control): Row {
