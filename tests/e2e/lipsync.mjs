@@ -11,6 +11,10 @@
 //
 // seen - heard is the offset: positive when the picture is late. Neither end of it is a moment at which
 // a script ran, so a busy machine that runs the script late measures the same.
+//
+// The browser brings the two into step by the sender reports alone, and says how far apart it believes them
+// to be. On a machine so busy that sound arrives in bursts it is behind with that, and knows it. The part of
+// the offset that it does not know of is what the device tells wrong, whatever the machine does.
 import { pathToFileURL } from "node:url";
 import { launch, open } from "./browser.mjs";
 import { SMALL_PICTURE, device } from "./daemon.mjs";
@@ -72,7 +76,7 @@ function slope(offsets) {
 }
 
 /** The figures for people. */
-export function table({ count, median, p5, p95, within, drift, browser, latency }) {
+export function table({ count, median, p5, p95, within, drift, unknown, latency }) {
   const ms = (value) => `${value >= 0 ? "+" : ""}${value.toFixed(1)} ms`;
   return [
     "picture later than sound (+) or earlier (-)",
@@ -81,28 +85,26 @@ export function table({ count, median, p5, p95, within, drift, browser, latency 
     `  5% to 95%  ${ms(p5)} to ${ms(p95)}`,
     `  within ${BOUND_MS} ms  ${(100 * within).toFixed(0)}% of the seconds`,
     `  drift      ${ms(drift)} a minute`,
-    `  the browser's own figures: ${ms(browser)} apart, ${latency.toFixed(1)} ms of output latency counted in`,
+    `  of which the browser does not know ${ms(unknown)}; it counts ${latency.toFixed(1)} ms for the sound card`,
   ].join("\n");
 }
 
-/** The offset of each second, from what the page saw and heard. */
+/** The offset of each second, and the part of it that the browser does not know of. */
 function offsets({ flashes, beeps, played }, capturedAtZeroMs) {
   // A flash belongs to the beep next to it; a second without one of the two is left out.
   const seconds = flashes.flatMap(({ second, seenMs }) => {
     const heardMs = beeps.find((beep) => Math.abs(beep - seenMs) < 400);
-    return heardMs === undefined ? [] : [{ second, seenMs, heardMs }];
+    const said = played.findLast(({ atMs }) => atMs <= heardMs);
+    return said === undefined ? [] : [{ second, seenMs, heardMs, said }];
   });
   // Sound that just left for the card is this much newer than what the browser says is being played.
-  const latency = median(seconds.flatMap(({ second, heardMs }) => {
-    const said = played.findLast(({ atMs }) => atMs <= heardMs);
-    if (said === undefined) return [];
-    return [second * 1000 + capturedAtZeroMs - (said.audio - NTP_EPOCH_MS + heardMs - said.atMs)];
-  }));
-  return {
-    offsets: seconds.map(({ second, seenMs, heardMs }) => ({ second, offset: seenMs - heardMs - latency })),
-    latency,
-    browser: median(played.map(({ audio, video }) => audio - video)),
-  };
+  const latency = median(seconds.map(({ second, heardMs, said }) =>
+    second * 1000 + capturedAtZeroMs - (said.audio - NTP_EPOCH_MS + heardMs - said.atMs)));
+  const list = seconds.map(({ second, seenMs, heardMs, said }) => {
+    const offset = seenMs - heardMs - latency;
+    return { second, offset, unknown: offset - (said.audio - said.video) };
+  });
+  return { offsets: list, latency, unknown: median(list.map(({ unknown }) => unknown)) };
 }
 
 /** Runs in the page. */
