@@ -6,15 +6,16 @@
 //           expectedDisplayTime), less how long after the second it was taken, which its strip tells:
 //           at 30 pictures a second the first white one is up to 33 ms late of itself
 //   heard = when the beep's first sample left the browser's jitter buffer for the sound card, on the clock
-//           of performance.now() (MediaStreamTrackProcessor stamps the sound there), plus the card's own
-//           latency as the browser counts it in getStats (estimatedPlayoutTimestamp)
+//           of performance.now() (MediaStreamTrackProcessor stamps the sound there), plus the latency of the
+//           output: the browser is told to use none, and then counts CARD_MS for it
 //
 // seen - heard is the offset: positive when the picture is late. Neither end of it is a moment at which
 // a script ran, so a busy machine that runs the script late measures the same.
 //
 // The browser brings the two into step by the sender reports alone, and says how far apart it believes them
 // to be. On a machine so busy that sound arrives in bursts it is behind with that, and knows it. The part of
-// the offset that it does not know of is what the device tells wrong, whatever the machine does.
+// the offset that it does not know of is what the device tells wrong, whatever the machine does; up to 17 ms
+// of it are Chromium's own, which shows pictures that much before the moment that it counts with.
 import { pathToFileURL } from "node:url";
 import { launch, open } from "./browser.mjs";
 import { SMALL_PICTURE, device } from "./daemon.mjs";
@@ -22,6 +23,13 @@ import { Mosquitto } from "./mosquitto.mjs";
 
 /** The design's bound. */
 export const BOUND_MS = 40;
+/** No sound card, so that the output's latency is the same on every machine. */
+export const NO_CARD = "--disable-audio-output";
+/**
+ * What Chromium counts for it: how much older the sound is that getStats says is being played
+ * (estimatedPlayoutTimestamp) than what just left the jitter buffer. Measured over a dozen runs, 11.6 to 12.3.
+ */
+const CARD_MS = 12;
 /** A viewer that has just joined is still being brought into step. */
 const SETTLE_S = 10;
 /** From 1900, where NTP begins, to 1970. */
@@ -85,7 +93,7 @@ export function table({ count, median, p5, p95, within, drift, unknown, latency 
     `  5% to 95%  ${ms(p5)} to ${ms(p95)}`,
     `  within ${BOUND_MS} ms  ${(100 * within).toFixed(0)}% of the seconds`,
     `  drift      ${ms(drift)} a minute`,
-    `  of which the browser does not know ${ms(unknown)}; it counts ${latency.toFixed(1)} ms for the sound card`,
+    `  of which the browser does not know ${ms(unknown)}; it counts ${latency.toFixed(1)} ms for the output`,
   ].join("\n");
 }
 
@@ -97,13 +105,12 @@ function offsets({ flashes, beeps, played }, capturedAtZeroMs) {
     const said = played.findLast(({ atMs }) => atMs <= heardMs);
     return said === undefined ? [] : [{ second, seenMs, heardMs, said }];
   });
-  // Sound that just left for the card is this much newer than what the browser says is being played.
-  const latency = median(seconds.map(({ second, heardMs, said }) =>
-    second * 1000 + capturedAtZeroMs - (said.audio - NTP_EPOCH_MS + heardMs - said.atMs)));
   const list = seconds.map(({ second, seenMs, heardMs, said }) => {
-    const offset = seenMs - heardMs - latency;
+    const offset = seenMs - heardMs - CARD_MS;
     return { second, offset, unknown: offset - (said.audio - said.video) };
   });
+  const latency = median(seconds.map(({ second, heardMs, said }) =>
+    second * 1000 + capturedAtZeroMs - (said.audio - NTP_EPOCH_MS + heardMs - said.atMs)));
   return { offsets: list, latency, unknown: median(list.map(({ unknown }) => unknown)) };
 }
 
@@ -206,7 +213,7 @@ async function measure({ seconds, settleS, wallAtZeroMs }) {
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   const ends = [];
   const t = { after: (end) => ends.unshift(end) };
-  const browser = await launch();
+  const browser = await launch({ flags: [NO_CARD] });
   try {
     const result = await lipsync(t, browser, { seconds: Number(process.argv[2] ?? 300) });
     console.log(table(result));
