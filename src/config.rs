@@ -4,6 +4,7 @@
 //! [`fault`]s; [`demo`] is the configuration that needs no file. Every value has a default, so an
 //! empty file is a good one; no default talks to a third party.
 
+pub mod board;
 pub mod demo;
 pub mod fault;
 pub mod file;
@@ -46,6 +47,8 @@ pub struct Config {
     pub ice: Ice,
     /// The page and its `/farol.json`, served by the daemon itself when an address is given.
     pub http: Option<SocketAddr>,
+    /// What hangs on the board's pins.
+    pub board: board::Board,
 }
 
 /// The MQTT broker, as the device reaches it.
@@ -157,7 +160,7 @@ pub struct Video {
 }
 
 /// What a camera control is set to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlValue {
     /// A number, or the number of a menu's entry.
     Integer(i64),
@@ -322,6 +325,7 @@ impl Default for Config {
             talkback: None,
             ice: Ice::default(),
             http: None,
+            board: board::Board::default(),
         }
     }
 }

@@ -272,6 +272,7 @@ impl Daemon {
             PeerEvent::Failed => Input::PeerLost { peer, reason: "silent" },
             PeerEvent::Closed => Input::PeerLost { peer, reason: "closed" },
             PeerEvent::KeyframeRequested => Input::KeyframeWanted,
+            PeerEvent::ControlOpened | PeerEvent::Control { .. } | PeerEvent::ControlClosed => return,
             PeerEvent::Disconnected => return log::debug!(peer:%; "viewer not heard for a while"),
             PeerEvent::SoundArrived => return log::debug!(peer:%; "viewer speaks"),
             PeerEvent::Estimate(rate) => return log::trace!(peer:%, kbps = rate.kbps(); "bandwidth estimate"),

@@ -8,6 +8,7 @@
 //! | [`topic`], [`message`], [`seal`] | what stands on the wire |
 //! | [`rights`] | what a viewer may do |
 //! | [`sdp`] | how an offer is kept small enough |
+//! | [`night`], [`motion`], [`servo`] | when it is dark, when something moves, how a camera is turned |
 //! | [`bucket`] | how a flood is kept cheap |
 //! | [`session`] | one viewer's negotiation |
 //! | [`roster`] | all sessions: who is let in, who has to go |
@@ -19,11 +20,14 @@ pub mod control;
 pub mod h264;
 pub mod keyframe;
 pub mod message;
+pub mod motion;
+pub mod night;
 pub mod pcm;
 pub mod rights;
 pub mod roster;
 pub mod sdp;
 pub mod seal;
+pub mod servo;
 pub mod session;
 pub mod station;
 pub mod topic;

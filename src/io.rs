@@ -14,4 +14,5 @@ pub mod log;
 pub mod mqtt;
 pub mod network;
 pub mod peer;
+pub mod still;
 pub mod systemd;

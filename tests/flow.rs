@@ -75,7 +75,7 @@ async fn the_whole_flow_from_an_offer_that_waits_to_media_both_ways() {
         offer.rights.has(Right::View) && offer.rights.has(Right::Talk) && !offer.rights.has(Right::Control)
     );
     assert_eq!(offer.ice_servers[0].urls, [format!("stun:127.0.0.1:{}", stun.port)]);
-    assert_eq!(lines(&offer.sdp, "m=").len(), 2, "{}", offer.sdp);
+    assert_eq!(lines(&offer.sdp, "m=").len(), 3, "{}", offer.sdp);
     assert_eq!(lines(&offer.sdp, "a=sendrecv").len(), 1, "sound goes both ways");
     assert_eq!(lines(&offer.sdp, "a=sendonly").len(), 1, "the picture goes one way");
     let host = lines(&offer.sdp, "a=candidate:");

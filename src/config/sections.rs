@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::board::board;
 use super::media::{audio, talkback, video};
 use super::url::{self, IceUrl};
 use super::walk::{Section, Walk};
@@ -30,15 +31,17 @@ pub(super) fn config<'t>(
     let talkback_section = walk.section(top, "talkback");
     let ice_section = walk.section(top, "ice");
     let http = walk.section(top, "http");
+    let state_dir = walk
+        .text(&device, "state_dir", "the path of a directory")
+        .map(PathBuf::from)
+        .or(state_dir)
+        .unwrap_or(default.state_dir);
     Config {
         name: walk
             .parsed(&device, "name", "at most 64 characters without control characters", name)
             .unwrap_or(default.name),
-        state_dir: walk
-            .text(&device, "state_dir", "the path of a directory")
-            .map(PathBuf::from)
-            .or(state_dir)
-            .unwrap_or(default.state_dir),
+        board: board(walk, top, &state_dir),
+        state_dir,
         broker: broker(walk, &broker_section),
         links: links(walk, &links_section),
         security: walk

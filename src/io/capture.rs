@@ -40,6 +40,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// The wait before each attempt to open a lost source again. An attempt is a few system calls; a camera
 /// that is back is to be seen within 2 s, of which one that makes keyframes only each second takes half.
 const RETRY: Duration = Duration::from_millis(250);
+/// After a control was set, all of them are read again, since others may have changed with it: once for
+/// those that are set within this time.
+const CONTROLS_SETTLE: Duration = Duration::from_millis(200);
 
 /// A running source: access units and changes of state out, commands in. Dropping it stops the thread.
 #[derive(Debug)]
@@ -129,6 +132,8 @@ pub fn spawn(video: &config::Video) -> Capture {
         commands: commands_out,
         outlet: Outlet::new(events_in.clone()),
         is_running: video.when == When::Always,
+        controls: Vec::new(),
+        controls_due: None,
         is_orphaned: false,
     };
     let thread = thread::Builder::new().name("farol-capture".into()).spawn(move || worker.run());
@@ -176,6 +181,15 @@ pub(crate) enum Loss {
     #[error("the test picture: {0}")]
     #[cfg_attr(not(feature = "openh264"), allow(dead_code))]
     Encoder(String),
+}
+
+/// What became of a control that was set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It has this value now, which lasts.
+    Value(ControlValue),
+    /// It was a button.
+    Pressed,
 }
 
 /// An open source.
@@ -240,15 +254,33 @@ impl Source {
             Source::V4l2(camera) => camera.set_bitrate(bitrate),
         }
     }
+
+    /// The camera controls as they are now; none where there is no camera.
+    fn controls(&mut self) -> Vec<CameraControl> {
+        match self {
+            Source::V4l2(camera) => camera.controls(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn set_control(&mut self, name: &str, value: &ControlValue) -> Result<Taken, ControlRefusal> {
+        match self {
+            Source::V4l2(camera) => camera.set_control(name, value),
+            _ => Err(ControlRefusal::Unknown { name: name.to_owned() }),
+        }
+    }
 }
 
 /// The thread's own state.
 struct Worker {
-    /// As configured, with the latest bitrate.
+    /// As configured, with the latest bitrate and the controls that were set since.
     video: config::Video,
     commands: std_mpsc::Receiver<CaptureCommand>,
     outlet: Outlet,
     is_running: bool,
+    /// The controls that were told last, and when they are to be read again.
+    controls: Vec<CameraControl>,
+    controls_due: Option<MediaTime>,
     /// The [`Capture`] is gone: nobody can hear or command us.
     is_orphaned: bool,
 }
@@ -308,12 +340,46 @@ impl Worker {
             if !*has_started {
                 self.outlet.state(CaptureEvent::Started(source.format()));
                 *has_started = true;
+                self.controls_due = Some(media_now());
             }
+            self.tell_controls(&mut source);
             if self.outlet.frame(unit).is_keyframe_wanted() {
                 source.force_keyframe();
             }
         }
         Ok(())
+    }
+
+    /// Tells the controls when they are to be read again and have changed.
+    fn tell_controls(&mut self, source: &mut Source) {
+        if self.controls_due.is_none_or(|due| media_now() < due) {
+            return;
+        }
+        self.controls_due = None;
+        let controls = source.controls();
+        if controls != self.controls {
+            self.controls.clone_from(&controls);
+            self.outlet.answer(CaptureEvent::Controls(controls));
+        }
+    }
+
+    fn set_control(
+        &mut self,
+        name: String,
+        value: ControlValue,
+        source: Option<&mut Source>,
+    ) -> Result<ControlValue, ControlRefusal> {
+        let taken = source.ok_or(ControlRefusal::NoCamera)?.set_control(&name, &value)?;
+        self.controls_due.get_or_insert(MediaTime(media_now().0 + CONTROLS_SETTLE));
+        match taken {
+            Taken::Pressed => Ok(ControlValue::Boolean(true)),
+            Taken::Value(taken) => {
+                // In the order of setting: what was set to manual comes before what that allowed.
+                self.video.controls.retain(|(known, _)| *known != name);
+                self.video.controls.push((name, value));
+                Ok(taken)
+            }
+        }
     }
 
     fn may_run(&self) -> bool {
@@ -346,11 +412,11 @@ impl Worker {
             (CaptureCommand::ForceKeyframe, Some(source)) => source.force_keyframe(),
             // A source begins with a keyframe whenever it is opened.
             (CaptureCommand::ForceKeyframe, None) => {}
-            // No source has controls or stills yet.
-            (CaptureCommand::SetControl { ticket, name, .. }, _) => {
-                let outcome = Err(ControlRefusal::Unknown { name });
-                self.outlet.state(CaptureEvent::ControlSet { ticket, outcome });
+            (CaptureCommand::SetControl { ticket, name, value }, source) => {
+                let outcome = self.set_control(name, value, source);
+                self.outlet.answer(CaptureEvent::ControlSet { ticket, outcome });
             }
+            // No source makes stills yet.
             (CaptureCommand::Snapshot, _) => {}
             (CaptureCommand::SetBitrate(bitrate), source) => {
                 self.video.bitrate = bitrate;

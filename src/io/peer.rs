@@ -11,6 +11,7 @@
 //! thrown away. Where the SDP of the library or of a viewer must be mended, `sdp` does it.
 #![expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
 
+mod channel;
 mod clock;
 mod codecs;
 mod connection;
@@ -26,6 +27,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use webrtc::peer_connection::{PeerConnection, RTCIceCandidateInit, RTCSessionDescription};
@@ -33,6 +35,8 @@ use webrtc::peer_connection::{PeerConnection, RTCIceCandidateInit, RTCSessionDes
 use crate::config::IceServer;
 use crate::engine::message::Candidate;
 use crate::units::{Bitrate, PeerId};
+use channel::Channel;
+pub use channel::Say;
 pub(super) use clock::CaptureClock;
 pub(super) use codecs::{AUDIO_HZ, VIDEO_HZ};
 pub(super) use outlet::Outlet;
@@ -85,6 +89,17 @@ pub enum PeerEvent {
     Estimate(Bitrate),
     /// The first packet of the viewer's microphone.
     SoundArrived,
+    /// The control channel is open, and [`Peer::admit_control`] was called.
+    ControlOpened,
+    /// A message on the control channel, after [`PeerEvent::ControlOpened`].
+    Control {
+        /// Whether it was sent as text.
+        is_text: bool,
+        /// What was sent.
+        data: Bytes,
+    },
+    /// The control channel is closed; the rest of the connection goes on.
+    ControlClosed,
 }
 
 /// Why an operation on a peer connection failed.
@@ -128,6 +143,7 @@ pub struct Peer {
     estimate_bps: Arc<AtomicU32>,
     gathered: tokio::sync::watch::Receiver<u32>,
     watch: AbortHandle,
+    channel: Channel,
 }
 
 /// What the answers so far have settled.
@@ -152,7 +168,9 @@ impl Peer {
         let estimate_bps = Arc::new(AtomicU32::new(settings.start_bitrate.bps()));
         let opened = connection::open(id, settings, clock, &events, &estimate_bps).await?;
         let (connection, sockets, mut gathered) = (opened.connection, opened.sockets, opened.gathered);
+        let channel = Channel::create(&connection).await?;
         let sdp = connection::describe(&connection, &mut gathered).await?;
+        let channel = Channel::new(id, channel, events.clone());
         let watch = Watch {
             id,
             connection: Arc::downgrade(&connection),
@@ -179,6 +197,7 @@ impl Peer {
             estimate_bps,
             gathered,
             watch,
+            channel,
         };
         Ok((peer, sdp))
     }
@@ -273,6 +292,17 @@ impl Peer {
     pub fn sound_rejected(&self) -> bool {
         let negotiated = self.negotiated();
         negotiated.is_answered && self.streams.audio.is_some() && negotiated.audio.is_none()
+    }
+
+    /// Lets the viewer be heard on the control channel, once its rights are known.
+    pub fn admit_control(&self) {
+        self.channel.admit();
+    }
+
+    /// Says something on the control channel. It never waits: a viewer for whom too much waits already gets
+    /// the channel closed, and before it is open nothing is kept for it but a few messages.
+    pub fn say(&self, what: Say) {
+        self.channel.say(what);
     }
 
     /// Closes the connection; the viewer is told by DTLS. Takes some milliseconds, a second at most.

@@ -23,6 +23,7 @@ use rtc::rtp_transceiver::rtp_sender::{
 use rtc::sdp::extmap;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
@@ -63,6 +64,12 @@ pub struct Received {
     pub first_packet_extensions: usize,
     /// Connection states, newest last.
     pub states: Vec<RTCPeerConnectionState>,
+    /// Whether the device's data channel is open, and under which name.
+    pub channel: Option<String>,
+    /// Texts on it.
+    pub texts: Vec<String>,
+    /// Binary messages on it.
+    pub binaries: Vec<Bytes>,
 }
 
 /// The viewer.
@@ -74,10 +81,12 @@ pub struct Answerer {
     received: watch::Receiver<Received>,
     gathered: watch::Receiver<bool>,
     candidates: Arc<Mutex<Vec<String>>>,
+    channel: watch::Receiver<Option<Arc<dyn DataChannel>>>,
 }
 
 struct Observer {
     video: watch::Sender<Option<Arc<dyn TrackRemote>>>,
+    channel: Arc<watch::Sender<Option<Arc<dyn DataChannel>>>>,
     received: Arc<watch::Sender<Received>>,
     gathered: watch::Sender<bool>,
     candidates: Arc<Mutex<Vec<String>>>,
@@ -94,6 +103,24 @@ impl PeerConnectionEventHandler for Observer {
     }
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
         self.received.send_modify(|received| received.states.push(state));
+    }
+    async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
+        self.channel.send_replace(Some(channel.clone()));
+        let received = self.received.clone();
+        tokio::spawn(async move {
+            let label = channel.label().await.expect("it was just announced");
+            while let Some(event) = channel.poll().await {
+                received.send_modify(|received| match event {
+                    DataChannelEvent::OnOpen => received.channel = Some(label.clone()),
+                    DataChannelEvent::OnMessage(message) if message.is_string => {
+                        received.texts.push(String::from_utf8(message.data.to_vec()).expect("text"));
+                    }
+                    DataChannelEvent::OnMessage(message) => received.binaries.push(message.data.freeze()),
+                    DataChannelEvent::OnClose => received.channel = None,
+                    _ => {}
+                });
+            }
+        });
     }
     async fn on_track(&self, track: Arc<dyn TrackRemote>) {
         let is_video = track.kind().await == RtpCodecKind::Video;
@@ -196,9 +223,11 @@ impl Answerer {
         let (video_sender, video) = watch::channel(None);
         let (received_sender, received) = watch::channel(Received::default());
         let (gathered_sender, gathered) = watch::channel(false);
+        let (channel_sender, channel) = watch::channel(None);
         let candidates = Arc::new(Mutex::new(Vec::new()));
         let observer = Observer {
             video: video_sender,
+            channel: Arc::new(channel_sender),
             received: Arc::new(received_sender),
             gathered: gathered_sender,
             candidates: candidates.clone(),
@@ -206,8 +235,16 @@ impl Answerer {
         let offer = offer.to_owned();
         let (connection, sound, sdp) =
             runtime.spawn(connect(observer, offer)).await.expect("the answering task");
-        let answerer =
-            Answerer { runtime: Some(runtime), connection, sound, video, received, gathered, candidates };
+        let answerer = Answerer {
+            runtime: Some(runtime),
+            connection,
+            sound,
+            video,
+            received,
+            gathered,
+            candidates,
+            channel,
+        };
         (answerer, sdp)
     }
 
@@ -271,6 +308,17 @@ impl Answerer {
             .write_rtp(rtc::rtp::Packet { header, payload: opus })
             .await
             .expect("the connection is open");
+    }
+
+    /// Sends a text on the device's data channel.
+    pub async fn say(&self, text: &str) {
+        let channel = self.channel.borrow().clone().expect("the channel is open");
+        channel.send_text(text).await.expect("the channel is open");
+    }
+
+    /// Opens a data channel of its own.
+    pub async fn open_channel(&self, label: &str) -> Arc<dyn DataChannel> {
+        self.connection.create_data_channel(label, None).await.expect("a channel")
     }
 
     /// Asks for a keyframe (PLI).

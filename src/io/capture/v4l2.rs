@@ -20,8 +20,9 @@ use v4l::video::capture::Parameters;
 use v4l::{Device, Format as PixelFormat, FourCC};
 
 use self::controls::{Control, Controls};
-use super::{Format, Loss};
-use crate::config;
+use super::{Format, Loss, Taken};
+use crate::config::{self, ControlValue};
+use crate::engine::control::{CameraControl, ControlRefusal};
 use crate::engine::h264::{AccessUnit, ParameterSets};
 use crate::io::clock::media_now;
 use crate::units::{Bitrate, MediaTime};
@@ -67,6 +68,7 @@ impl Camera {
         let fps = set_rate(&device, path, video.fps);
         let mut controls = Controls::of(device, path);
         controls.set_up(video.bitrate, video.keyframe_interval);
+        controls.configure(&video.controls);
         let stream = start(controls.device()).map_err(failed("start streaming"))?;
         Ok(Camera {
             device: path.to_owned(),
@@ -119,6 +121,15 @@ impl Camera {
 
     pub(super) fn set_bitrate(&mut self, bitrate: Bitrate) {
         self.controls.set(Control::Bitrate, i64::from(bitrate.bps()));
+    }
+
+    /// The controls for people, as they are now.
+    pub(super) fn controls(&mut self) -> Vec<CameraControl> {
+        self.controls.list()
+    }
+
+    pub(super) fn set_control(&mut self, name: &str, value: &ControlValue) -> Result<Taken, ControlRefusal> {
+        self.controls.set_named(name, value)
     }
 
     fn dequeue(&mut self, wait: Duration) -> io::Result<Option<AccessUnit>> {

@@ -24,7 +24,7 @@ use super::interceptors::{CaptureReports, EstimateOutlet, FeedbackTap, Published
 use super::outlet::{LocalStream, Streams};
 use super::socket::Gated;
 use super::watch::{Observed, Observer};
-use super::{PeerError, PeerEvent, PeerSettings, codecs, library, sdp};
+use super::{PeerError, PeerEvent, PeerSettings, channel, codecs, library, sdp};
 use crate::config::IceServer;
 use crate::units::{Bitrate, PeerId};
 
@@ -143,6 +143,7 @@ async fn build(
         .with_media_engine(engine)
         .with_interceptor_registry(path)
         .with_setting_engine(setting_engine(settings, mdns))
+        .with_data_channel_send_buffer_limit(channel::SEND_BUFFER_BYTES)
         .with_runtime(sockets.clone())
         .with_handler(Arc::new(handler))
         .with_udp_addrs(bind_addresses(settings))
@@ -163,6 +164,7 @@ fn setting_engine(settings: &PeerSettings, mdns: MulticastDnsMode) -> SettingEng
         .with_srflx_acceptance_min_wait(now)
         .with_prflx_acceptance_min_wait(now)
         .with_relay_acceptance_min_wait(now)
+        .with_sctp_max_receive_buffer_size(channel::RECEIVE_BUFFER_BYTES)
         .build()
 }
 

@@ -10,6 +10,7 @@ use rtc::peer_connection::state::{RTCIceGatheringState, RTCPeerConnectionState};
 use rtc::peer_connection::transport::RTCDtlsTransportState;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until};
+use webrtc::data_channel::DataChannel;
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
@@ -74,6 +75,10 @@ impl PeerConnectionEventHandler for Observer {
     }
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
         self.note(Observed::State(state));
+    }
+    async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
+        // The one that is ours is no news here. Nobody reads another.
+        tokio::spawn(async move { channel.close().await });
     }
     async fn on_track(&self, track: Arc<dyn TrackRemote>) {
         let observed = self.observed.clone();
