@@ -8,12 +8,16 @@
 //! |---|---|
 //! | `start` | what is opened before the loop begins, for `run` and for `demo` |
 //! | `peers` | which peer connections there are, and what is being done with them |
+//! | `control` | what viewers are told and what they ask for on their control channels |
+//! | `stills` | how one still is made for all who asked for one |
 //! | `story` | how what happened is told in the log |
 
 #![expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
 
+mod control;
 mod peers;
 mod start;
+mod stills;
 mod story;
 
 use std::time::{Duration, Instant};
@@ -22,6 +26,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::config::When;
+use crate::engine::control::MicrophoneState;
 use crate::engine::rights::Right;
 use crate::engine::station::{Command, Input, Station};
 use crate::io::audio::{AudioCommand, AudioEvent, Microphone};
@@ -34,7 +39,9 @@ use crate::io::peer::PeerEvent;
 use crate::io::systemd::ServiceManager;
 use crate::units::PeerId;
 
+use control::Control;
 use peers::{Done, News, Peers};
+use stills::Made;
 
 pub use start::{demo, run};
 
@@ -54,6 +61,7 @@ struct Daemon {
     when: When,
     keys: Option<Keys>,
     manager: ServiceManager,
+    control: Control,
     refusals: story::Refusals,
     camera: Camera,
     network: Network,
@@ -80,6 +88,8 @@ enum Happened {
     KeysMayHaveChanged,
     Round,
     Due,
+    ControlDue,
+    Still(Made),
     Peer(News),
     Capture(CaptureEvent),
     Audio(AudioEvent),
@@ -113,6 +123,9 @@ impl Daemon {
                     self.refusals.tell(now, self.station.refusals());
                 }
                 Happened::Due => self.station.handle(now, Input::Tick),
+                // What is due is done below, whatever happened.
+                Happened::ControlDue => {}
+                Happened::Still(made) => self.still_made(made),
                 Happened::Peer(News::Done(done)) => self.peer_work_done(now, done),
                 Happened::Peer(News::Said(peer, event)) => self.peer_said(now, peer, event),
                 Happened::Capture(event) => self.captured(now, event),
@@ -120,6 +133,7 @@ impl Daemon {
                 Happened::Mqtt(event) => self.broker_said(now, event),
             }
             self.carry_out(now);
+            self.tend_control(now);
             self.manager.status(&self.status());
             self.manager.feed(now);
         }
@@ -129,6 +143,7 @@ impl Daemon {
     /// before what it says, media comes before messages, so that a flood of those cannot hold it up.
     async fn next(&mut self, signals: &mut Signals, rounds: &mut Interval) -> Happened {
         let due = self.station.deadline();
+        let control_due = self.control.due();
         tokio::select! {
             biased;
             _ = signals.terminate.recv() => Happened::Stop("SIGTERM"),
@@ -143,6 +158,8 @@ impl Daemon {
                 event.map_or(Happened::Broken("microphone thread"), Happened::Audio)
             }
             () = sleep_until(due) => Happened::Due,
+            () = sleep_until(control_due) => Happened::ControlDue,
+            made = self.control.stills.next() => Happened::Still(made),
             event = self.mqtt.events.recv() => event.map_or(Happened::Broken("MQTT task"), Happened::Mqtt),
         }
     }
@@ -164,12 +181,16 @@ impl Daemon {
                 Command::RestartIce(peer) => self.peers.restart(peer),
                 Command::ClosePeer(peer) => {
                     self.fanout.remove(peer);
+                    self.control.remove(peer);
                     self.peers.close(peer);
                 }
                 Command::StartMedia { peer, rights } => {
                     let sends = Sends { video: rights.has(Right::View), audio: rights.has(Right::Listen) };
-                    let wants_keyframe =
-                        self.peers.get(peer).is_some_and(|peer| self.fanout.add(peer, sends));
+                    self.control.admit(peer, rights);
+                    let wants_keyframe = self.peers.get(peer).is_some_and(|peer| {
+                        peer.admit_control();
+                        self.fanout.add(peer, sends)
+                    });
                     if wants_keyframe {
                         self.station.handle(now, Input::KeyframeWanted);
                     }
@@ -204,6 +225,7 @@ impl Daemon {
     fn captured(&mut self, now: Instant, event: CaptureEvent) {
         match event {
             CaptureEvent::Frame(unit) => {
+                self.control.stills.frame(&unit);
                 if self.fanout.video(&unit) {
                     self.station.handle(now, Input::KeyframeWanted);
                 }
@@ -212,12 +234,15 @@ impl Daemon {
                 let (width, height, fps) = (format.width, format.height, format.fps);
                 log::info!(width, height, fps, detail = format.detail.as_str(); "camera delivers");
                 self.fanout.started(format.forces_keyframes);
+                self.control.stills.started(format.takes_stills);
                 self.camera = Camera::Running;
                 // No keyframe is asked for: a stream begins with one, and an order now would hold up the
                 // one that the viewer for whom the camera starts needs moments later.
                 self.station.handle(now, Input::CameraLost(false));
             }
-            CaptureEvent::Controls(_) | CaptureEvent::ControlSet { .. } | CaptureEvent::Snapshot(_) => {}
+            CaptureEvent::Controls(controls) => self.control.take_controls(controls),
+            CaptureEvent::ControlSet { ticket, outcome } => self.control_set(ticket, outcome),
+            CaptureEvent::Snapshot(jpeg) => self.still_made(Ok(jpeg)),
             CaptureEvent::Paused => {
                 log::debug!("camera rests");
                 self.camera = Camera::Resting;
@@ -233,10 +258,14 @@ impl Daemon {
     fn heard(&mut self, event: AudioEvent) {
         match event {
             AudioEvent::Packet(packet) => self.fanout.audio(&packet),
-            AudioEvent::Started { detail } => log::info!(detail = detail.as_str(); "microphone delivers"),
+            AudioEvent::Started { detail } => {
+                log::info!(detail = detail.as_str(); "microphone delivers");
+                self.control.state.microphone = MicrophoneState::Ready;
+            }
             AudioEvent::Paused => log::debug!("microphone rests"),
             AudioEvent::Lost { reason } => {
                 log::warn!(reason = reason.as_str(); "microphone lost; it is tried again");
+                self.control.state.microphone = MicrophoneState::Lost;
             }
         }
     }
@@ -272,7 +301,9 @@ impl Daemon {
             PeerEvent::Failed => Input::PeerLost { peer, reason: "silent" },
             PeerEvent::Closed => Input::PeerLost { peer, reason: "closed" },
             PeerEvent::KeyframeRequested => Input::KeyframeWanted,
-            PeerEvent::ControlOpened | PeerEvent::Control { .. } | PeerEvent::ControlClosed => return,
+            PeerEvent::ControlOpened => return self.control.open(peer),
+            PeerEvent::ControlClosed => return self.control.shut(peer),
+            PeerEvent::Control { is_text, data } => return self.control_heard(now, peer, is_text, &data),
             PeerEvent::Disconnected => return log::debug!(peer:%; "viewer not heard for a while"),
             PeerEvent::SoundArrived => return log::debug!(peer:%; "viewer speaks"),
             PeerEvent::Estimate(rate) => return log::trace!(peer:%, kbps = rate.kbps(); "bandwidth estimate"),

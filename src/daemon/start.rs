@@ -18,6 +18,7 @@ use crate::io::systemd::ServiceManager;
 use crate::io::{audio, broker, capture, http};
 use crate::units::{Bitrate, DeviceId};
 
+use super::control::Control;
 use super::peers::Peers;
 use super::{Camera, Daemon, Keys, story};
 
@@ -130,6 +131,7 @@ fn daemon(
     let own = [status, offers].map(|filter| Subscription { filter, skip_retained: false });
     let mut subscriptions = vec![Subscription { filter: from_viewers, skip_retained: true }];
     subscriptions.extend(own);
+    let has_microphone = config.audio != Audio::None;
     let client_id = format!("farol-{:032x}", u128::from_be_bytes(random()?));
     Ok(Daemon {
         station,
@@ -141,6 +143,7 @@ fn daemon(
         when: config.video.when,
         keys,
         manager: ServiceManager::of_this_process(),
+        control: Control::new(has_microphone),
         refusals: story::Refusals::default(),
         camera: Camera::Resting,
         network: Network::now(),

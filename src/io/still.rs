@@ -5,8 +5,6 @@
 
 use bytes::Bytes;
 
-use crate::engine::h264::AccessUnit;
-
 /// Why there is no still.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StillFault {
@@ -28,7 +26,7 @@ pub enum StillFault {
 /// # Errors
 /// The access unit is no whole keyframe, or of a kind that the decoder does not know.
 #[cfg(not(feature = "openh264"))]
-pub fn jpeg(_: &AccessUnit) -> Result<Bytes, StillFault> {
+pub fn jpeg(_: &crate::engine::h264::AccessUnit) -> Result<Bytes, StillFault> {
     Err(StillFault::NoDecoder)
 }
 
@@ -116,6 +114,7 @@ mod tests {
     use openh264::formats::YUVBuffer;
 
     use super::*;
+    use crate::engine::h264::AccessUnit;
     use crate::units::MediaTime;
 
     fn unit(data: Vec<u8>) -> AccessUnit {

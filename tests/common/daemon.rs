@@ -84,7 +84,12 @@ impl Home {
 
     /// Runs `farol pair` and reads the link from what it prints.
     pub fn pair(&self, name: &str) -> Link {
-        let said = self.farol(&["pair", name, "--rights", "view,listen,talk"]);
+        self.pair_with(name, "view,listen,talk")
+    }
+
+    /// The same with other rights.
+    pub fn pair_with(&self, name: &str, rights: &str) -> Link {
+        let said = self.farol(&["pair", name, "--rights", rights]);
         let link = said.lines().find_map(|line| line.trim().strip_prefix("http://page.test/"));
         Link::parse(link.expect("a link is printed"))
     }

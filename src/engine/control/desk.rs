@@ -82,14 +82,17 @@ impl Desk {
         }
     }
 
+    /// Takes a binary message, which viewers have no use for.
+    pub fn hear_binary(&mut self, now: Instant) -> Reply {
+        match self.requests.take(now) {
+            true => Reply::error(None, Code::Invalid, "requests are text"),
+            false => busy(None),
+        }
+    }
+
     /// The request that waits for a still, if one does; from here on another one may be asked for.
     pub fn take_still(&mut self) -> Option<u64> {
         self.still.take()
-    }
-
-    /// Whether a still is waited for.
-    pub fn awaits_still(&self) -> bool {
-        self.still.is_some()
     }
 
     /// The news of the board's state, when there is some and it is time.

@@ -1,5 +1,6 @@
 //! How is the board, in one viewer's eyes?
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -62,14 +63,14 @@ pub enum MicrophoneState {
 }
 
 /// Who holds the loudspeaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Talk {
     /// There is none.
     None,
     /// Nobody.
     Free,
-    /// This viewer.
-    Held(PeerId),
+    /// These viewers: one, or several where their voices are mixed.
+    Held(BTreeSet<PeerId>),
 }
 
 /// Night or day.
@@ -141,10 +142,10 @@ impl State {
                 MicrophoneState::Lost => "lost",
                 MicrophoneState::Private => "private",
             },
-            "talk": match self.talk {
+            "talk": match &self.talk {
                 Talk::None => "none",
                 Talk::Free => "free",
-                Talk::Held(holder) if holder == peer => "you",
+                Talk::Held(holders) if holders.contains(&peer) => "you",
                 Talk::Held(_) => "other",
             },
             "watching": self.watching,
