@@ -24,7 +24,7 @@ export const CONTROLS = [
 
 /** Puts a played board behind the page; it waits until the page has heard from the real one. */
 export async function playBoard(viewer, state = EVERYTHING, controls = CONTROLS) {
-  if (!process.env.NO_REAL) await viewer.page.waitForFunction(() => document.querySelector("farol-camera").board !== undefined);
+  await viewer.page.waitForFunction(() => document.querySelector("farol-camera").board !== undefined);
   await viewer.page.evaluate(play, { state, controls });
   return {
     /** What the page asked for so far, without `v` and `id`. */
