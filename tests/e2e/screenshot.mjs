@@ -19,7 +19,8 @@ try {
   await viewer.tap("sound");
   await viewer.tap("settings");
   await viewer.page.locator(".row").first().waitFor();
-  // Nothing has the focus, and what faded in has done so.
+  // Nothing has the focus or the mouse on it, and what faded in has done so.
+  await viewer.page.mouse.move(300, 300);
   await viewer.page.evaluate(() => document.querySelector("farol-camera").shadowRoot.activeElement?.blur());
   await viewer.page.waitForTimeout(1_000);
   await viewer.page.screenshot({ path: FILE });
