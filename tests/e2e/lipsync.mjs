@@ -14,8 +14,8 @@
 //
 // The browser brings the two into step by the sender reports alone, and says how far apart it believes them
 // to be. On a machine so busy that sound arrives in bursts it is behind with that, and knows it. The part of
-// the offset that it does not know of is what the device tells wrong, whatever the machine does; up to 17 ms
-// of it are Chromium's own, which shows pictures that much before the moment that it counts with.
+// the offset that it does not know of is what the device tells wrong, whatever the machine does, and what
+// the browser itself gets wrong: it seems to show pictures some milliseconds before the moment it counts with.
 import { pathToFileURL } from "node:url";
 import { launch, open } from "./browser.mjs";
 import { SMALL_PICTURE, device } from "./daemon.mjs";
@@ -27,7 +27,7 @@ export const BOUND_MS = 40;
 export const NO_CARD = "--disable-audio-output";
 /**
  * What Chromium counts for it: how much older the sound is that getStats says is being played
- * (estimatedPlayoutTimestamp) than what just left the jitter buffer. Measured over a dozen runs, 11.6 to 12.3.
+ * (estimatedPlayoutTimestamp) than what just left the jitter buffer. Ten runs gave 11.6 to 12.5.
  */
 const CARD_MS = 12;
 /** A viewer that has just joined is still being brought into step. */
