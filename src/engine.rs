@@ -8,6 +8,7 @@
 //! | [`picture`], [`jpeg`] | how a picture lies in memory |
 //! | [`choice`] | what is taken from a camera, and what encodes it |
 //! | [`shed`] | what is given up when the board cannot keep up |
+//! | [`drift`], [`resample`] | how sound follows a device's clock |
 //! | [`topic`], [`message`], [`seal`] | what stands on the wire |
 //! | [`rights`] | what a viewer may do |
 //! | [`sdp`] | how an offer is kept small enough |
@@ -21,6 +22,7 @@
 pub mod bucket;
 pub mod choice;
 pub mod control;
+pub mod drift;
 pub mod h264;
 pub mod jpeg;
 pub mod keyframe;
@@ -30,6 +32,7 @@ pub mod night;
 pub mod pcm;
 pub mod picture;
 pub mod rate;
+pub mod resample;
 pub mod rights;
 pub mod roster;
 pub mod sdp;

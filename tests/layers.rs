@@ -14,9 +14,9 @@ mod tokens;
 const FLOORS: &[&[&str]] = &[
     &["units"],
     &["config"],
+    &["engine::drift", "engine::resample"],
     &[
         "engine::bucket",
-        "engine::drift",
         "engine::h264",
         "engine::jpeg",
         "engine::motion",
