@@ -9,6 +9,8 @@
 //! | [`rights`] | what a viewer may do |
 //! | [`sdp`] | how an offer is kept small enough |
 //! | [`bucket`] | how a flood is kept cheap |
+//! | [`jitter`] | when each packet of a viewer's voice is played |
+//! | [`talk`] | who is heard at the speaker |
 //! | [`session`] | one viewer's negotiation |
 //! | [`roster`] | all sessions: who is let in, who has to go |
 //! | [`keyframe`] | when the encoder is asked for one |
@@ -17,6 +19,7 @@
 pub mod bucket;
 pub mod control;
 pub mod h264;
+pub mod jitter;
 pub mod keyframe;
 pub mod message;
 pub mod pcm;
@@ -26,4 +29,5 @@ pub mod sdp;
 pub mod seal;
 pub mod session;
 pub mod station;
+pub mod talk;
 pub mod topic;

@@ -213,7 +213,7 @@ fn mix(moment: &[i16], channels: Channels) -> [f32; 2] {
 }
 
 /// The cubic through the middle two of four points, `along` from 0 to 1 between them (Catmull-Rom).
-fn hermite(points: [f32; 4], along: f32) -> f32 {
+pub(crate) fn hermite(points: [f32; 4], along: f32) -> f32 {
     let [before, from, to, after] = points;
     let slope = 0.5 * (to - before);
     let curve = before - 2.5 * from + 2.0 * to - 0.5 * after;
