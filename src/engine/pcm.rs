@@ -56,9 +56,9 @@ pub enum Channels {
 }
 
 impl Channels {
-    /// What is sent for a device with so many: two stay two, more are mixed to one.
-    pub fn sent_for(device_channels: u16) -> Channels {
-        if device_channels == 2 { Channels::Stereo } else { Channels::Mono }
+    /// What is sent when so many are asked for and the device has so many.
+    pub fn sent_for(asked: u16, device_channels: u16) -> Channels {
+        if asked.min(device_channels) >= 2 { Channels::Stereo } else { Channels::Mono }
     }
 
     /// Samples for each moment.
@@ -95,12 +95,12 @@ pub struct FrameCollector {
 impl FrameCollector {
     /// For a device that delivers interleaved samples of `device_channels` at `rate_hz`. No device has
     /// less than 4 kHz and one channel (ALSA's own limits); less is taken as that.
-    pub fn new(rate_hz: u32, device_channels: u16) -> FrameCollector {
+    pub fn new(rate_hz: u32, device_channels: u16, channels: Channels) -> FrameCollector {
         let decimation = (rate_hz / RATE_HZ).max(1);
         FrameCollector {
             rate_hz: f64::from(rate_hz.max(4_000)) / f64::from(decimation),
             device_channels: usize::from(device_channels.max(1)),
-            channels: Channels::sent_for(device_channels),
+            channels,
             decimation: decimation as usize,
             input: Vec::new(),
             filling: ([0.0; 2], 0),
@@ -118,12 +118,17 @@ impl FrameCollector {
 
     /// Takes a period, whose first sample was taken at `captured`. An incomplete moment at its end is
     /// left out. Call [`next_frame`](Self::next_frame) until it is `None` afterwards.
-    pub fn push(&mut self, period: &[i16], captured: MediaTime) {
+    pub fn push(&mut self, period: &[f32], captured: MediaTime) {
         self.follow_clock(captured);
         for moment in period.chunks_exact(self.device_channels) {
             self.take(mix(moment, self.channels));
         }
         self.resample();
+    }
+
+    /// Sound was lost: the next period begins anew.
+    pub fn gap(&mut self) {
+        self.captured = None;
     }
 
     /// The next whole frame.
@@ -202,13 +207,11 @@ impl FrameCollector {
 }
 
 /// Two channels stay as they are; any other number becomes the mean of all.
-fn mix(moment: &[i16], channels: Channels) -> [f32; 2] {
+fn mix(moment: &[f32], channels: Channels) -> [f32; 2] {
     match (channels, moment) {
-        (Channels::Stereo, &[left, right, ..]) => [f32::from(left), f32::from(right)],
-        _ => {
-            let sum: i32 = moment.iter().map(|&sample| i32::from(sample)).sum();
-            [sum as f32 / moment.len().max(1) as f32, 0.0]
-        }
+        (Channels::Stereo, &[left, right, ..]) => [left * 32_768.0, right * 32_768.0],
+        (Channels::Mono, &[left, right, ..]) => [(left + right) * 16_384.0, 0.0],
+        _ => [moment.iter().sum::<f32>() * 32_768.0, 0.0],
     }
 }
 

@@ -20,6 +20,8 @@ mod alsa;
 mod opus;
 mod tone;
 
+pub use alsa::Speaker;
+
 /// Half a second of packets: a receiver that is later than this has stopped. When it is full, the
 /// newest packet is dropped.
 const EVENTS_HELD: usize = 25;
@@ -97,7 +99,7 @@ pub fn spawn(audio: &Audio, when: When) -> Option<Microphone> {
 
 /// Why a source does not deliver. Each says what failed, where, and what to do.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Loss {
+pub enum Loss {
     /// A call to a sound card failed.
     #[error("{operation} on {device}: {cause}; {remedy}")]
     Device {
