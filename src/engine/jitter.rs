@@ -42,8 +42,8 @@ const MAX_PACKETS: usize = 64;
 const MAX_SPAN: i64 = 24_000;
 /// A delay that is off by so much is mended at the next quiet stretch, or while a loss is concealed.
 const OFF: i64 = 720;
-/// So much above the target, packets are left out at once, heard or not: 150 ms.
-const FAR_BEHIND: i64 = 7_200;
+/// So much above the target, as after a stall, packets are left out at once, heard or not: 60 ms.
+const FAR_BEHIND: i64 = 2_880;
 /// Missing sound is concealed for so long, 120 ms; Opus has faded it out by then.
 const MAX_CONCEALED: i64 = 5_760;
 /// After a packet that announces silence (DTX) the comfort noise goes on until the next, which comes
@@ -288,6 +288,9 @@ impl JitterBuffer {
                     true => restore(playing, &mut self.delay, packet, gap),
                     false => Some(pause(playing, &mut self.delay, gap)),
                 };
+            }
+            if packet.sequence - playing.sequence > 1 {
+                self.delay.lose();
             }
             let can_skip = is_quiet && error > OFF.max(packet.samples) || error > FAR_BEHIND;
             if is_quiet && error < -OFF {

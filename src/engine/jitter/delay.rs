@@ -16,12 +16,16 @@ const LEAST: i64 = 960;
 const MOST: i64 = 4_800;
 /// What is begun with, 40 ms: a Wi-Fi network's common jitter.
 const FIRST: i64 = 1_920;
-/// More than 97 of 100 packets needed; the coarse copy in the next packet restores the others.
-const MARGIN: i64 = 240;
-/// A look lowers the target by no more than 0.3 ms: what was needed once is needed again.
-const LOWERED: i64 = 16;
-/// A delay this near to its target is left alone: 3 ms.
-const NEAR: f64 = 144.0;
+/// More than 98 of 100 packets needed, since the speaker's thread does not get its turn evenly either:
+/// 10 ms. What still comes late is restored from the coarse copy in the next packet.
+const MARGIN: i64 = 480;
+/// After a packet was lost, so many looks (20 s) ask for 40 ms at least: then the next packet, which
+/// carries its copy, is there when it is missed.
+const WARY: u32 = 125;
+/// A look lowers the target by no more than 0.7 ms, which playing faster keeps up with.
+const LOWERED: i64 = 32;
+/// A delay this near to its target is left alone: 1 ms.
+const NEAR: f64 = 48.0;
 /// The rest is worked off over five seconds,
 const WORKED_OFF: f64 = 240_000.0;
 /// and never by more than this share, which nobody hears.
@@ -36,6 +40,8 @@ pub(super) struct DelayMeter {
     /// The transit time of the fastest.
     fastest: Option<i64>,
     until_look: u32,
+    /// Looks for which a loss is remembered.
+    wary: u32,
     target: i64,
     /// The delay of what is played, smoothed.
     delay: f64,
@@ -43,7 +49,14 @@ pub(super) struct DelayMeter {
 
 impl Default for DelayMeter {
     fn default() -> Self {
-        DelayMeter { transits: VecDeque::new(), fastest: None, until_look: 0, target: FIRST, delay: 0.0 }
+        DelayMeter {
+            transits: VecDeque::new(),
+            fastest: None,
+            until_look: 0,
+            wary: 0,
+            target: FIRST,
+            delay: 0.0,
+        }
     }
 }
 
@@ -59,6 +72,10 @@ impl DelayMeter {
             self.transits.pop_front();
         }
         self.transits.push_back(transit);
+        if let Some(fastest) = self.fastest.filter(|&fastest| transit < fastest) {
+            // What is played has waited longer than was thought.
+            self.delay += (fastest - transit) as f64;
+        }
         self.fastest = Some(self.fastest.map_or(transit, |fastest| fastest.min(transit)));
         match self.until_look.checked_sub(1) {
             Some(less) => self.until_look = less,
@@ -68,16 +85,24 @@ impl DelayMeter {
 
     fn look(&mut self) {
         self.until_look = LOOK_EVERY - 1;
-        let mut sorted: Vec<i64> = self.transits.iter().copied().collect();
-        sorted.sort_unstable();
-        let (Some(&fastest), Some(&slowest)) = (sorted.first(), sorted.get(sorted.len() * 97 / 100)) else {
-            return;
-        };
+        self.wary = self.wary.saturating_sub(1);
+        let Some(fastest) = self.transits.iter().copied().min() else { return };
         self.fastest = Some(fastest);
-        // A first packet tells nothing of jitter.
-        let least = if self.transits.len() < REMEMBERED / 8 { FIRST } else { LEAST };
+        // Those that not even the longest delay would wait for tell nothing of a better one.
+        let in_reach = self.transits.iter().copied().filter(|transit| transit - fastest < MOST);
+        let mut sorted: Vec<i64> = in_reach.collect();
+        sorted.sort_unstable();
+        let slowest = sorted.get(sorted.len() * 98 / 100).copied().unwrap_or(fastest);
+        // The first packets tell nothing of jitter.
+        let is_wary = self.wary > 0 || self.transits.len() < REMEMBERED / 8;
+        let least = if is_wary { FIRST } else { LEAST };
         let wanted = (slowest - fastest + MARGIN).clamp(least, MOST);
         self.target = wanted.max(self.target - LOWERED);
+    }
+
+    /// A packet was lost.
+    pub(super) fn lose(&mut self) {
+        self.wary = WARY;
     }
 
     /// How long a packet should wait.

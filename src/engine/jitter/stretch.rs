@@ -3,8 +3,6 @@
 //! It is read between its samples, along a cubic curve through the neighbours. For the 0.5% in question
 //! that changes the pitch by a twelfth of a semitone, and speech not at all that anybody could tell.
 
-use crate::engine::pcm::hermite;
-
 /// Samples on their way, and where between them the next one is read.
 #[derive(Debug)]
 pub struct Stretch {
@@ -43,6 +41,14 @@ impl Stretch {
         self.input.drain(..used);
         self.position -= used as f64;
     }
+}
+
+/// The cubic through the middle two of four points, `along` from 0 to 1 between them (Catmull-Rom).
+fn hermite([before, from, to, after]: [f32; 4], along: f32) -> f32 {
+    let slope = 0.5 * (to - before);
+    let curve = before - 2.5 * from + 2.0 * to - 0.5 * after;
+    let twist = 0.5 * (after - before) + 1.5 * (from - to);
+    ((twist * along + curve) * along + slope) * along + from
 }
 
 #[cfg(test)]
