@@ -9,12 +9,14 @@
 //! | `start` | what is opened before the loop begins, for `run` and for `demo` |
 //! | `peers` | which peer connections there are, and what is being done with them |
 //! | `story` | how what happened is told in the log |
+//! | `talk` | who may speak, and who does |
 
 #![expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
 
 mod peers;
 mod start;
 mod story;
+mod talk;
 
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use crate::config::When;
 use crate::engine::rights::Right;
 use crate::engine::station::{Command, Input, Station};
+use crate::io::audio::speaker::SpeakerEvent;
 use crate::io::audio::{AudioCommand, AudioEvent, Microphone};
 use crate::io::capture::{Capture, CaptureCommand, CaptureEvent};
 use crate::io::fanout::{Fanout, Sends};
@@ -35,6 +38,7 @@ use crate::io::systemd::ServiceManager;
 use crate::units::PeerId;
 
 use peers::{Done, News, Peers};
+use talk::Talk;
 
 pub use start::{demo, run};
 
@@ -51,6 +55,7 @@ struct Daemon {
     fanout: Fanout,
     capture: Capture,
     microphone: Option<Microphone>,
+    talk: Talk,
     when: When,
     keys: Option<Keys>,
     manager: ServiceManager,
@@ -83,6 +88,7 @@ enum Happened {
     Peer(News),
     Capture(CaptureEvent),
     Audio(AudioEvent),
+    Speaker(SpeakerEvent),
     Mqtt(MqttEvent),
     /// A thread or task that should live as long as we do has ended.
     Broken(&'static str),
@@ -117,6 +123,7 @@ impl Daemon {
                 Happened::Peer(News::Said(peer, event)) => self.peer_said(now, peer, event),
                 Happened::Capture(event) => self.captured(now, event),
                 Happened::Audio(event) => self.heard(event),
+                Happened::Speaker(event) => self.talk.take(event),
                 Happened::Mqtt(event) => self.broker_said(now, event),
             }
             self.carry_out(now);
@@ -142,6 +149,7 @@ impl Daemon {
             event = next_sound(&mut self.microphone) => {
                 event.map_or(Happened::Broken("microphone thread"), Happened::Audio)
             }
+            event = self.talk.next() => event.map_or(Happened::Broken("speaker thread"), Happened::Speaker),
             () = sleep_until(due) => Happened::Due,
             event = self.mqtt.events.recv() => event.map_or(Happened::Broken("MQTT task"), Happened::Mqtt),
         }
@@ -167,6 +175,7 @@ impl Daemon {
                     self.peers.close(peer);
                 }
                 Command::StartMedia { peer, rights } => {
+                    self.let_speak(peer, rights);
                     let sends = Sends { video: rights.has(Right::View), audio: rights.has(Right::Listen) };
                     let wants_keyframe =
                         self.peers.get(peer).is_some_and(|peer| self.fanout.add(peer, sends));
@@ -273,7 +282,7 @@ impl Daemon {
             PeerEvent::Closed => Input::PeerLost { peer, reason: "closed" },
             PeerEvent::KeyframeRequested => Input::KeyframeWanted,
             PeerEvent::Disconnected => return log::debug!(peer:%; "viewer not heard for a while"),
-            PeerEvent::SoundArrived => return log::debug!(peer:%; "viewer speaks"),
+            PeerEvent::SoundArrived => return log::debug!(peer:%; "viewer sends sound"),
             PeerEvent::Estimate(rate) => return log::trace!(peer:%, kbps = rate.kbps(); "bandwidth estimate"),
         };
         self.station.handle(now, input);

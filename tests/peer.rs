@@ -25,6 +25,7 @@ fn settings() -> PeerSettings {
         ice_servers: vec![],
         addresses: vec![[127, 0, 0, 1].into()],
         audio: true,
+        talkback: true,
         start_bitrate: Bitrate::from_kbps(2000),
         max_bitrate: Bitrate::from_kbps(8000),
     }

@@ -19,6 +19,7 @@ use crate::io::{audio, broker, capture, http};
 use crate::units::{Bitrate, DeviceId};
 
 use super::peers::Peers;
+use super::talk::Talk;
 use super::{Camera, Daemon, Keys, story};
 
 /// Runs the daemon until it is told to stop.
@@ -123,6 +124,7 @@ fn daemon(
         ice_servers: config.ice.servers,
         addresses: config.ice.addresses,
         audio: config.audio != Audio::None,
+        talkback: config.talkback.is_some(),
         start_bitrate: config.video.bitrate,
         max_bitrate: Bitrate::from_bps(config.video.bitrate.bps().saturating_mul(2)),
     });
@@ -130,6 +132,7 @@ fn daemon(
     let own = [status, offers].map(|filter| Subscription { filter, skip_retained: false });
     let mut subscriptions = vec![Subscription { filter: from_viewers, skip_retained: true }];
     subscriptions.extend(own);
+    let duck = audio::DuckGain::default();
     let client_id = format!("farol-{:032x}", u128::from_be_bytes(random()?));
     Ok(Daemon {
         station,
@@ -137,7 +140,8 @@ fn daemon(
         peers,
         fanout: Fanout::new(),
         capture: capture::spawn(&config.video),
-        microphone: audio::spawn(&config.audio, config.video.when),
+        microphone: audio::spawn(&config.audio, config.video.when, duck.clone()),
+        talk: Talk::spawn(config.talkback.as_ref(), duck),
         when: config.video.when,
         keys,
         manager: ServiceManager::of_this_process(),

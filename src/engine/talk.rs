@@ -16,8 +16,8 @@ const SPEECH: f32 = 0.0056;
 const QUIET: f32 = 0.0018;
 /// So long after the last loud stretch somebody still speaks: longer than the pauses in a sentence.
 const FLOOR_HELD: Duration = Duration::from_millis(600);
-/// So long after the last sound the microphone stays turned down: what waits in the speaker's device
-/// comes out first, and the room repeats it.
+/// So long after the last sound has left the speaker the microphone stays turned down, while the room
+/// repeats it.
 const DUCK_HELD: Duration = Duration::from_millis(300);
 /// From silence to full, and back: 15 ms is no click, and takes no syllable.
 const RAMP_SAMPLES: f32 = 720.0;
@@ -218,10 +218,11 @@ impl Ducker {
         Ducker { ducked: 10.0_f32.powf(-(duck_db as f32) / 20.0), until: None }
     }
 
-    /// The microphone's gain, now that a stretch of this loudness is played.
-    pub fn gain(&mut self, now: MediaTime, loudness: f32) -> f32 {
+    /// The microphone's gain, now that a stretch of this loudness goes to a speaker which is so much
+    /// behind.
+    pub fn gain(&mut self, now: MediaTime, loudness: f32, delay: Duration) -> f32 {
         if loudness >= SPEECH {
-            self.until = Some(MediaTime(now.0 + DUCK_HELD));
+            self.until = Some(MediaTime(now.0 + delay + DUCK_HELD));
         }
         if self.until.is_some_and(|until| now < until) { self.ducked } else { 1.0 }
     }

@@ -53,14 +53,14 @@ fn mixed_all_are_heard_and_each_turn_is_told() {
 }
 
 #[test]
-fn the_microphone_is_turned_down_while_somebody_is_heard_and_300_ms_longer() {
-    let mut ducker = Ducker::new(24);
-    assert_eq!(ducker.gain(at(0), 0.001), 1.0);
-    let ducked = ducker.gain(at(20), LOUD);
+fn the_microphone_is_turned_down_until_300_ms_after_the_last_sound_was_out() {
+    let (mut ducker, delay) = (Ducker::new(24), Duration::from_millis(40));
+    assert_eq!(ducker.gain(at(0), 0.001, delay), 1.0);
+    let ducked = ducker.gain(at(20), LOUD, delay);
     assert!((ducked - 0.063).abs() < 0.001, "{ducked}");
-    assert_eq!(ducker.gain(at(319), 0.0), ducked);
-    assert_eq!(ducker.gain(at(320), 0.0), 1.0);
-    assert_eq!(Ducker::new(0).gain(at(0), LOUD), 1.0, "turned off");
+    assert_eq!(ducker.gain(at(359), 0.0, delay), ducked);
+    assert_eq!(ducker.gain(at(360), 0.0, delay), 1.0);
+    assert_eq!(Ducker::new(0).gain(at(0), LOUD, delay), 1.0, "turned off");
 }
 
 #[test]

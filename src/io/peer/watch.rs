@@ -12,10 +12,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
-use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
+use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{PeerConnection, PeerConnectionEventHandler, RTCPeerConnectionIceEvent};
 use webrtc::rtp_transceiver::RtpSender;
 
+use super::ear::Listening;
 use super::{PeerEvent, connection, sdp};
 use crate::engine::message::Candidate;
 use crate::units::PeerId;
@@ -44,12 +45,18 @@ pub enum Observed {
 pub struct Observer {
     observed: mpsc::Sender<Observed>,
     gathered: Arc<watch::Sender<u32>>,
+    listening: Listening,
 }
 
 impl Observer {
-    /// Notes go to `observed`; `gathered` counts how often gathering was completed.
-    pub fn new(observed: mpsc::Sender<Observed>, gathered: Arc<watch::Sender<u32>>) -> Observer {
-        Observer { observed, gathered }
+    /// Notes go to `observed`; `gathered` counts how often gathering was completed; `listening` says
+    /// where the viewer's sound goes.
+    pub fn new(
+        observed: mpsc::Sender<Observed>,
+        gathered: Arc<watch::Sender<u32>>,
+        listening: Listening,
+    ) -> Observer {
+        Observer { observed, gathered, listening }
     }
 
     fn note(&self, observed: Observed) {
@@ -76,18 +83,7 @@ impl PeerConnectionEventHandler for Observer {
         self.note(Observed::State(state));
     }
     async fn on_track(&self, track: Arc<dyn TrackRemote>) {
-        let observed = self.observed.clone();
-        // Ends with the connection, which ends the track's events. Unread media would fill its channel
-        // and then the log.
-        tokio::spawn(async move {
-            let mut is_first = true;
-            while let Some(event) = track.poll().await {
-                if is_first && matches!(event, TrackRemoteEvent::OnRtpPacket(_)) {
-                    is_first = false;
-                    let _ = observed.send(Observed::Sound).await;
-                }
-            }
-        });
+        tokio::spawn(self.listening.clone().run(track, self.observed.clone()));
     }
 }
 
