@@ -5,6 +5,7 @@
 //! | file | question |
 //! |---|---|
 //! | [`h264`], [`pcm`] | what one picture and one stretch of sound are |
+//! | [`drift`], [`resample`] | how sound follows a device's clock |
 //! | [`topic`], [`message`], [`seal`] | what stands on the wire |
 //! | [`rights`] | what a viewer may do |
 //! | [`sdp`] | how an offer is kept small enough |
@@ -18,11 +19,13 @@
 
 pub mod bucket;
 pub mod control;
+pub mod drift;
 pub mod h264;
 pub mod jitter;
 pub mod keyframe;
 pub mod message;
 pub mod pcm;
+pub mod resample;
 pub mod rights;
 pub mod roster;
 pub mod sdp;

@@ -14,15 +14,8 @@ mod tokens;
 const FLOORS: &[&[&str]] = &[
     &["units"],
     &["config"],
-    &[
-        "engine::bucket",
-        "engine::drift",
-        "engine::h264",
-        "engine::pcm",
-        "engine::picture",
-        "engine::rights",
-        "engine::topic",
-    ],
+    &["engine::drift", "engine::resample"],
+    &["engine::bucket", "engine::h264", "engine::pcm", "engine::picture", "engine::rights", "engine::topic"],
     &[
         "engine::control",
         "engine::jitter",
