@@ -19,6 +19,7 @@ use bytes::Bytes;
 use daemon::{Daemon, Home, Setup};
 use mosquitto::Mosquitto;
 use opusic_c::{Application, Channels, Decoder, Encoder, InbandFec, SampleRate};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use viewer::{Link, Viewer, Watching, watch};
 
 const HZ: f64 = 48_000.0;
@@ -36,21 +37,26 @@ const SPEAKER: &str = "pcm.farol_test {
     format raw
 }";
 
+/// They speak in real time: more at once would only show what a machine looks like that is out of breath.
+static TURN: Semaphore = Semaphore::const_new(2);
+
 /// A daemon whose speaker is a file.
 struct Scene {
+    _turn: SemaphorePermit<'static>,
     _mosquitto: Mosquitto,
     home: Home,
     daemon: Daemon,
 }
 
 impl Scene {
-    fn start(talkback: &str, audio: &'static str) -> Scene {
+    async fn start(talkback: &str, audio: &'static str) -> Scene {
+        let turn = TURN.acquire().await.expect("it is never closed");
         let mosquitto = Mosquitto::open();
         let talkback = format!("device = \"farol_test\"\n{talkback}");
         let alsa = Some(SPEAKER.to_owned());
         let home = Home::new(&Setup { talkback, audio, alsa, ..Setup::on(mosquitto.port) });
         let daemon = home.start();
-        Scene { _mosquitto: mosquitto, home, daemon }
+        Scene { _turn: turn, _mosquitto: mosquitto, home, daemon }
     }
 
     /// Pairs a viewer with these rights, and has it watch.
@@ -148,7 +154,7 @@ fn tenths_with(hz: f64, sound: &[f64]) -> (usize, usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_viewer_with_the_right_is_heard_as_it_speaks() {
-    let scene = Scene::start("", "tone");
+    let scene = Scene::start("", "tone").await;
     let mut ana = scene.talker("Ana").await;
     speak(&mut [(&mut ana, 1_000.0)], 200, |_| false).await;
     scene.daemon.says(&["speaker plays", "farol_test"]).await;
@@ -172,7 +178,7 @@ async fn a_viewer_with_the_right_is_heard_as_it_speaks() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_a_tenth_of_its_packets_lost_it_is_still_the_tone() {
-    let scene = Scene::start("", "tone");
+    let scene = Scene::start("", "tone").await;
     let mut ana = scene.talker("Ana").await;
     speak(&mut [(&mut ana, 1_000.0)], 200, |n| n % 10 == 7).await;
     scene.daemon.says(&["viewer stopped speaking"]).await;
@@ -184,7 +190,7 @@ async fn with_a_tenth_of_its_packets_lost_it_is_still_the_tone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_viewer_without_the_right_is_not_heard() {
-    let scene = Scene::start("talkers = \"mixed\"", "tone");
+    let scene = Scene::start("talkers = \"mixed\"", "tone").await;
     let mut listener = scene.viewer("Rui", "view,listen").await;
     speak(&mut [(&mut listener, 2_500.0)], 100, |_| false).await;
     scene.daemon.says(&["viewer sends sound"]).await;
@@ -201,7 +207,7 @@ async fn a_viewer_without_the_right_is_not_heard() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_speaks_at_a_time_and_then_the_other() {
-    let scene = Scene::start("", "tone");
+    let scene = Scene::start("", "tone").await;
     let (mut ana, mut rui) = (scene.talker("Ana").await, scene.talker("Rui").await);
     speak(&mut [(&mut ana, 1_000.0)], 50, |_| false).await;
     speak(&mut [(&mut ana, 1_000.0), (&mut rui, 2_500.0)], 100, |_| false).await;
@@ -220,7 +226,7 @@ async fn one_speaks_at_a_time_and_then_the_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mixed_both_are_heard_at_once_and_nothing_clips() {
-    let scene = Scene::start("talkers = \"mixed\"", "tone");
+    let scene = Scene::start("talkers = \"mixed\"", "tone").await;
     let (mut ana, mut rui) = (scene.talker("Ana").await, scene.talker("Rui").await);
     speak(&mut [(&mut ana, 1_000.0), (&mut rui, 2_500.0)], 150, |_| false).await;
     scene.daemon.says(&["viewer stopped speaking"]).await;
@@ -237,7 +243,7 @@ async fn mixed_both_are_heard_at_once_and_nothing_clips() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_microphone_is_turned_down_while_a_viewer_speaks() {
-    let scene = Scene::start("duck_db = 24", "tone");
+    let scene = Scene::start("duck_db = 24", "tone").await;
     let mut ana = scene.talker("Ana").await;
     let silent_nobody = |ana: &Mouth| ana.watching.screen.received().sound;
     ana.watching.screen.until("a second of the microphone", |seen| seen.sound.len() > 50).await;
@@ -292,7 +298,7 @@ async fn the_offer_says_whether_sound_is_sent_or_taken() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_board_without_a_microphone_still_speaks() {
-    let scene = Scene::start("", "none");
+    let scene = Scene::start("", "none").await;
     let mut ana = scene.talker("Ana").await;
     speak(&mut [(&mut ana, 1_000.0)], 100, |_| false).await;
     scene.daemon.says(&["viewer stopped speaking"]).await;
