@@ -18,11 +18,14 @@ use crate::units::MediaTime;
 const WINDOW_S: f64 = 0.25;
 /// The filter starts as if it had seen so many windows at the nominal rate. Fewer, and the first late
 /// reading is taken for a drift; more, and a crystal that is far off is believed late.
-const WINDOWS_AT_FIRST: u32 = 8;
+const WINDOWS_AT_FIRST: u32 = 16;
 /// The memory, in windows: long enough that 1 ms of noise moves the rate by less than 10 ppm.
 const WINDOWS_AT_MOST: u32 = 60;
 /// What is left of the memory when the device lost samples: the rate stays, the phase is new.
 const WINDOWS_AFTER_STEP: u32 = 20;
+/// Of a window that is farther off, no more than this says something of the rate: a crystal 1000 ppm off
+/// never gets so far away from the line, a board that is busy does.
+const DRIFT_AT_MOST_S: f64 = 0.004;
 /// Of a window's readings, sorted, the one after the first eighth counts: a single early one does not.
 const SHARE_NOT_TRUSTED: usize = 8;
 /// The device lost samples if two windows are off by more than this: noise stays far below.
@@ -146,7 +149,7 @@ impl SampleClock {
         let Some((anchor, _)) = self.anchor else { return };
         let elapsed_s = (sample - anchor) as f64 / self.rate_hz;
         let on_line = self.time_of(sample as f64);
-        let is_first_step = late_s.abs() > STEP_S && self.windows > WINDOWS_AT_FIRST;
+        let is_first_step = late_s.abs() > STEP_S && self.windows > WINDOWS_AT_FIRST + 1;
         match self.step_s {
             Some(before_s) if (before_s - late_s).abs() < STEP_S && late_s.abs() > STEP_S => {
                 self.begin(sample, later(on_line, late_s));
@@ -164,7 +167,8 @@ impl SampleClock {
         let k = f64::from(self.windows);
         let (alpha, beta) = (2.0 * (2.0 * k - 1.0) / (k * (k + 1.0)), 6.0 / (k * (k + 1.0)));
         self.windows = (self.windows + 1).min(WINDOWS_AT_MOST);
-        let slower = 1.0 + beta * late_s / elapsed_s;
+        let drift_s = late_s.clamp(-DRIFT_AT_MOST_S, DRIFT_AT_MOST_S);
+        let slower = 1.0 + beta * drift_s / elapsed_s;
         let (lowest, highest) = (self.nominal_hz * (1.0 - MOST_OFF), self.nominal_hz * (1.0 + MOST_OFF));
         self.rate_hz = (self.rate_hz / slower.max(0.5)).clamp(lowest, highest);
         self.anchor = Some((sample, later(on_line, alpha * late_s)));

@@ -31,8 +31,8 @@ pub const FRAME: Duration = Duration::from_millis(20);
 
 /// An error in time is worked off over this span; what the clock says of the rate needs no error.
 const CORRECTION_S: f64 = 2.0;
-/// The most that an error bends the pitch: a twentieth of a semitone, which nobody hears.
-const MOST_CORRECTION: f64 = 0.003;
+/// The most that an error bends the pitch: a thirtieth of a semitone, which nobody hears.
+const MOST_CORRECTION: f64 = 0.002;
 /// Farther from where it should be than this, the sound begins anew instead of being bent there.
 const DISCONTINUITY_S: f64 = 0.060;
 

@@ -89,10 +89,10 @@ impl Heard {
     }
 }
 
-/// Half an hour. In a debug build the arithmetic takes ten times as long; there a minute must do.
-const SECONDS: u64 = if cfg!(debug_assertions) { 60 } else { 1_800 };
+/// Half an hour. In a debug build the arithmetic takes ten times as long; there less must do.
+const SECONDS: u64 = if cfg!(debug_assertions) { 40 } else { 1_800 };
 /// Until the clock of a device that is far off is known.
-const SETTLED: Duration = Duration::from_secs(15);
+const SETTLED: Duration = Duration::from_secs(25);
 
 /// Lets a device run with late readings and looks at each stretch of 0.2 s.
 fn follows_the_media_clock(nominal_hz: u32, off_ppm: f64) {

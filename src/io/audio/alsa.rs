@@ -92,9 +92,9 @@ impl Device {
         Ok(Level { at: if is_ours { MediaTime(stamp) } else { before }, moments: moments.max(0) })
     }
 
-    /// Set up and not running: a resumed device goes on by itself.
-    fn is_prepared(&self) -> bool {
-        self.pcm.state_raw() == State::Prepared as i32
+    fn is_in(&self, state: State) -> bool {
+        // The crate's own reading panics at a state that it does not know.
+        self.pcm.state_raw() == state as i32
     }
 
     fn duration(&self, moments: Frames) -> Duration {
@@ -138,3 +138,6 @@ fn lost(operation: &'static str, device: &str, direction: Direction, cause: alsa
     };
     Loss::Device { operation, device: device.to_owned(), cause: io::Error::from_raw_os_error(code), remedy }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use alsa::Direction;
+use alsa::pcm::State;
 
 use super::setup::{self, Wish};
 use super::{Device, is_passing};
@@ -58,6 +59,12 @@ impl SoundCard {
         &self.detail
     }
 
+    /// By how many parts per million the card's clock is faster than it says, as far as is known.
+    #[cfg(test)]
+    pub(super) fn off_ppm(&self) -> f64 {
+        self.collector.off_ppm()
+    }
+
     /// The next frame; `None` when it did not come within `wait`.
     pub(in crate::io::audio) fn frame(&mut self, wait: Duration) -> Result<Option<PcmFrame>, Loss> {
         if self.frames.is_empty() {
@@ -107,7 +114,8 @@ impl SoundCard {
         log::debug!(device:% = self.device.name; "sound was lost: the thread did not get its turn in time");
         self.device.recover("read sound", cause)?;
         self.collector.gap();
-        if !self.device.is_prepared() {
+        // A device that was resumed after a suspend goes on by itself.
+        if !self.device.is_in(State::Prepared) {
             return Ok(());
         }
         self.device.pcm.start().map_err(|cause| self.device.lost("start", cause))
