@@ -59,7 +59,7 @@ mod tests {
     fn what_one_thread_sets_turns_the_other_s_frames_down_and_up_again() {
         let gain = DuckGain::default();
         let mut ducked = Ducked::new(gain.clone());
-        let mut last = |ducked: &mut Ducked| {
+        let last = |ducked: &mut Ducked| {
             let samples = vec![10_000_i16; FRAME_SAMPLES];
             let mut frame = PcmFrame { samples, captured: MediaTime::default() };
             ducked.apply(&mut frame, Channels::Mono);
