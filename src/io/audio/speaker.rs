@@ -166,6 +166,7 @@ impl Worker {
             speaker.play(&frame)?;
             played_until = MediaTime(played_until.0.max(now.0.saturating_sub(BEHIND)) + FRAME);
         }
+        log::debug!(off_ppm = speaker.off_ppm().round(); "nobody has spoken for a while");
         self.say(SpeakerEvent::Rests);
         Ok(())
     }
