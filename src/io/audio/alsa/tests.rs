@@ -411,10 +411,15 @@ fn card_number(id: &str) -> Option<i32> {
     link.to_str()?.strip_prefix("card")?.parse().ok()
 }
 
-#[tokio::test]
+#[test]
 #[ignore = "needs the device lab (tests/lab)"]
-async fn an_unplugged_card_is_found_again_under_another_number() {
+fn an_unplugged_card_is_found_again_under_another_number() {
     let _alone = loopback();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    runtime.block_on(unplug_and_return());
+}
+
+async fn unplug_and_return() {
     let number = card_number("Loopback").expect("the loopback is there");
     let audio = Audio::Alsa {
         device: format!("hw:{number},1"),
