@@ -13,6 +13,7 @@
 //! | `stills` | how one still is made for all who asked for one |
 //! | `board` | what becomes of what happens on the pins: privacy, motion, the LED |
 //! | `story` | how what happened is told in the log |
+//! | `talk` | who may speak, and who does |
 
 #![expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
 
@@ -23,6 +24,7 @@ mod remote;
 mod start;
 mod stills;
 mod story;
+mod talk;
 
 use std::time::{Duration, Instant};
 
@@ -33,6 +35,7 @@ use crate::config::When;
 use crate::engine::control::MicrophoneState;
 use crate::engine::rights::Right;
 use crate::engine::station::{Command, Input, Station};
+use crate::io::audio::speaker::SpeakerEvent;
 use crate::io::audio::{AudioCommand, AudioEvent, Microphone};
 use crate::io::capture::{Capture, CaptureCommand, CaptureEvent};
 use crate::io::fanout::{Fanout, Sends};
@@ -48,6 +51,7 @@ use board::Pins;
 use control::Control;
 use peers::{Done, News, Peers};
 use stills::Made;
+use talk::Talk;
 
 pub use start::{demo, run};
 
@@ -67,6 +71,7 @@ struct Daemon {
     /// The microphone delivers.
     is_heard: bool,
     pins: Pins,
+    talk: Talk,
     when: When,
     keys: Option<Keys>,
     manager: ServiceManager,
@@ -103,6 +108,7 @@ enum Happened {
     Pins(BoardEvent),
     Capture(CaptureEvent),
     Audio(AudioEvent),
+    Speaker(SpeakerEvent),
     Mqtt(MqttEvent),
     /// A thread or task that should live as long as we do has ended.
     Broken(&'static str),
@@ -141,6 +147,7 @@ impl Daemon {
                 Happened::Pins(event) => self.pins_said(now, event),
                 Happened::Capture(event) => self.captured(now, event),
                 Happened::Audio(event) => self.heard(event),
+                Happened::Speaker(event) => self.talk.take(event),
                 Happened::Mqtt(event) => self.broker_said(now, event),
             }
             self.carry_out(now);
@@ -171,6 +178,7 @@ impl Daemon {
             event = next_sound(&mut self.microphone) => {
                 event.map_or(Happened::Broken("microphone thread"), Happened::Audio)
             }
+            event = self.talk.next() => event.map_or(Happened::Broken("speaker thread"), Happened::Speaker),
             () = sleep_until(due) => Happened::Due,
             () = sleep_until(control_due) => Happened::ControlDue,
             made = self.control.stills.next() => Happened::Still(made),
@@ -199,6 +207,7 @@ impl Daemon {
                     self.peers.close(peer);
                 }
                 Command::StartMedia { peer, rights } => {
+                    self.let_speak(peer, rights);
                     let sends = Sends { video: rights.has(Right::View), audio: rights.has(Right::Listen) };
                     self.control.admit(peer, rights);
                     let wants_keyframe = self.peers.get(peer).is_some_and(|peer| {
@@ -329,7 +338,7 @@ impl Daemon {
             PeerEvent::ControlClosed => return self.control.shut(peer),
             PeerEvent::Control { is_text, data } => return self.control_heard(now, peer, is_text, &data),
             PeerEvent::Disconnected => return log::debug!(peer:%; "viewer not heard for a while"),
-            PeerEvent::SoundArrived => return log::debug!(peer:%; "viewer speaks"),
+            PeerEvent::SoundArrived => return log::debug!(peer:%; "viewer sends sound"),
             PeerEvent::Estimate(bitrate) => {
                 log::trace!(peer:%, kbps = bitrate.kbps(); "bandwidth estimate");
                 Input::Estimate { peer, bitrate }

@@ -14,6 +14,8 @@
 //! | [`sdp`] | how an offer is kept small enough |
 //! | [`night`], [`motion`], [`servo`] | when it is dark, when something moves, how a camera is turned |
 //! | [`bucket`] | how a flood is kept cheap |
+//! | [`jitter`] | when each packet of a viewer's voice is played |
+//! | [`talk`] | who is heard at the speaker |
 //! | [`session`] | one viewer's negotiation |
 //! | [`roster`] | all sessions: who is let in, who has to go |
 //! | [`keyframe`], [`rate`] | when the encoder is asked for a keyframe, and how much it may spend |
@@ -24,6 +26,7 @@ pub mod choice;
 pub mod control;
 pub mod drift;
 pub mod h264;
+pub mod jitter;
 pub mod jpeg;
 pub mod keyframe;
 pub mod message;
@@ -41,4 +44,5 @@ pub mod servo;
 pub mod session;
 pub mod shed;
 pub mod station;
+pub mod talk;
 pub mod topic;

@@ -45,7 +45,10 @@ fn on<'s>(seen: &'s [Seen], topic: &str) -> Option<&'s Seen> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_whole_flow_from_an_offer_that_waits_to_media_both_ways() {
     let (port, stun) = (free_port(), Stun::holding_back().await);
-    let home = Home::new(&Setup { password: Some("farol"), stun: Some(stun.port), ..Setup::on(port) });
+    let alsa = Some("pcm.farol_test { type null }".to_owned());
+    let talkback = "device = \"farol_test\"".to_owned();
+    let setup = Setup { password: Some("farol"), stun: Some(stun.port), alsa, talkback, ..Setup::on(port) };
+    let home = Home::new(&setup);
     let (ana, rui) = (home.pair("Ana"), home.pair("Rui"));
     let users = [&ana, &rui].map(|link| (link.kid.to_string(), link.password()));
     let _mosquitto = Mosquitto::with_viewers(port, &users);
@@ -110,7 +113,7 @@ async fn the_whole_flow_from_an_offer_that_waits_to_media_both_ways() {
         screen.send_sound(number, Bytes::from_static(&[0xf8, 0xff, 0xfe])).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    daemon.says(&["viewer speaks"]).await;
+    daemon.says(&["viewer sends sound"]).await;
 
     // 6-7, 20: a candidate that the device learns late still comes to who has the offer already.
     stun.answer();

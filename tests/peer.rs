@@ -27,6 +27,7 @@ fn settings() -> PeerSettings {
         addresses: vec![[127, 0, 0, 1].into()],
         port: Port::open(&[[127, 0, 0, 1].into()], 0..=0).expect("a free port"),
         audio: true,
+        talkback: true,
         start_bitrate: Bitrate::from_kbps(2000),
         max_bitrate: Bitrate::from_kbps(8000),
     }
@@ -277,6 +278,35 @@ async fn sound_of_the_viewer_is_noticed() {
         viewer.send_sound(n, Bytes::from_static(&[0xf8, 0xff, 0xfe])).await;
     }
     device.until("sound", |_, event| *event == PeerEvent::SoundArrived).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_viewer_s_sound_goes_to_who_is_to_hear_it_and_before_that_to_nobody() {
+    let device = &mut Device::new();
+    let (peer, offer) = device.offer(1).await;
+    let (viewer, answer) = Answerer::answer(&offer).await;
+    // As Firefox and others narrow Opus down.
+    let narrowed =
+        answer.replace("useinbandfec=1", "useinbandfec=1;stereo=0;sprop-stereo=0;maxplaybackrate=16000");
+    assert_ne!(narrowed, answer);
+    peer.answer(&narrowed).await.expect("a good answer");
+    device.until("connected", |_, event| *event == PeerEvent::Connected).await;
+    viewer.until_connected().await;
+    viewer.send_sound(1, Bytes::from_static(&[0xf8, 0xff, 0xfe])).await;
+    device.until("sound", |_, event| *event == PeerEvent::SoundArrived).await;
+    let (packets, heard) = std::sync::mpsc::sync_channel(2);
+    peer.hear(Some(packets));
+    for n in 2..6 {
+        viewer.send_sound(n, Bytes::from_static(&[0xf8, 0xff, 0xfe])).await;
+    }
+    for n in 2..4 {
+        let spoken = tokio::task::block_in_place(|| heard.recv_timeout(PATIENCE)).expect("a packet");
+        assert_eq!(
+            (spoken.peer, spoken.packet.sequence, spoken.packet.timestamp),
+            (PeerId(1), n, u32::from(n) * 960)
+        );
+        assert_eq!(spoken.packet.payload[..], [0xf8, 0xff, 0xfe]);
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use farol::config::board::Board;
-use farol::config::{Audio, Config, Security, VideoSource, When};
+use farol::config::{Audio, Config, Security, Talkback, Talkers, VideoSource, When};
 
 /// Says that the configuration is good, and what it means.
 pub fn report(path: &Path, config: &Config) {
@@ -16,7 +16,7 @@ pub fn report(path: &Path, config: &Config) {
     }
 }
 
-fn summary(config: &Config) -> [(&'static str, String); 9] {
+fn summary(config: &Config) -> [(&'static str, String); 10] {
     let unset = |text: &Option<String>| text.clone().unwrap_or_else(|| "not set".to_string());
     let user = config.broker.login.as_ref().map_or(String::new(), |login| format!(" as {}", login.username));
     let security = match config.security {
@@ -30,6 +30,7 @@ fn summary(config: &Config) -> [(&'static str, String); 9] {
         ("signalling", format!("{security}, up to {} viewers at once", config.max_viewers)),
         ("video", video(config)),
         ("audio", audio(&config.audio)),
+        ("talkback", config.talkback.as_ref().map_or("none".to_string(), talkback)),
         ("pins", pins(&config.board)),
         ("ice", format!("{} STUN or TURN servers", config.ice.servers.len())),
         ("http", config.http.map_or("off".to_string(), |address| format!("http://{address}"))),
@@ -78,4 +79,15 @@ fn audio(audio: &Audio) -> String {
             format!("{device}, {rate_hz} Hz, {channels} channels, {} kbit/s", bitrate.kbps())
         }
     }
+}
+
+fn talkback(talkback: &Talkback) -> String {
+    let Talkback { device, rate_hz, channels, talkers, duck_db } = talkback;
+    let talkers = match talkers {
+        Talkers::One => "one at a time",
+        Talkers::Mixed => "mixed",
+    };
+    format!(
+        "{device}, {rate_hz} Hz, {channels} channels, {talkers}, the microphone {duck_db} dB softer meanwhile"
+    )
 }

@@ -258,6 +258,7 @@ impl Daemon {
 
     fn update_state(&mut self) {
         self.control.state.watching = self.station.watching();
+        self.control.state.talk = self.talk.told();
         let is_private = self.pins.is_private();
         self.control.state.microphone = match self.control.microphone {
             MicrophoneState::Ready | MicrophoneState::Lost if is_private => MicrophoneState::Private,

@@ -25,6 +25,7 @@ use crate::units::{Bitrate, DeviceId};
 use super::board::Pins;
 use super::control::Control;
 use super::peers::Peers;
+use super::talk::Talk;
 use super::{Camera, Daemon, Keys, story};
 
 /// Runs the daemon until it is told to stop.
@@ -143,6 +144,7 @@ fn daemon(
         addresses: config.ice.addresses,
         port,
         audio: config.audio != Audio::None,
+        talkback: config.talkback.is_some(),
         // A good network gets the whole picture from the first frame on, a bad one lowers it within a second.
         start_bitrate: of_bitrate(1.5),
         max_bitrate: of_bitrate(3.0),
@@ -155,6 +157,7 @@ fn daemon(
         Audio::None => MicrophoneState::None,
         _ => MicrophoneState::Ready,
     };
+    let duck = audio::DuckGain::default();
     let client_id = format!("farol-{:032x}", u128::from_be_bytes(random()?));
     let control = Control::new(microphone, pins.has());
     Ok(Daemon {
@@ -163,7 +166,8 @@ fn daemon(
         peers,
         fanout: Fanout::new(),
         capture: capture::spawn(&video),
-        microphone: audio::spawn(&config.audio, video.when),
+        microphone: audio::spawn(&config.audio, video.when, duck.clone()),
+        talk: Talk::spawn(config.talkback.as_ref(), duck),
         is_heard: false,
         pins,
         when,

@@ -7,8 +7,8 @@
 //!             └─┘ Candidate, GatheringComplete
 //! ```
 //!
-//! It negotiates and says what it observes; it decides nothing. Sound that a viewer sends is read and
-//! thrown away. Where the SDP of the library or of a viewer must be mended, `sdp` does it.
+//! It negotiates and says what it observes; it decides nothing. Sound that a viewer sends goes where
+//! [`Peer::hear`] says, and nowhere before that. Where the SDP of the library or of a viewer must be mended, `sdp` does it.
 #![expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
 
 mod address;
@@ -16,6 +16,7 @@ mod channel;
 mod clock;
 mod codecs;
 mod connection;
+mod ear;
 mod early;
 mod interceptors;
 mod outlet;
@@ -25,6 +26,7 @@ mod watch;
 
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU32;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,7 @@ use tokio::task::AbortHandle;
 use webrtc::peer_connection::{PeerConnection, RTCIceCandidateInit, RTCSessionDescription};
 
 use crate::config::IceServer;
+use crate::engine::jitter::Spoken;
 use crate::engine::message::Candidate;
 use crate::io::port::Port;
 use crate::units::{Bitrate, PeerId};
@@ -56,8 +59,10 @@ pub struct PeerSettings {
     pub addresses: Vec<IpAddr>,
     /// The UDP port that all viewers share.
     pub port: Arc<Port>,
-    /// Whether the offer has an audio section.
+    /// Whether sound is sent.
     pub audio: bool,
+    /// Whether a viewer's microphone is taken. With neither, the offer has no audio section.
+    pub talkback: bool,
     /// What the bandwidth estimate starts at.
     pub start_bitrate: Bitrate,
     /// What it never exceeds.
@@ -144,9 +149,14 @@ pub struct Peer {
     clock: CaptureClock,
     estimate_bps: Arc<AtomicU32>,
     gathered: tokio::sync::watch::Receiver<u32>,
+    /// Where the viewer's sound goes.
+    ear: tokio::sync::watch::Sender<Ear>,
     watch: AbortHandle,
     channel: Channel,
 }
+
+/// Where a viewer's packets of sound go; `None`: nowhere.
+type Ear = Option<SyncSender<Spoken>>;
 
 /// What the answers so far have settled.
 #[derive(Debug, Default)]
@@ -200,6 +210,7 @@ impl Peer {
             clock,
             estimate_bps,
             gathered,
+            ear: opened.ear,
             watch,
             channel,
         };
@@ -310,6 +321,11 @@ impl Peer {
     /// the channel closed, and before it is open nothing is kept for it but a few messages.
     pub fn say(&self, what: Say) {
         self.channel.say(what);
+    }
+
+    /// From now on the viewer's sound goes there, or nowhere. When that is full, packets are dropped.
+    pub fn hear(&self, packets: Option<SyncSender<Spoken>>) {
+        self.ear.send_replace(packets);
     }
 
     /// Closes the connection; the viewer is told by DTLS. Takes some milliseconds, a second at most.

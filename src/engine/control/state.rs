@@ -69,8 +69,10 @@ pub enum Talk {
     None,
     /// Nobody.
     Free,
-    /// These viewers: one, or several where their voices are mixed.
-    Held(BTreeSet<PeerId>),
+    /// One viewer, and nobody else is heard meanwhile.
+    Held(PeerId),
+    /// These viewers, whose voices are mixed: there is room for more.
+    Shared(BTreeSet<PeerId>),
 }
 
 /// Night or day.
@@ -145,8 +147,10 @@ impl State {
             "talk": match &self.talk {
                 Talk::None => "none",
                 Talk::Free => "free",
-                Talk::Held(holders) if holders.contains(&peer) => "you",
+                Talk::Held(holder) if *holder == peer => "you",
                 Talk::Held(_) => "other",
+                Talk::Shared(speaking) if speaking.contains(&peer) => "you",
+                Talk::Shared(_) => "free",
             },
             "watching": self.watching,
             "night": self.night.map(|night| json!({ "mode": mode_name(night.mode), "is_night": night.is_night })),

@@ -173,7 +173,7 @@ fn everything(now: Instant) -> State {
     State {
         camera: CameraState::Lost,
         microphone: MicrophoneState::Ready,
-        talk: Talk::Held([PEER, PeerId(2)].into()),
+        talk: Talk::Shared([PEER, PeerId(2)].into()),
         watching: 3,
         has_controls: true,
         night: Some(Night { mode: NightMode::Auto, is_night: true }),
@@ -188,7 +188,7 @@ fn private() -> State {
     State {
         camera: CameraState::Private,
         microphone: MicrophoneState::Private,
-        talk: Talk::Held([PeerId(2)].into()),
+        talk: Talk::Held(PeerId(2)),
         night: Some(Night { mode: NightMode::Day, is_night: false }),
         motion: Some(Motion { is_active: true, last: None }),
         lamp: Some(0),

@@ -13,10 +13,11 @@ use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use webrtc::data_channel::DataChannel;
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
-use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
+use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{PeerConnection, PeerConnectionEventHandler, RTCPeerConnectionIceEvent};
 use webrtc::rtp_transceiver::RtpSender;
 
+use super::ear::Listening;
 use super::socket::Gated;
 use super::{PeerEvent, connection, sdp};
 use crate::engine::message::Candidate;
@@ -46,12 +47,18 @@ pub enum Observed {
 pub struct Observer {
     observed: mpsc::Sender<Observed>,
     gathered: Arc<watch::Sender<u32>>,
+    listening: Listening,
 }
 
 impl Observer {
-    /// Notes go to `observed`; `gathered` counts how often gathering was completed.
-    pub fn new(observed: mpsc::Sender<Observed>, gathered: Arc<watch::Sender<u32>>) -> Observer {
-        Observer { observed, gathered }
+    /// Notes go to `observed`; `gathered` counts how often gathering was completed; `listening` says
+    /// where the viewer's sound goes.
+    pub fn new(
+        observed: mpsc::Sender<Observed>,
+        gathered: Arc<watch::Sender<u32>>,
+        listening: Listening,
+    ) -> Observer {
+        Observer { observed, gathered, listening }
     }
 
     fn note(&self, observed: Observed) {
@@ -82,18 +89,7 @@ impl PeerConnectionEventHandler for Observer {
         tokio::spawn(async move { channel.close().await });
     }
     async fn on_track(&self, track: Arc<dyn TrackRemote>) {
-        let observed = self.observed.clone();
-        // Ends with the connection, which ends the track's events. Unread media would fill its channel
-        // and then the log.
-        tokio::spawn(async move {
-            let mut is_first = true;
-            while let Some(event) = track.poll().await {
-                if is_first && matches!(event, TrackRemoteEvent::OnRtpPacket(_)) {
-                    is_first = false;
-                    let _ = observed.send(Observed::Sound).await;
-                }
-            }
-        });
+        tokio::spawn(self.listening.clone().run(track, self.observed.clone()));
     }
 }
 

@@ -17,7 +17,7 @@ use super::sample::SampleFormat;
 use super::*;
 use crate::config::{Audio, Talkback, Talkers, When};
 use crate::engine::pcm::{Channels, FRAME, FRAME_SAMPLES, PcmFrame};
-use crate::io::audio::{AudioEvent, spawn};
+use crate::io::audio::{AudioEvent, DuckGain, spawn};
 use crate::units::Bitrate;
 
 const TONE_HZ: f64 = 1_000.0;
@@ -427,7 +427,7 @@ async fn unplug_and_return() {
         channels: 1,
         bitrate: Bitrate::from_kbps(48),
     };
-    let mut microphone = spawn(&audio, When::Always).expect("a source");
+    let mut microphone = spawn(&audio, When::Always, DuckGain::default()).expect("a source");
     let mut until = async |wanted: fn(&AudioEvent) -> bool| {
         let event = async {
             loop {
