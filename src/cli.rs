@@ -13,6 +13,7 @@ mod pair;
 mod qr;
 mod viewers;
 
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -178,11 +179,12 @@ pub fn complain(error: &anyhow::Error) {
 /// What there is, each with the lines for the configuration.
 fn devices(json: bool) -> anyhow::Result<()> {
     let devices = farol::io::devices::list();
-    match json {
-        true => println!("{:#}", devices.to_json()),
-        false => print!("{devices}"),
+    let text = if json { format!("{:#}\n", devices.to_json()) } else { devices.to_string() };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // It is long, and whoever reads it through `head` has seen enough.
+        Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.context("cannot print"),
     }
-    Ok(())
 }
 
 fn rights(text: &str) -> Result<Rights, String> {
