@@ -18,7 +18,7 @@ use crate::units::MediaTime;
 const WINDOW_S: f64 = 0.25;
 /// The filter starts as if it had seen so many windows at the nominal rate. Fewer, and the first late
 /// reading is taken for a drift; more, and a crystal that is far off is believed late.
-const WINDOWS_AT_FIRST: u32 = 16;
+const WINDOWS_AT_FIRST: u32 = 12;
 /// The memory, in windows: long enough that 1 ms of noise moves the rate by less than 10 ppm.
 const WINDOWS_AT_MOST: u32 = 60;
 /// What is left of the memory when the device lost samples: the rate stays, the phase is new.
@@ -35,6 +35,8 @@ const STEP_S: f64 = 0.004;
 const JUMP_S: f64 = 0.060;
 /// Two readings of one jump differ by their jitter only.
 const AGREE_S: f64 = 0.015;
+/// So many doubtful readings in a row, of which no two agree, are believed as well: sound is waiting.
+const DOUBTS_MAX: u32 = 10;
 /// No crystal is off by more than this share; a rate beyond it is a broken driver's.
 pub const MOST_OFF: f64 = 0.01;
 /// More readings than any device gives in a window are not kept.
@@ -51,10 +53,14 @@ pub struct SampleClock {
     lateness_s: Vec<f64>,
     /// How many windows the filter remembers.
     windows: u32,
+    /// The anchor is a single reading, as late as that happened to be: the first window puts it right.
+    is_fresh: bool,
     /// How late the last window was, when it looked like lost samples.
     step_s: Option<f64>,
     /// How late the last reading was, when it looked like a jump.
     jump_s: Option<f64>,
+    /// Doubtful readings in a row.
+    doubts: u32,
 }
 
 /// What a reading was.
@@ -79,8 +85,10 @@ impl SampleClock {
             anchor: None,
             lateness_s: Vec::new(),
             windows: WINDOWS_AT_FIRST,
+            is_fresh: true,
             step_s: None,
             jump_s: None,
+            doubts: 0,
         }
     }
 
@@ -107,18 +115,16 @@ impl SampleClock {
         };
         let late_s = seconds_between(self.time_of(sample as f64), at);
         if late_s.abs() > JUMP_S {
-            return match self.jump_s {
-                Some(before_s) if (before_s - late_s).abs() < AGREE_S => {
-                    self.begin(sample, at);
-                    Reading::Jumped
-                }
-                _ => {
-                    self.jump_s = Some(late_s);
-                    Reading::Doubtful
-                }
-            };
+            let agrees = self.jump_s.is_some_and(|before_s| (before_s - late_s).abs() < AGREE_S);
+            self.doubts += 1;
+            if agrees || self.doubts > DOUBTS_MAX {
+                self.begin(sample, at);
+                return Reading::Jumped;
+            }
+            self.jump_s = Some(late_s);
+            return Reading::Doubtful;
         }
-        self.jump_s = None;
+        (self.jump_s, self.doubts) = (None, 0);
         if self.lateness_s.len() < READINGS_MAX {
             self.lateness_s.push(late_s);
         }
@@ -138,7 +144,8 @@ impl SampleClock {
         self.anchor = Some((sample, at));
         self.lateness_s.clear();
         self.windows = self.windows.min(WINDOWS_AFTER_STEP);
-        (self.step_s, self.jump_s) = (None, None);
+        self.is_fresh = true;
+        (self.step_s, self.jump_s, self.doubts) = (None, None, 0);
     }
 
     /// Moves the line by what the window showed, and its anchor to the window's end.
@@ -149,6 +156,10 @@ impl SampleClock {
         let Some((anchor, _)) = self.anchor else { return };
         let elapsed_s = (sample - anchor) as f64 / self.rate_hz;
         let on_line = self.time_of(sample as f64);
+        if std::mem::take(&mut self.is_fresh) {
+            self.anchor = Some((sample, later(on_line, late_s)));
+            return;
+        }
         let is_first_step = late_s.abs() > STEP_S && self.windows > WINDOWS_AT_FIRST + 1;
         match self.step_s {
             Some(before_s) if (before_s - late_s).abs() < STEP_S && late_s.abs() > STEP_S => {

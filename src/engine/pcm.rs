@@ -86,6 +86,8 @@ pub struct FrameCollector {
     output: Vec<f32>,
     /// When the first moment of `output` was taken; `None` before the first period and after a gap.
     captured: Option<MediaTime>,
+    /// When the last frame ended: the next one does not begin before, whatever the device says.
+    ended: MediaTime,
 }
 
 impl FrameCollector {
@@ -103,6 +105,7 @@ impl FrameCollector {
             mixed: Vec::new(),
             output: Vec::new(),
             captured: None,
+            ended: MediaTime::default(),
         }
     }
 
@@ -161,7 +164,8 @@ impl FrameCollector {
         }
         // A cast from a float cuts off at the range of the integer: a filter may overshoot.
         let samples = self.output.drain(..len).map(|sample| (sample * 32_768.0).round() as i16).collect();
-        self.captured = Some(MediaTime(captured.0 + FRAME));
+        self.ended = MediaTime(captured.0 + FRAME);
+        self.captured = Some(self.ended);
         Some(PcmFrame { samples, captured })
     }
 
@@ -175,7 +179,7 @@ impl FrameCollector {
         let begin = if self.held.is_empty() { captured } else { self.held_since };
         // The resampler's first output lies in the silence before its input.
         let ahead_s = self.resampler.position() / self.clock.rate_hz();
-        self.captured = Some(later(begin, ahead_s));
+        self.captured = Some(later(begin, ahead_s).max(self.ended));
     }
 
     /// Compares when the next output moment was taken, by the device's clock, with when it is said to
@@ -186,7 +190,7 @@ impl FrameCollector {
         let queued = (self.output.len() / self.channels.count()) as f64 / f64::from(RATE_HZ);
         let error_s = seconds_between(captured, taken) - queued;
         if error_s.abs() > DISCONTINUITY_S {
-            self.captured = Some(later(taken, -queued));
+            self.captured = Some(later(taken, -queued).max(self.ended));
             return;
         }
         // Sound that lies ahead of its time is to be used up more slowly: the output is stretched.

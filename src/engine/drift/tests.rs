@@ -131,6 +131,15 @@ fn a_jump_is_believed_when_the_next_reading_confirms_it() {
 }
 
 #[test]
+fn times_that_never_agree_are_not_doubted_for_ever() {
+    let mut clock = SampleClock::new(48_000);
+    let readings = (0..100u64).map(|index| MediaTime(Duration::from_secs(index * index)));
+    let doubts: Vec<Reading> =
+        readings.enumerate().map(|(index, at)| clock.read(index as u64 * 480, at)).collect();
+    assert!(doubts.windows(12).all(|row| row.contains(&Reading::Jumped)), "{doubts:?}");
+}
+
+#[test]
 fn a_few_samples_lost_are_no_drift() {
     let mut device = Device::new(48_000.0);
     let mut clock = SampleClock::new(48_000);

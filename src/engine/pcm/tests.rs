@@ -289,10 +289,13 @@ proptest! {
     ) {
         let channels = Channels::sent_for(asked, device_channels);
         let mut collector = FrameCollector::new(rate_hz, device_channels, channels);
+        let mut ended = MediaTime::default();
         for (len, sample, nanos) in periods {
             collector.push(&vec![sample; len], MediaTime(Duration::from_nanos(nanos)));
             while let Some(frame) = collector.next_frame() {
                 prop_assert_eq!(frame.samples.len(), FRAME_SAMPLES * channels.count());
+                prop_assert!(frame.captured >= ended, "time went back");
+                ended = MediaTime(frame.captured.0 + FRAME);
             }
         }
     }

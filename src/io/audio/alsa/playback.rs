@@ -170,10 +170,13 @@ impl Speaker {
 
     /// Gives the device what is in `samples`, on all channels.
     fn hand_over(&mut self) -> Result<(), Loss> {
+        let setup = self.device.setup;
         self.bytes.clear();
         for &sample in &self.samples {
-            for _ in 0..self.device.setup.channels {
-                self.device.setup.format.encode(sample, &mut self.bytes);
+            let first = self.bytes.len();
+            setup.format.encode(sample, &mut self.bytes);
+            for _ in 1..setup.channels {
+                self.bytes.extend_from_within(first..first + setup.format.bytes());
             }
         }
         let written = self.device.pcm.io_bytes().writei(&self.bytes);

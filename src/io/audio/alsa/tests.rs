@@ -169,45 +169,55 @@ fn is_tone((hz, amplitude): (f64, f64)) -> bool {
     (hz - TONE_HZ).abs() < 10.0 && (0.47..0.53).contains(&amplitude)
 }
 
-#[test]
-#[ignore = "needs the device lab (tests/lab)"]
-fn every_format_that_a_card_insists_on_is_recorded() {
-    let _alone = loopback();
+/// Each format with each rate and with each number of channels; 16 bits with all of both.
+fn each_setup(attempt: impl Fn(SampleFormat, u32, u16) -> Result<(), String>) {
     for format in FORMATS {
         for rate_hz in RATES_HZ {
             for channels in [1, 2, 8] {
-                let far = Direction::Playback;
-                // Each format with each rate and with each number of channels; 16 bits with all of them.
-                if format != SampleFormat::S16 && rate_hz != 48_000 && channels != 2 {
-                    continue;
-                }
-                let player = Player::start(End::open("hw:Loopback,0", far, format, rate_hz, channels));
-                // Something else is asked for: what the card has is taken, and converted.
-                let mut card = SoundCard::open("hw:Loopback,1", 48_000, 2).expect("it opens");
-                let what = card.detail().to_owned();
-                assert!(what.contains(&format!("{rate_hz} Hz, {channels} channel")), "{what}");
-                assert!(what.ends_with(&format.alsa().to_string()), "{what}");
-                let frames = record(&mut card, 0.5);
-                drop((card, player));
-                let sent = Channels::sent_for(2, channels);
-                for channel in 0..sent.count() {
-                    let heard = latest(&frames, sent, channel);
-                    let (hz, amplitude) = measured(&heard[heard.len() / 2..], 48_000);
-                    println!("{what}: {} frames, {hz:.2} Hz at {amplitude:.3}", frames.len());
-                    assert!(is_tone((hz, amplitude)), "{hz} Hz at {amplitude} of {what}");
+                if format == SampleFormat::S16 || rate_hz == 48_000 || channels == 2 {
+                    undisturbed(|| attempt(format, rate_hz, channels));
                 }
             }
         }
     }
 }
 
+/// Something else was asked for: what the card has is to be taken.
+fn ensure_setup(detail: &str, format: SampleFormat, rate_hz: u32, channels: u16) {
+    assert!(detail.contains(&format!("{rate_hz} Hz, {channels} channel")), "{detail}");
+    assert!(detail.ends_with(&format.alsa().to_string()), "{detail}");
+}
+
+#[test]
+#[ignore = "needs the device lab (tests/lab)"]
+fn every_format_that_a_card_insists_on_is_recorded() {
+    let _alone = loopback();
+    each_setup(|format, rate_hz, channels| {
+        let far = End::open("hw:Loopback,0", Direction::Playback, format, rate_hz, channels);
+        let player = Player::start(far);
+        let mut card = SoundCard::open("hw:Loopback,1", 48_000, 2).expect("it opens");
+        ensure_setup(card.detail(), format, rate_hz, channels);
+        let frames = record(&mut card, 0.5);
+        drop(player);
+        let sent = Channels::sent_for(2, channels);
+        for channel in 0..sent.count() {
+            let heard = latest(&frames, sent, channel);
+            let (hz, amplitude) = measured(&heard[heard.len() / 2..], 48_000);
+            let what = format!("{}: {} frames, {hz:.2} Hz at {amplitude:.3}", card.detail(), frames.len());
+            println!("{what}");
+            ensure(is_tone((hz, amplitude)), &what)?;
+        }
+        Ok(())
+    });
+}
+
 /// Plays a tone frame by frame as the media clock goes, and records with the far end meanwhile. Gives what
 /// was recorded, on its first channel, and the delay that was seen before each frame.
-fn play(speaker: &mut Speaker, end: &End, seconds: u32) -> (Vec<f32>, Vec<Duration>) {
+fn play(speaker: &mut Speaker, end: &End, frames: u32) -> (Vec<f32>, Vec<Duration>) {
     let (mut recorded, mut delays) = (Vec::new(), Vec::new());
     let start = media_now().0;
     let mut bytes = vec![0; end.rate_hz as usize * usize::from(end.channels) * end.format.bytes()];
-    for index in 0..seconds * 50 {
+    for index in 0..frames {
         while let Some(left) = (start + FRAME * index).checked_sub(media_now().0) {
             std::thread::park_timeout(left);
         }
@@ -216,7 +226,11 @@ fn play(speaker: &mut Speaker, end: &End, seconds: u32) -> (Vec<f32>, Vec<Durati
         };
         delays.push(speaker.delay());
         speaker.play(&std::array::from_fn(|at| sample(at) * 0.5)).expect("it plays");
-        let available = end.pcm.avail_update().unwrap_or(0);
+        let available = end.pcm.avail_update().unwrap_or_else(|_| {
+            // An overrun: the guest did not get its turn.
+            end.pcm.prepare().and_then(|()| end.pcm.start()).expect("the far end goes on");
+            0
+        });
         if available > 0 {
             let len = available as usize * usize::from(end.channels) * end.format.bytes();
             let read = end.io().readi(&mut bytes[..len]).expect("the far end records");
@@ -232,26 +246,17 @@ fn play(speaker: &mut Speaker, end: &End, seconds: u32) -> (Vec<f32>, Vec<Durati
 #[ignore = "needs the device lab (tests/lab)"]
 fn every_format_that_a_card_insists_on_is_played() {
     let _alone = loopback();
-    for format in FORMATS {
-        for rate_hz in RATES_HZ {
-            for channels in [1, 2, 8] {
-                if format != SampleFormat::S16 && rate_hz != 48_000 && channels != 2 {
-                    continue;
-                }
-                let end = End::open("hw:Loopback,1", Direction::Capture, format, rate_hz, channels);
-                end.pcm.start().expect("the far end starts");
-                let mut speaker = Speaker::open(&talkback("hw:Loopback,0", 48_000, 1)).expect("it opens");
-                let what = speaker.detail().to_owned();
-                assert!(what.contains(&format!("{rate_hz} Hz, {channels} channel")), "{what}");
-                assert!(what.ends_with(&format.alsa().to_string()), "{what}");
-                let (recorded, delays) = play(&mut speaker, &end, 1);
-                let heard = &recorded[recorded.len() / 2..];
-                let (hz, amplitude) = measured(heard, rate_hz);
-                println!("{what}: {hz:.2} Hz at {amplitude:.3}, delay {:?}", delays[45]);
-                assert!(is_tone((hz, amplitude)), "{hz} Hz at {amplitude} of {what}");
-            }
-        }
-    }
+    each_setup(|format, rate_hz, channels| {
+        let end = End::open("hw:Loopback,1", Direction::Capture, format, rate_hz, channels);
+        end.pcm.start().expect("the far end starts");
+        let mut speaker = Speaker::open(&talkback("hw:Loopback,0", 48_000, 1)).expect("it opens");
+        ensure_setup(speaker.detail(), format, rate_hz, channels);
+        let (recorded, delays) = play(&mut speaker, &end, 30);
+        let (hz, amplitude) = measured(&recorded[recorded.len() / 2..], rate_hz);
+        let what = format!("{}: {hz:.2} Hz at {amplitude:.3}, delay {:?}", speaker.detail(), delays[29]);
+        println!("{what}");
+        ensure(is_tone((hz, amplitude)), &what)
+    });
 }
 
 /// Makes the loopback's clock run at so many parts in 100 000 of its rate, until it is dropped.
@@ -280,35 +285,78 @@ impl Drop for Shift {
     }
 }
 
+/// A busy host takes the guest's turn for tenths of seconds, in which no sound can be moved: one try of
+/// some has to come through undisturbed.
+fn undisturbed(attempt: impl Fn() -> Result<(), String>) {
+    let mut disturbed = String::new();
+    for _ in 0..4 {
+        match attempt() {
+            Ok(()) => return,
+            Err(what) => disturbed = what,
+        }
+        println!("{disturbed}");
+    }
+    panic!("{disturbed}");
+}
+
+fn ensure(is_so: bool, what: &str) -> Result<(), String> {
+    if is_so { Ok(()) } else { Err(what.to_owned()) }
+}
+
+/// Records with a clock that is off, after it was followed for some seconds.
+fn recording_follows(parts: i32) -> Result<(), String> {
+    let _shift = Shift::to(parts);
+    let player = Player::start(End::open("hw:Loopback,0", Direction::Playback, SampleFormat::S16, 48_000, 1));
+    let mut card = SoundCard::open("hw:Loopback,1", 48_000, 1).expect("it opens");
+    record(&mut card, 8.0);
+    let begin = media_now();
+    let frames = record(&mut card, 6.0);
+    let took = media_now().0 - begin.0;
+    let off_ppm = card.off_ppm();
+    drop((card, player));
+    let (hz, _) = measured(&latest(&frames, Channels::Mono, 0), 48_000);
+    let what = format!("{} frames in {took:?}, {hz:.3} Hz, {off_ppm:.0} ppm off", frames.len());
+    println!("{what}");
+    // The tone was written as 1 kHz by a device that is fast or slow by so much: by the media clock it is
+    // as much higher or lower.
+    ensure((off_ppm.abs() - 2_000.0).abs() < 500.0, &what)?;
+    ensure((hz - TONE_HZ * (1.0 + off_ppm * 1e-6)).abs() < 0.5, &what)?;
+    ensure(frames.windows(2).all(|pair| pair[1].captured.0 - pair[0].captured.0 == FRAME), &what)?;
+    ensure(frames.len().abs_diff((took.as_millis() / 20) as usize) <= 2, &what)?;
+    // What is handed over now was taken just now.
+    let age = media_now().0.saturating_sub(frames.last().expect("frames").captured.0 + FRAME);
+    ensure(age < Duration::from_millis(150), &what)
+}
+
 #[test]
 #[ignore = "needs the device lab (tests/lab)"]
 fn a_recording_follows_a_clock_that_is_2000_ppm_off() {
     let _alone = loopback();
     for parts in [100_200, 99_800] {
-        let _shift = Shift::to(parts);
-        let player =
-            Player::start(End::open("hw:Loopback,0", Direction::Playback, SampleFormat::S16, 48_000, 1));
-        let mut card = SoundCard::open("hw:Loopback,1", 48_000, 1).expect("it opens");
-        record(&mut card, 8.0);
-        let begin = media_now();
-        let frames = record(&mut card, 6.0);
-        let took = media_now().0 - begin.0;
-        let off_ppm = card.off_ppm();
-        drop((card, player));
-        let (hz, _) = measured(&latest(&frames, Channels::Mono, 0), 48_000);
-        println!("{} frames in {took:?}, {hz:.3} Hz, the clock is {off_ppm:.0} ppm off", frames.len());
-        // The tone was written as 1 kHz by a device that is fast or slow by so much: by the media clock it is
-        // as much higher or lower.
-        assert!((off_ppm.abs() - 2_000.0).abs() < 600.0, "{off_ppm} ppm");
-        assert!((hz - TONE_HZ * (1.0 + off_ppm * 1e-6)).abs() < 1.0, "{hz} Hz");
-        for pair in frames.windows(2) {
-            assert_eq!(pair[1].captured.0 - pair[0].captured.0, FRAME);
-        }
-        assert!(frames.len().abs_diff((took.as_millis() / 20) as usize) <= 2, "{} frames", frames.len());
-        // What is handed over now was taken just now.
-        let age = media_now().0.saturating_sub(frames.last().expect("frames").captured.0 + FRAME);
-        assert!(age < Duration::from_millis(300), "{age:?} old");
+        undisturbed(|| recording_follows(parts));
     }
+}
+
+/// Plays a frame each 20 ms of the media clock to a clock that is off.
+fn playback_follows(parts: i32) -> Result<(), String> {
+    let _shift = Shift::to(parts);
+    let end = End::open("hw:Loopback,1", Direction::Capture, SampleFormat::S16, 48_000, 1);
+    end.pcm.start().expect("the far end starts");
+    let mut speaker = Speaker::open(&talkback("hw:Loopback,0", 48_000, 1)).expect("it opens");
+    let (recorded, delays) = play(&mut speaker, &end, 700);
+    let off_ppm = speaker.off_ppm();
+    let (hz, amplitude) = measured(&recorded[recorded.len() / 2..], 48_000);
+    let late = &delays[500..];
+    let mean_ms = late.iter().map(Duration::as_millis).sum::<u128>() / late.len() as u128;
+    let (least, most) = (late.iter().min(), late.iter().max());
+    let what = format!(
+        "{hz:.3} Hz at {amplitude:.3}, {off_ppm:.0} ppm off, delay {least:?} to {most:?}, {mean_ms} ms"
+    );
+    println!("{what}");
+    // 1 kHz by the media clock, counted by a clock that is off the other way.
+    ensure((hz * (1.0 + off_ppm * 1e-6) - TONE_HZ).abs() < 3.0, &what)?;
+    ensure((off_ppm.abs() - 2_000.0).abs() < 500.0, &what)?;
+    ensure((15..50).contains(&mean_ms), &what)
 }
 
 #[test]
@@ -316,22 +364,34 @@ fn a_recording_follows_a_clock_that_is_2000_ppm_off() {
 fn a_loudspeaker_whose_clock_is_off_neither_starves_nor_fills() {
     let _alone = loopback();
     for parts in [100_200, 99_800] {
-        let _shift = Shift::to(parts);
-        let end = End::open("hw:Loopback,1", Direction::Capture, SampleFormat::S16, 48_000, 1);
+        undisturbed(|| playback_follows(parts));
+    }
+}
+
+#[test]
+#[ignore = "needs the device lab (tests/lab)"]
+fn plug_and_shared_devices_work_as_well() {
+    let _alone = loopback();
+    for name in ["plughw:Loopback,1", "dsnoop:Loopback,1", "plug:'dsnoop:Loopback,1'"] {
+        let player =
+            Player::start(End::open("hw:Loopback,0", Direction::Playback, SampleFormat::S16, 48_000, 2));
+        let mut card = SoundCard::open(name, 44_100, 1).expect("it opens");
+        let frames = record(&mut card, 1.5);
+        let what = card.detail().to_owned();
+        drop((card, player));
+        let (hz, amplitude) = measured(&latest(&frames, Channels::Mono, 0), 48_000);
+        println!("{what}: {} frames, {hz:.2} Hz at {amplitude:.3}", frames.len());
+        assert!(is_tone((hz, amplitude)), "{hz} Hz at {amplitude} of {what}");
+    }
+    for name in ["plughw:Loopback,0", "dmix:Loopback,0", "plug:'dmix:Loopback,0'"] {
+        let end = End::open("hw:Loopback,1", Direction::Capture, SampleFormat::S16, 48_000, 2);
         end.pcm.start().expect("the far end starts");
-        let mut speaker = Speaker::open(&talkback("hw:Loopback,0", 48_000, 1)).expect("it opens");
-        let (recorded, delays) = play(&mut speaker, &end, 14);
-        let off_ppm = speaker.off_ppm();
-        let heard = &recorded[recorded.len() / 2..];
-        let (hz, amplitude) = measured(heard, 48_000);
-        let late: Vec<u128> = delays[500..].iter().map(Duration::as_millis).collect();
-        let mean = late.iter().sum::<u128>() / late.len() as u128;
-        let (least, most) = (late.iter().min(), late.iter().max());
-        println!("{hz:.3} Hz at {amplitude:.3}, {off_ppm:.0} ppm, delay {least:?} to {most:?}, {mean} ms");
-        // 1 kHz by the media clock, counted by a clock that is off the other way.
-        assert!((hz * (1.0 + off_ppm * 1e-6) - TONE_HZ).abs() < 5.0, "{hz} Hz");
-        assert!((off_ppm.abs() - 2_000.0).abs() < 600.0, "{off_ppm} ppm");
-        assert!((10..70).contains(&mean), "{mean} ms are left before a frame");
+        let mut speaker = Speaker::open(&talkback(name, 48_000, 1)).expect("it opens");
+        let (recorded, delays) = play(&mut speaker, &end, 75);
+        let what = speaker.detail().to_owned();
+        let (hz, amplitude) = measured(&recorded[recorded.len() / 2..], 48_000);
+        println!("{what}: {hz:.2} Hz at {amplitude:.3}, delay {:?}", delays[70]);
+        assert!(is_tone((hz, amplitude)), "{hz} Hz at {amplitude} of {what}");
     }
 }
 
@@ -388,13 +448,13 @@ fn an_underrun_is_silence_and_the_sound_goes_on() {
     let end = End::open("hw:Loopback,1", Direction::Capture, SampleFormat::S16, 48_000, 1);
     end.pcm.start().expect("the far end starts");
     let mut speaker = Speaker::open(&talkback("hw:Loopback,0", 48_000, 1)).expect("it opens");
-    play(&mut speaker, &end, 1);
+    play(&mut speaker, &end, 50);
     std::thread::park_timeout(Duration::from_millis(300));
     end.pcm.prepare().expect("the far end had an overrun meanwhile");
     end.pcm.start().expect("the far end starts");
     assert_eq!(speaker.delay(), Duration::ZERO);
     assert!(speaker.wait(Duration::ZERO).expect("it is not lost"), "no room in an empty device");
-    let (recorded, _) = play(&mut speaker, &end, 1);
+    let (recorded, _) = play(&mut speaker, &end, 50);
     let (hz, amplitude) = measured(&recorded[recorded.len() / 2..], 48_000);
     assert!(is_tone((hz, amplitude)), "{hz} Hz at {amplitude}");
 }
