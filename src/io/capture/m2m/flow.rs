@@ -57,7 +57,9 @@ impl M2mEncoder {
         }
     }
 
-    /// All pictures that are still inside. It can be used on afterwards, and begins with a keyframe.
+    /// All pictures that are still inside. It can be used on afterwards, and begins with a keyframe. A camera
+    /// that stops throws them away with the encoder; only tests want them.
+    #[cfg(test)]
     pub(in super::super) fn drain(&mut self, patience: Duration) -> Result<Vec<AccessUnit>, Loss> {
         let units = self.finish(patience)?;
         // `V4L2_ENC_CMD_START` would do by the book. In Linux 6.1 vicodec then goes on saying EPIPE, since nothing
