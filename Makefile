@@ -89,9 +89,10 @@ e2e: need-page need-broker need-browser build tests/node_modules/.package-lock.j
 	@[ -n "$(wildcard tests/e2e/*.test.mjs)" ] || { echo "make e2e: there is no tests/e2e/*.test.mjs" >&2; exit 1; }
 	@FAROL=$(abspath $(DAEMON)) node --test --test-concurrency=1 $(wildcard tests/e2e/*.test.mjs)
 
-lab: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## The unit on a booted machine with real kernel drivers.
+lab: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## The unit on a booted machine, and the drivers' tests.
 	@cargo build --locked --quiet --examples
-	@FAROL=$(abspath $(DAEMON)) tests/lab/run
+	@cargo test --locked --quiet --lib --no-run
+	@FAROL=$(abspath $(DAEMON)) tests/lab/all
 
 # ---- files ------------------------------------------------------------------------------------------
 
