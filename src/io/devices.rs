@@ -11,7 +11,7 @@
 //! | `show` | how a person reads it |
 //! | `json` | how a program reads it |
 //!
-//! Cameras and encoders are looked at by [`survey`](crate::io::capture::survey), with the eyes of who opens them.
+//! Cameras and encoders are looked at by [`survey`], with the eyes of who opens them.
 
 mod json;
 mod pins;
