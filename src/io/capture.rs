@@ -28,6 +28,7 @@ use crate::units::{Bitrate, MediaTime};
 use outlet::Outlet;
 
 mod encode;
+#[cfg_attr(not(test), allow(dead_code, reason = "its tests drain it and look at it"))]
 mod m2m;
 mod outlet;
 mod pattern;
