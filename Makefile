@@ -21,11 +21,11 @@ NPM_INSTALL := npm ci --loglevel error --no-audit --no-fund --prefer-offline
 
 .PHONY: help
 help: ## This list.
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 # ---- for people -------------------------------------------------------------------------------------
 
-.PHONY: demo build release viewer test check bench clean
+.PHONY: demo build release viewer test check bench lipsync screenshot clean
 demo: build ## A camera, a broker and the page on this machine; prints the address to open.
 	@exec $(DAEMON) demo
 
@@ -47,6 +47,12 @@ bench: need-build need-page need-broker need-browser viewer tests/node_modules/.
 	@cargo build --locked --quiet --release
 	@cargo build --locked --quiet --example receivers
 	@scripts/bench
+
+lipsync: need-page need-broker need-browser build tests/node_modules/.package-lock.json ## How far sound and picture are apart in a browser, over 5 minutes.
+	@FAROL=$(abspath $(DAEMON)) node tests/e2e/lipsync.mjs 300
+
+screenshot: need-page need-browser build tests/node_modules/.package-lock.json ## Take docs/page.png anew.
+	@FAROL=$(abspath $(DAEMON)) node tests/e2e/screenshot.mjs
 
 clean: ## Remove what was built here; downloads under ~/.cache/farol stay.
 	@cargo clean --quiet; rm -rf viewer/dist viewer/node_modules tests/node_modules

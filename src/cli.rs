@@ -13,6 +13,7 @@ mod pair;
 mod qr;
 mod viewers;
 
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,8 +45,12 @@ enum Command {
     Demo(Demo),
     /// Tell every fault of the configuration
     Check(ConfigFile),
-    /// List cameras and sound cards, and what they can do
-    Devices,
+    /// List cameras, sound cards and pins, and what farol would do with them
+    Devices {
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
     /// Make a link that lets one person watch
     Pair {
         /// Whose link it is, such as "Ana's phone"
@@ -106,7 +111,7 @@ impl Arguments {
                 check::report(&config.path, &config.load()?);
                 Ok(())
             }
-            Command::Devices => devices(),
+            Command::Devices { json } => devices(json),
             Command::Pair { name, rights, config } => {
                 pair::pair(&config.path, &config.load()?, &name, rights)
             }
@@ -172,17 +177,14 @@ pub fn complain(error: &anyhow::Error) {
 }
 
 /// What there is, each with the lines for the configuration.
-fn devices() -> anyhow::Result<()> {
+fn devices(json: bool) -> anyhow::Result<()> {
     let devices = farol::io::devices::list();
-    for device in &devices {
-        println!("{device}");
+    let text = if json { format!("{:#}\n", devices.to_json()) } else { devices.to_string() };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // It is long, and whoever reads it through `head` has seen enough.
+        Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.context("cannot print"),
     }
-    if devices.is_empty() {
-        println!(
-            "No camera and no sound card was found: plug one in, or see the test picture with `farol demo`."
-        );
-    }
-    Ok(())
 }
 
 fn rights(text: &str) -> Result<Rights, String> {

@@ -4,6 +4,7 @@
 //! [`fault`]s; [`demo`] is the configuration that needs no file. Every value has a default, so an
 //! empty file is a good one; no default talks to a third party.
 
+pub mod board;
 pub mod demo;
 pub mod fault;
 pub mod file;
@@ -14,6 +15,7 @@ mod url;
 mod walk;
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub ice: Ice,
     /// The page and its `/farol.json`, served by the daemon itself when an address is given.
     pub http: Option<SocketAddr>,
+    /// What hangs on the board's pins.
+    pub board: board::Board,
 }
 
 /// The MQTT broker, as the device reaches it.
@@ -142,8 +146,12 @@ pub struct Video {
     pub size: (u32, u32),
     /// Frames per second, 1 to 120.
     pub fps: u32,
-    /// What the encoder is set to where it can be set.
+    /// What the encoder is set to where it can be set: what viewers get whose networks carry it.
     pub bitrate: Bitrate,
+    /// Who lowers it.
+    pub rate_policy: RatePolicy,
+    /// How far; a viewer whose network carries less loses pictures, alone.
+    pub min_bitrate: Bitrate,
     /// Frames between two keyframes that nobody asked for, where it can be set.
     pub keyframe_interval: u32,
     /// The H.264 profile that an encoder of ours is set to.
@@ -157,7 +165,7 @@ pub struct Video {
 }
 
 /// What a camera control is set to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlValue {
     /// A number, or the number of a menu's entry.
     Integer(i64),
@@ -228,6 +236,18 @@ pub enum EncoderChoice {
     Software,
 }
 
+/// Which viewer's network decides at which bitrate the one encoder works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RatePolicy {
+    /// The narrowest, down to the floor.
+    Slowest,
+    /// The narrowest of the wider half: up to half of the viewers may be slower, and lose pictures alone.
+    /// Of two viewers it is the faster one.
+    Majority,
+    /// None: the configured bitrate, always.
+    Fixed,
+}
+
 /// Whether a source runs while nobody watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
@@ -286,12 +306,14 @@ pub enum Talkers {
 }
 
 /// How a path to a viewer is found.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Ice {
     /// STUN and TURN servers, used by us and handed to viewers inside the offer.
     pub servers: Vec<IceServer>,
     /// Local addresses to use; empty: all but loopback.
     pub addresses: Vec<IpAddr>,
+    /// UDP ports, of which the first that is free carries everybody's media; `0..=0`: any.
+    pub udp_ports: RangeInclusive<u16>,
 }
 
 /// One entry of RTCConfiguration's `iceServers`.
@@ -322,7 +344,15 @@ impl Default for Config {
             talkback: None,
             ice: Ice::default(),
             http: None,
+            board: board::Board::default(),
         }
+    }
+}
+
+impl Default for Ice {
+    /// Without servers, on every address and whatever port is free.
+    fn default() -> Self {
+        Ice { servers: Vec::new(), addresses: Vec::new(), udp_ports: 0..=0 }
     }
 }
 
@@ -351,6 +381,8 @@ impl Default for Video {
             size: (1280, 720),
             fps: 30,
             bitrate: Bitrate::from_kbps(2500),
+            rate_policy: RatePolicy::Majority,
+            min_bitrate: Bitrate::from_kbps(300),
             keyframe_interval: 60,
             profile: Profile::ConstrainedBaseline,
             stalled_after: Duration::from_secs(2),

@@ -8,13 +8,23 @@
 //! |---|---|
 //! | `start` | what is opened before the loop begins, for `run` and for `demo` |
 //! | `peers` | which peer connections there are, and what is being done with them |
+//! | `control` | what viewers are told and what they ask for on their control channels |
+//! | `remote` | what viewers see of the board's pins, and how they move what hangs on them |
+//! | `stills` | how one still is made for all who asked for one |
+//! | `board` | what becomes of what happens on the pins: privacy, motion, the LED |
 //! | `story` | how what happened is told in the log |
+//! | `talk` | who may speak, and who does |
 
 #![expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
 
+mod board;
+mod control;
 mod peers;
+mod remote;
 mod start;
+mod stills;
 mod story;
+mod talk;
 
 use std::time::{Duration, Instant};
 
@@ -22,11 +32,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::config::When;
+use crate::engine::control::MicrophoneState;
 use crate::engine::rights::Right;
 use crate::engine::station::{Command, Input, Station};
+use crate::io::audio::speaker::SpeakerEvent;
 use crate::io::audio::{AudioCommand, AudioEvent, Microphone};
 use crate::io::capture::{Capture, CaptureCommand, CaptureEvent};
 use crate::io::fanout::{Fanout, Sends};
+use crate::io::gpio::BoardEvent;
 use crate::io::keys::{Stamp, State};
 use crate::io::mqtt::{Mqtt, MqttEvent, Publication};
 use crate::io::network::Network;
@@ -34,7 +47,11 @@ use crate::io::peer::PeerEvent;
 use crate::io::systemd::ServiceManager;
 use crate::units::PeerId;
 
+use board::Pins;
+use control::Control;
 use peers::{Done, News, Peers};
+use stills::Made;
+use talk::Talk;
 
 pub use start::{demo, run};
 
@@ -51,9 +68,14 @@ struct Daemon {
     fanout: Fanout,
     capture: Capture,
     microphone: Option<Microphone>,
+    /// The microphone delivers.
+    is_heard: bool,
+    pins: Pins,
+    talk: Talk,
     when: When,
     keys: Option<Keys>,
     manager: ServiceManager,
+    control: Control,
     refusals: story::Refusals,
     camera: Camera,
     network: Network,
@@ -80,9 +102,13 @@ enum Happened {
     KeysMayHaveChanged,
     Round,
     Due,
+    ControlDue,
+    Still(Made),
     Peer(News),
+    Pins(BoardEvent),
     Capture(CaptureEvent),
     Audio(AudioEvent),
+    Speaker(SpeakerEvent),
     Mqtt(MqttEvent),
     /// A thread or task that should live as long as we do has ended.
     Broken(&'static str),
@@ -113,22 +139,31 @@ impl Daemon {
                     self.refusals.tell(now, self.station.refusals());
                 }
                 Happened::Due => self.station.handle(now, Input::Tick),
+                // What is due is done below, whatever happened.
+                Happened::ControlDue => {}
+                Happened::Still(made) => self.still_made(made),
                 Happened::Peer(News::Done(done)) => self.peer_work_done(now, done),
                 Happened::Peer(News::Said(peer, event)) => self.peer_said(now, peer, event),
+                Happened::Pins(event) => self.pins_said(now, event),
                 Happened::Capture(event) => self.captured(now, event),
                 Happened::Audio(event) => self.heard(event),
+                Happened::Speaker(event) => self.talk.take(event),
                 Happened::Mqtt(event) => self.broker_said(now, event),
             }
             self.carry_out(now);
+            self.show_whether_media_leaves();
+            self.tend_control(now);
             self.manager.status(&self.status());
             self.manager.feed(now);
         }
     }
 
     /// Waits for whatever happens first. The order matters: what is done on a peer connection is heard
-    /// before what it says, media comes before messages, so that a flood of those cannot hold it up.
+    /// before what it says, privacy before media, and media before messages, so that a flood of those cannot
+    /// hold it up.
     async fn next(&mut self, signals: &mut Signals, rounds: &mut Interval) -> Happened {
         let due = self.station.deadline();
+        let control_due = self.control.due();
         tokio::select! {
             biased;
             _ = signals.terminate.recv() => Happened::Stop("SIGTERM"),
@@ -136,13 +171,17 @@ impl Daemon {
             _ = signals.hangup.recv() => Happened::KeysMayHaveChanged,
             _ = rounds.tick() => Happened::Round,
             news = self.peers.next() => Happened::Peer(news),
+            event = self.pins.next() => event.map_or(Happened::Broken("pins' thread"), Happened::Pins),
             event = self.capture.events.recv() => {
                 event.map_or(Happened::Broken("capture thread"), Happened::Capture)
             }
             event = next_sound(&mut self.microphone) => {
                 event.map_or(Happened::Broken("microphone thread"), Happened::Audio)
             }
+            event = self.talk.next() => event.map_or(Happened::Broken("speaker thread"), Happened::Speaker),
             () = sleep_until(due) => Happened::Due,
+            () = sleep_until(control_due) => Happened::ControlDue,
+            made = self.control.stills.next() => Happened::Still(made),
             event = self.mqtt.events.recv() => event.map_or(Happened::Broken("MQTT task"), Happened::Mqtt),
         }
     }
@@ -164,17 +203,26 @@ impl Daemon {
                 Command::RestartIce(peer) => self.peers.restart(peer),
                 Command::ClosePeer(peer) => {
                     self.fanout.remove(peer);
+                    self.control.remove(peer);
                     self.peers.close(peer);
                 }
                 Command::StartMedia { peer, rights } => {
+                    self.let_speak(peer, rights);
                     let sends = Sends { video: rights.has(Right::View), audio: rights.has(Right::Listen) };
-                    let wants_keyframe =
-                        self.peers.get(peer).is_some_and(|peer| self.fanout.add(peer, sends));
+                    self.control.admit(peer, rights);
+                    let wants_keyframe = self.peers.get(peer).is_some_and(|peer| {
+                        peer.admit_control();
+                        self.fanout.add(peer, sends)
+                    });
                     if wants_keyframe {
                         self.station.handle(now, Input::KeyframeWanted);
                     }
                 }
                 Command::Watch(watched) => self.watch(watched),
+                Command::SetBitrate(bitrate) => {
+                    log::debug!(kbps = bitrate.kbps(); "encoder follows the viewers' networks");
+                    self.tell_capture(CaptureCommand::SetBitrate(bitrate));
+                }
                 Command::ForceKeyframe => self.tell_capture(CaptureCommand::ForceKeyframe),
                 Command::Tell(story) => story::tell(&story),
             }
@@ -182,10 +230,8 @@ impl Daemon {
     }
 
     fn watch(&mut self, watched: bool) {
-        if self.when == When::Always {
-            return;
-        }
-        let (video, audio) = match watched {
+        let runs = watched || self.when == When::Always && !self.pins.is_private();
+        let (video, audio) = match runs {
             true => (CaptureCommand::Run, AudioCommand::Run),
             false => (CaptureCommand::Pause, AudioCommand::Pause),
         };
@@ -203,7 +249,10 @@ impl Daemon {
 
     fn captured(&mut self, now: Instant, event: CaptureEvent) {
         match event {
+            // What was under way when privacy began.
+            CaptureEvent::Frame(_) if self.pins.is_private() => {}
             CaptureEvent::Frame(unit) => {
+                self.control.stills.frame(&unit);
                 if self.fanout.video(&unit) {
                     self.station.handle(now, Input::KeyframeWanted);
                 }
@@ -212,12 +261,15 @@ impl Daemon {
                 let (width, height, fps) = (format.width, format.height, format.fps);
                 log::info!(width, height, fps, detail = format.detail.as_str(); "camera delivers");
                 self.fanout.started(format.forces_keyframes);
+                self.control.stills.started(format.takes_stills);
                 self.camera = Camera::Running;
                 // No keyframe is asked for: a stream begins with one, and an order now would hold up the
                 // one that the viewer for whom the camera starts needs moments later.
                 self.station.handle(now, Input::CameraLost(false));
             }
-            CaptureEvent::Controls(_) | CaptureEvent::ControlSet { .. } | CaptureEvent::Snapshot(_) => {}
+            CaptureEvent::Controls(controls) => self.control.take_controls(controls),
+            CaptureEvent::ControlSet { ticket, outcome } => self.control_set(ticket, outcome),
+            CaptureEvent::Snapshot(jpeg) => self.still_made(Ok(jpeg)),
             CaptureEvent::Paused => {
                 log::debug!("camera rests");
                 self.camera = Camera::Resting;
@@ -231,12 +283,22 @@ impl Daemon {
     }
 
     fn heard(&mut self, event: AudioEvent) {
+        match &event {
+            AudioEvent::Started { .. } => self.is_heard = true,
+            AudioEvent::Paused | AudioEvent::Lost { .. } => self.is_heard = false,
+            AudioEvent::Packet(_) => {}
+        }
         match event {
+            AudioEvent::Packet(_) if self.pins.is_private() => {}
             AudioEvent::Packet(packet) => self.fanout.audio(&packet),
-            AudioEvent::Started { detail } => log::info!(detail = detail.as_str(); "microphone delivers"),
+            AudioEvent::Started { detail } => {
+                log::info!(detail = detail.as_str(); "microphone delivers");
+                self.control.microphone = MicrophoneState::Ready;
+            }
             AudioEvent::Paused => log::debug!("microphone rests"),
             AudioEvent::Lost { reason } => {
                 log::warn!(reason = reason.as_str(); "microphone lost; it is tried again");
+                self.control.microphone = MicrophoneState::Lost;
             }
         }
     }
@@ -272,9 +334,15 @@ impl Daemon {
             PeerEvent::Failed => Input::PeerLost { peer, reason: "silent" },
             PeerEvent::Closed => Input::PeerLost { peer, reason: "closed" },
             PeerEvent::KeyframeRequested => Input::KeyframeWanted,
+            PeerEvent::ControlOpened => return self.control.open(peer),
+            PeerEvent::ControlClosed => return self.control.shut(peer),
+            PeerEvent::Control { is_text, data } => return self.control_heard(now, peer, is_text, &data),
             PeerEvent::Disconnected => return log::debug!(peer:%; "viewer not heard for a while"),
-            PeerEvent::SoundArrived => return log::debug!(peer:%; "viewer speaks"),
-            PeerEvent::Estimate(rate) => return log::trace!(peer:%, kbps = rate.kbps(); "bandwidth estimate"),
+            PeerEvent::SoundArrived => return log::debug!(peer:%; "viewer sends sound"),
+            PeerEvent::Estimate(bitrate) => {
+                log::trace!(peer:%, kbps = bitrate.kbps(); "bandwidth estimate");
+                Input::Estimate { peer, bitrate }
+            }
         };
         self.station.handle(now, input);
     }
@@ -308,6 +376,7 @@ impl Daemon {
     /// One line for `systemctl status`.
     fn status(&self) -> String {
         let camera = match &self.camera {
+            _ if self.pins.is_private() => "privacy".to_string(),
             Camera::Resting => "camera rests".to_string(),
             Camera::Running => "camera runs".to_string(),
             Camera::Lost(reason) => format!("camera lost: {reason}"),
@@ -321,11 +390,13 @@ impl Daemon {
         self.manager.stopping();
         self.station.handle(now, Input::Shutdown);
         self.carry_out(now);
-        let last_words = async {
+        let goodbyes = async {
             // The viewers' `bye` leaves before their connections close.
             self.mqtt.close().await;
             self.peers.close_all().await;
         };
+        // A program that films for us ends before we do, with all that it has started.
+        let last_words = async { tokio::join!(goodbyes, self.capture.stop()) };
         if tokio::time::timeout(LAST_WORDS, last_words).await.is_err() {
             log::warn!("stopped without waiting longer for the broker and the viewers");
         }

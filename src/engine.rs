@@ -8,29 +8,41 @@
 //! | [`picture`], [`jpeg`] | how a picture lies in memory |
 //! | [`choice`] | what is taken from a camera, and what encodes it |
 //! | [`shed`] | what is given up when the board cannot keep up |
+//! | [`drift`], [`resample`] | how sound follows a device's clock |
 //! | [`topic`], [`message`], [`seal`] | what stands on the wire |
 //! | [`rights`] | what a viewer may do |
 //! | [`sdp`] | how an offer is kept small enough |
+//! | [`night`], [`motion`], [`servo`] | when it is dark, when something moves, how a camera is turned |
 //! | [`bucket`] | how a flood is kept cheap |
+//! | [`jitter`] | when each packet of a viewer's voice is played |
+//! | [`talk`] | who is heard at the speaker |
 //! | [`session`] | one viewer's negotiation |
 //! | [`roster`] | all sessions: who is let in, who has to go |
-//! | [`keyframe`] | when the encoder is asked for one |
+//! | [`keyframe`], [`rate`] | when the encoder is asked for a keyframe, and how much it may spend |
 //! | [`station`] | all of it together: an input and the time in, commands out |
 
 pub mod bucket;
 pub mod choice;
 pub mod control;
+pub mod drift;
 pub mod h264;
+pub mod jitter;
 pub mod jpeg;
 pub mod keyframe;
 pub mod message;
+pub mod motion;
+pub mod night;
 pub mod pcm;
 pub mod picture;
+pub mod rate;
+pub mod resample;
 pub mod rights;
 pub mod roster;
 pub mod sdp;
 pub mod seal;
+pub mod servo;
 pub mod session;
 pub mod shed;
 pub mod station;
+pub mod talk;
 pub mod topic;

@@ -1,5 +1,6 @@
 //! The shell: everything that touches the world. Each module does one device's or protocol's work
-//! and hands over data; none knows `Station`, and none knows another, except that `fanout` knows `peer`.
+//! and hands over data; none knows `Station`, and none knows another, except that `fanout` knows `peer` and `devices` knows
+//! `capture`.
 
 pub mod audio;
 #[cfg(feature = "broker")]
@@ -8,10 +9,13 @@ pub mod capture;
 pub mod clock;
 pub mod devices;
 pub mod fanout;
+pub mod gpio;
 pub mod http;
 pub mod keys;
 pub mod log;
 pub mod mqtt;
 pub mod network;
 pub mod peer;
+pub mod port;
+pub mod still;
 pub mod systemd;

@@ -45,7 +45,10 @@ fn on<'s>(seen: &'s [Seen], topic: &str) -> Option<&'s Seen> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_whole_flow_from_an_offer_that_waits_to_media_both_ways() {
     let (port, stun) = (free_port(), Stun::holding_back().await);
-    let home = Home::new(&Setup { password: Some("farol"), stun: Some(stun.port), ..Setup::on(port) });
+    let alsa = Some("pcm.farol_test { type null }".to_owned());
+    let talkback = "device = \"farol_test\"".to_owned();
+    let setup = Setup { password: Some("farol"), stun: Some(stun.port), alsa, talkback, ..Setup::on(port) };
+    let home = Home::new(&setup);
     let (ana, rui) = (home.pair("Ana"), home.pair("Rui"));
     let users = [&ana, &rui].map(|link| (link.kid.to_string(), link.password()));
     let _mosquitto = Mosquitto::with_viewers(port, &users);
@@ -75,8 +78,8 @@ async fn the_whole_flow_from_an_offer_that_waits_to_media_both_ways() {
         offer.rights.has(Right::View) && offer.rights.has(Right::Talk) && !offer.rights.has(Right::Control)
     );
     assert_eq!(offer.ice_servers[0].urls, [format!("stun:127.0.0.1:{}", stun.port)]);
-    assert_eq!(lines(&offer.sdp, "m=").len(), 2, "{}", offer.sdp);
-    assert_eq!(lines(&offer.sdp, "a=sendrecv").len(), 1, "sound goes both ways");
+    assert_eq!(lines(&offer.sdp, "m=").len(), 3, "{}", offer.sdp);
+    assert_eq!(lines(&offer.sdp, "a=sendrecv").len(), 2, "sound and the control channel go both ways");
     assert_eq!(lines(&offer.sdp, "a=sendonly").len(), 1, "the picture goes one way");
     let host = lines(&offer.sdp, "a=candidate:");
     assert!(host.iter().all(|candidate| candidate.contains("127.0.0.1") && candidate.contains("typ host")));
@@ -92,7 +95,7 @@ async fn the_whole_flow_from_an_offer_that_waits_to_media_both_ways() {
     // 12-17: it adds its microphone, sets the remote offer, answers, and gathers.
     let (screen, answer, candidates) = Answerer::answer_trickling(&offer.sdp).await;
     assert!(lines(&answer, "a=candidate:").is_empty() && !candidates.is_empty());
-    assert_eq!(lines(&answer, "a=sendrecv").len(), 1, "{answer}");
+    assert_eq!(lines(&answer, "a=sendrecv").len(), 2, "{answer}");
     // 18-19, 21-22: the answer, bound to the offer by its digest, reaches the device and is applied there.
     assert_eq!(viewer::answer_to(&offer, &answer).digest, seal::sdp_digest(&offer.sdp));
     viewer.answer(&offer, &answer).await;
@@ -110,7 +113,7 @@ async fn the_whole_flow_from_an_offer_that_waits_to_media_both_ways() {
         screen.send_sound(number, Bytes::from_static(&[0xf8, 0xff, 0xfe])).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    daemon.says(&["viewer speaks"]).await;
+    daemon.says(&["viewer sends sound"]).await;
 
     // 6-7, 20: a candidate that the device learns late still comes to who has the offer already.
     stun.answer();

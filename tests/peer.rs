@@ -12,7 +12,8 @@ use bytes::Bytes;
 use farol::engine::h264::AccessUnit;
 use farol::engine::pcm::OpusPacket;
 use farol::io::fanout::{Fanout, Sends};
-use farol::io::peer::{AnswerFault, Peer, PeerError, PeerEvent, PeerSettings};
+use farol::io::peer::{AnswerFault, Peer, PeerError, PeerEvent, PeerSettings, Say};
+use farol::io::port::Port;
 use farol::units::{Bitrate, MediaTime, PeerId};
 use tokio::sync::mpsc;
 
@@ -24,7 +25,9 @@ fn settings() -> PeerSettings {
     PeerSettings {
         ice_servers: vec![],
         addresses: vec![[127, 0, 0, 1].into()],
+        port: Port::open(&[[127, 0, 0, 1].into()], 0..=0).expect("a free port"),
         audio: true,
+        talkback: true,
         start_bitrate: Bitrate::from_kbps(2000),
         max_bitrate: Bitrate::from_kbps(8000),
     }
@@ -212,17 +215,19 @@ async fn offer_is_clean() {
         assert!(offer.contains(needed), "{needed} is missing from\n{offer}");
     }
     assert!(offer.find("m=audio").expect("sound") < offer.find("m=video").expect("a picture"));
-    // One socket on one address: one candidate, in both sections.
+    assert!(offer.find("m=video") < offer.find("m=application"), "{offer}");
+    // One socket on one address: one candidate, in each section.
     let candidates: Vec<&str> = offer.lines().filter(|line| line.starts_with("a=candidate:")).collect();
-    assert_eq!(candidates.len(), 2, "{candidates:?}");
-    assert_eq!(candidates[0], candidates[1]);
+    assert_eq!(candidates.len(), 3, "{candidates:?}");
+    assert!(candidates.iter().all(|candidate| *candidate == candidates[0]));
     assert!(offer.len() < 4000, "{} bytes", offer.len());
 }
 
 #[tokio::test]
 async fn loopback_is_offered_only_when_it_is_asked_for() {
     let device = Device::new();
-    let everywhere = PeerSettings { addresses: vec![], ..settings() };
+    let everywhere =
+        PeerSettings { addresses: vec![], port: Port::open(&[], 0..=0).expect("a free port"), ..settings() };
     // A machine without any network has nothing to bind; then there is nothing to see here.
     if let Ok((_peer, offer)) = Peer::offer(PeerId(1), &everywhere, device.sender.clone()).await {
         assert!(!offer.contains(" 127.0.0.1 ") && !offer.contains(" ::1 "), "{offer}");
@@ -273,6 +278,35 @@ async fn sound_of_the_viewer_is_noticed() {
         viewer.send_sound(n, Bytes::from_static(&[0xf8, 0xff, 0xfe])).await;
     }
     device.until("sound", |_, event| *event == PeerEvent::SoundArrived).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_viewer_s_sound_goes_to_who_is_to_hear_it_and_before_that_to_nobody() {
+    let device = &mut Device::new();
+    let (peer, offer) = device.offer(1).await;
+    let (viewer, answer) = Answerer::answer(&offer).await;
+    // As Firefox and others narrow Opus down.
+    let narrowed =
+        answer.replace("useinbandfec=1", "useinbandfec=1;stereo=0;sprop-stereo=0;maxplaybackrate=16000");
+    assert_ne!(narrowed, answer);
+    peer.answer(&narrowed).await.expect("a good answer");
+    device.until("connected", |_, event| *event == PeerEvent::Connected).await;
+    viewer.until_connected().await;
+    viewer.send_sound(1, Bytes::from_static(&[0xf8, 0xff, 0xfe])).await;
+    device.until("sound", |_, event| *event == PeerEvent::SoundArrived).await;
+    let (packets, heard) = std::sync::mpsc::sync_channel(2);
+    peer.hear(Some(packets));
+    for n in 2..6 {
+        viewer.send_sound(n, Bytes::from_static(&[0xf8, 0xff, 0xfe])).await;
+    }
+    for n in 2..4 {
+        let spoken = tokio::task::block_in_place(|| heard.recv_timeout(PATIENCE)).expect("a packet");
+        assert_eq!(
+            (spoken.peer, spoken.packet.sequence, spoken.packet.timestamp),
+            (PeerId(1), n, u32::from(n) * 960)
+        );
+        assert_eq!(spoken.packet.payload[..], [0xf8, 0xff, 0xfe]);
+    }
 }
 
 #[tokio::test]
@@ -399,7 +433,7 @@ async fn bad_answer_is_refused_and_a_good_one_still_works() {
     let cases = [
         ("garbage", "\u{0}\u{1}garbage".to_owned(), AnswerFault::NotSdp),
         ("empty", String::new(), AnswerFault::NotSdp),
-        ("no media", no_media, AnswerFault::SectionCount { answered: 0, offered: 2 }),
+        ("no media", no_media, AnswerFault::SectionCount { answered: 0, offered: 3 }),
         (
             "broken fingerprint",
             good.replace("a=fingerprint:sha-256 ", "a=fingerprint:sha-256 ZZ:"),
@@ -493,6 +527,86 @@ async fn rejected_picture_leaves_the_sound() {
     device.until("connected", |_, event| *event == PeerEvent::Connected).await;
     assert!(!device.fanout.add(&peer, ALL), "no picture, no keyframe");
     device.film_during(viewer.until("sound", |now| now.sound.len() >= 10)).await;
+}
+
+#[tokio::test]
+async fn rejected_control_channel_leaves_picture_and_sound() {
+    let mut device = Device::new();
+    let (peer, offer) = device.offer(1).await;
+    let (viewer, answer) = Answerer::answer(&offer).await;
+    let answer = answer.replace("m=application 9 ", "m=application 0 ").replace("BUNDLE 0 1 2", "BUNDLE 0 1");
+    peer.answer(&answer).await.expect("it takes the rest");
+    peer.admit_control();
+    device.until("connected", |_, event| *event == PeerEvent::Connected).await;
+    viewer.until_connected().await;
+    device.add(&peer);
+    let has_both = |now: &answerer::Received| now.pictures.len() >= 10 && now.sound.len() >= 10;
+    device.film_during(viewer.until("media", has_both)).await;
+}
+
+#[tokio::test]
+async fn control_channel_carries_texts_both_ways_once_it_is_admitted() {
+    let mut device = Device::new();
+    let (peer, viewer) = device.connect(1).await;
+    let open = viewer.until("its channel", |now| now.channel.is_some()).await;
+    assert_eq!(open.channel.as_deref(), Some(farol::engine::control::LABEL));
+    viewer.say("early").await;
+    viewer.say("{}").await;
+    let patience = tokio::time::Instant::now() + Duration::from_millis(300);
+    while let Ok(Some((_, event))) = tokio::time::timeout_at(patience, device.events.recv()).await {
+        assert!(!matches!(event, PeerEvent::ControlOpened | PeerEvent::Control { .. }), "not admitted yet");
+    }
+    peer.admit_control();
+    device.until("the channel", |_, event| *event == PeerEvent::ControlOpened).await;
+    for text in ["early", "{}"] {
+        let said = PeerEvent::Control { is_text: true, data: Bytes::from_static(text.as_bytes()) };
+        device.until(text, |_, event| *event == said).await;
+    }
+    peer.say(Say::Text("news".to_owned()));
+    let jpeg: Bytes = (0..40_000u32).map(|n| n as u8).collect();
+    peer.say(Say::Still { reply: "first".to_owned(), jpeg: jpeg.clone() });
+    peer.say(Say::Still { reply: "second".to_owned(), jpeg: jpeg.slice(..20_000) });
+    let received = viewer.until("the stills", |now| now.binaries.len() >= 5).await;
+    assert_eq!(received.texts, ["news", "first", "second"]);
+    let sizes: Vec<usize> = received.binaries.iter().map(Bytes::len).collect();
+    assert_eq!(sizes, [16_384, 16_384, 7_232, 16_384, 3_616]);
+    assert_eq!(received.binaries[..3].concat(), jpeg);
+}
+
+#[tokio::test]
+async fn other_channels_are_closed() {
+    let mut device = Device::new();
+    let (peer, viewer) = device.connect(1).await;
+    peer.admit_control();
+    viewer.until("its channel", |now| now.channel.is_some()).await;
+    let other = viewer.open_channel("farol-control/1").await;
+    let closed = async {
+        while let Some(event) = other.poll().await {
+            if matches!(event, webrtc::data_channel::DataChannelEvent::OnClose) {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, closed).await.expect("the device closes it");
+    viewer.say("{}").await;
+    device.until("what is said on ours", |_, event| matches!(event, PeerEvent::Control { .. })).await;
+}
+
+#[tokio::test]
+async fn viewer_that_reads_nothing_loses_its_channel_and_keeps_its_picture() {
+    let mut device = Device::new();
+    let (peer, viewer) = device.connect(1).await;
+    peer.admit_control();
+    device.until("the channel", |_, event| *event == PeerEvent::ControlOpened).await;
+    device.add(&peer);
+    // What nobody could read so fast: it must neither be kept nor wait.
+    for _ in 0..10_000 {
+        peer.say(Say::Text("x".repeat(16_000)));
+    }
+    device.until("its end", |_, event| *event == PeerEvent::ControlClosed).await;
+    let before = viewer.received().pictures.len();
+    device.film_during(viewer.until("pictures", |now| now.pictures.len() >= before + 10)).await;
+    assert!(viewer.received().texts.len() < 200);
 }
 
 #[tokio::test]

@@ -11,10 +11,12 @@ export default defineConfig(({ mode }) => ({
     target: "es2022",
     outDir: "dist",
     emptyOutDir: mode !== "library",
-    modulePreload: { polyfill: false },
+    modulePreload: false,
     assetsInlineLimit: 0,
     ...(mode === "library" && {
       lib: { entry: "src/farol-camera.ts", formats: ["es" as const], fileName: () => "farol-camera.js" },
+      // One file for other pages; the page of its own fetches the board's part later (src/board.ts).
+      rollupOptions: { output: { inlineDynamicImports: true } },
     }),
   },
   test: {

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use farol::config::{Audio, Config, Security, VideoSource, When};
+use farol::config::board::Board;
+use farol::config::{Audio, Config, Security, Talkback, Talkers, VideoSource, When};
 
 /// Says that the configuration is good, and what it means.
 pub fn report(path: &Path, config: &Config) {
@@ -15,7 +16,7 @@ pub fn report(path: &Path, config: &Config) {
     }
 }
 
-fn summary(config: &Config) -> [(&'static str, String); 8] {
+fn summary(config: &Config) -> [(&'static str, String); 10] {
     let unset = |text: &Option<String>| text.clone().unwrap_or_else(|| "not set".to_string());
     let user = config.broker.login.as_ref().map_or(String::new(), |login| format!(" as {}", login.username));
     let security = match config.security {
@@ -29,6 +30,8 @@ fn summary(config: &Config) -> [(&'static str, String); 8] {
         ("signalling", format!("{security}, up to {} viewers at once", config.max_viewers)),
         ("video", video(config)),
         ("audio", audio(&config.audio)),
+        ("talkback", config.talkback.as_ref().map_or("none".to_string(), talkback)),
+        ("pins", pins(&config.board)),
         ("ice", format!("{} STUN or TURN servers", config.ice.servers.len())),
         ("http", config.http.map_or("off".to_string(), |address| format!("http://{address}"))),
     ]
@@ -50,6 +53,24 @@ fn video(config: &Config) -> String {
     format!("{source}, {width}x{height}, {fps} frames per second, {kbps} kbit/s, {when}")
 }
 
+fn pins(board: &Board) -> String {
+    let parts = [
+        (board.led.is_some(), "LED"),
+        (board.privacy.is_some(), "privacy"),
+        (board.motion.is_some(), "motion"),
+        (board.night.is_some(), "night"),
+        (board.pan.is_some(), "pan"),
+        (board.tilt.is_some(), "tilt"),
+        (board.lamp.is_some(), "dimmed lamp"),
+    ];
+    let used: Vec<&str> = parts.into_iter().filter_map(|(is_used, part)| is_used.then_some(part)).collect();
+    if used.is_empty() {
+        "unused".to_string()
+    } else {
+        format!("{} on {}", used.join(", "), board.chip.display())
+    }
+}
+
 fn audio(audio: &Audio) -> String {
     match audio {
         Audio::None => "none".to_string(),
@@ -58,4 +79,15 @@ fn audio(audio: &Audio) -> String {
             format!("{device}, {rate_hz} Hz, {channels} channels, {} kbit/s", bitrate.kbps())
         }
     }
+}
+
+fn talkback(talkback: &Talkback) -> String {
+    let Talkback { device, rate_hz, channels, talkers, duck_db } = talkback;
+    let talkers = match talkers {
+        Talkers::One => "one at a time",
+        Talkers::Mixed => "mixed",
+    };
+    format!(
+        "{device}, {rate_hz} Hz, {channels} channels, {talkers}, the microphone {duck_db} dB softer meanwhile"
+    )
 }

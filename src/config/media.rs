@@ -6,7 +6,8 @@ use toml::de::DeValue;
 
 use super::walk::{Section, Walk};
 use super::{
-    Audio, CameraInput, ControlValue, EncoderChoice, Profile, Talkback, Talkers, Video, VideoSource, When,
+    Audio, CameraInput, ControlValue, EncoderChoice, Profile, RatePolicy, Talkback, Talkers, Video,
+    VideoSource, When,
 };
 use crate::units::Bitrate;
 
@@ -22,13 +23,20 @@ pub(super) fn video<'t>(walk: &mut Walk<'t>, section: &Section<'t>) -> Video {
     ];
     let source = video_source(walk, section).unwrap_or(default.source);
     let size = (side(walk, section, "width", default.size.0), side(walk, section, "height", default.size.1));
+    let bitrate = walk.number(section, "bitrate_kbps", 50..=50_000, " kbit/s").map(Bitrate::from_kbps);
+    let bitrate = bitrate.unwrap_or(default.bitrate);
+    let policies =
+        [("slowest", RatePolicy::Slowest), ("majority", RatePolicy::Majority), ("fixed", RatePolicy::Fixed)];
     Video {
         source,
         size,
         fps: walk.number(section, "fps", 1..=120, " frames per second").unwrap_or(default.fps),
-        bitrate: walk
-            .number(section, "bitrate_kbps", 50..=50_000, " kbit/s")
-            .map_or(default.bitrate, Bitrate::from_kbps),
+        bitrate,
+        rate_policy: walk.word(section, "rate_policy", &policies).unwrap_or(default.rate_policy),
+        min_bitrate: walk
+            .number(section, "min_bitrate_kbps", 50..=50_000, " kbit/s")
+            .map_or(default.min_bitrate, Bitrate::from_kbps)
+            .min(bitrate),
         keyframe_interval: walk
             .number(section, "keyframe_interval_frames", 1..=3600, " frames")
             .unwrap_or(default.keyframe_interval),

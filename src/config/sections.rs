@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::board::board;
 use super::media::{audio, talkback, video};
 use super::url::{self, IceUrl};
 use super::walk::{Section, Walk};
@@ -30,15 +32,17 @@ pub(super) fn config<'t>(
     let talkback_section = walk.section(top, "talkback");
     let ice_section = walk.section(top, "ice");
     let http = walk.section(top, "http");
+    let state_dir = walk
+        .text(&device, "state_dir", "the path of a directory")
+        .map(PathBuf::from)
+        .or(state_dir)
+        .unwrap_or(default.state_dir);
     Config {
         name: walk
             .parsed(&device, "name", "at most 64 characters without control characters", name)
             .unwrap_or(default.name),
-        state_dir: walk
-            .text(&device, "state_dir", "the path of a directory")
-            .map(PathBuf::from)
-            .or(state_dir)
-            .unwrap_or(default.state_dir),
+        board: board(walk, top, &state_dir),
+        state_dir,
         broker: broker(walk, &broker_section),
         links: links(walk, &links_section),
         security: walk
@@ -143,7 +147,16 @@ fn ice<'t>(
         walk.texts(section, "addresses", "an IP address of this board", |text| text.parse::<IpAddr>().ok());
     let entries = walk.tables(section, "servers", "a table such as { urls = [\"stun:host:port\"] }");
     let servers = entries.iter().map(|entry| ice_server(walk, entry, read_secret)).collect();
-    Ice { servers, addresses }
+    let allowed = "a UDP port such as \"50000\", or a range such as \"50000-50010\"";
+    let udp_ports = walk.parsed(section, "udp_port", allowed, udp_ports).unwrap_or(0..=0);
+    Ice { servers, addresses, udp_ports }
+}
+
+fn udp_ports(text: &str) -> Option<RangeInclusive<u16>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let port = |text: &str| text.trim().parse::<u16>().ok().filter(|&port| port > 0);
+    let (first, last) = (port(first)?, port(last)?);
+    (first <= last).then_some(first..=last)
 }
 
 fn ice_server<'t>(

@@ -104,6 +104,30 @@ impl<'t> Walk<'t> {
         })
     }
 
+    /// The value of `key` as `read` understands it. An empty text counts as missing.
+    pub fn value<T>(
+        &mut self,
+        section: &Section<'t>,
+        key: &str,
+        allowed: &str,
+        read: impl FnOnce(&'t DeValue<'t>) -> Option<T>,
+    ) -> Option<T> {
+        let value = self.ask(section, key)?;
+        if value.get_ref().as_str() == Some("") {
+            return None;
+        }
+        let read = read(value.get_ref());
+        if read.is_none() {
+            self.wrong(section, key, value, allowed);
+        }
+        read
+    }
+
+    /// Yes or no.
+    pub fn flag(&mut self, section: &Section<'t>, key: &str) -> Option<bool> {
+        self.value(section, key, "true or false", DeValue::as_bool)
+    }
+
     /// A whole number within `range`; `unit` says of what.
     pub fn number(
         &mut self,
@@ -243,7 +267,13 @@ impl<'t> Section<'t> {
         })
     }
 
-    fn path_to(&self, key: &str) -> String {
+    /// Whether the text has this section.
+    pub fn is_there(&self) -> bool {
+        self.table.is_some()
+    }
+
+    /// A key's path, as faults name it.
+    pub fn path_to(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_string() } else { format!("{}.{key}", self.path) }
     }
 

@@ -1,24 +1,31 @@
 //! What is opened before the loop begins, for `farol run` and for `farol demo`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context as _;
 
 use crate::config::demo::DemoOptions;
-use crate::config::{Audio, Config, Security};
+use crate::config::{Audio, Config, Ice, Security, When};
+use crate::engine::control::MicrophoneState;
 use crate::engine::rights::ViewerKey;
-use crate::engine::station::{Command, Settings, Station};
+use crate::engine::station::{Command, Input, Settings, Station};
 use crate::engine::topic::Topic;
 use crate::io::fanout::Fanout;
 use crate::io::keys::State;
 use crate::io::mqtt::{Mqtt, Publication, Subscription};
 use crate::io::network::Network;
 use crate::io::peer::PeerSettings;
+use crate::io::port::Port;
 use crate::io::systemd::ServiceManager;
 use crate::io::{audio, broker, capture, http};
 use crate::units::{Bitrate, DeviceId};
 
+use super::board::Pins;
+use super::control::Control;
 use super::peers::Peers;
+use super::talk::Talk;
 use super::{Camera, Daemon, Keys, story};
 
 /// Runs the daemon until it is told to stop.
@@ -116,36 +123,75 @@ fn daemon(
         security: config.security,
         max_viewers: config.max_viewers,
         ice_servers: config.ice.servers.clone(),
+        rate_policy: config.video.rate_policy,
+        bitrates: config.video.min_bitrate..=config.video.bitrate,
     };
     let mut station = Station::new(settings, viewers, random()?);
     let will = first_will(&mut station).context("the station orders a will before anything else")?;
+    let port = open_port(&config.ice)?;
+    let pins = Pins::spawn(&config.board);
+    let mut video = config.video;
+    let when = video.when;
+    if pins.has().privacy {
+        // Nothing is captured before the switch was read.
+        video.when = When::Watched;
+        station.handle(Instant::now(), Input::Privacy(true));
+    }
+    // A picture takes more than its average at times, and sound and repeated packets come on top.
+    let of_bitrate = |share: f64| Bitrate::from_bps((f64::from(video.bitrate.bps()) * share) as u32);
     let peers = Peers::new(PeerSettings {
         ice_servers: config.ice.servers,
         addresses: config.ice.addresses,
+        port,
         audio: config.audio != Audio::None,
-        start_bitrate: config.video.bitrate,
-        max_bitrate: Bitrate::from_bps(config.video.bitrate.bps().saturating_mul(2)),
+        talkback: config.talkback.is_some(),
+        // A good network gets the whole picture from the first frame on, a bad one lowers it within a second.
+        start_bitrate: of_bitrate(1.5),
+        max_bitrate: of_bitrate(3.0),
     });
     let [from_viewers, status, offers] = Topic::filters(device);
     let own = [status, offers].map(|filter| Subscription { filter, skip_retained: false });
     let mut subscriptions = vec![Subscription { filter: from_viewers, skip_retained: true }];
     subscriptions.extend(own);
+    let microphone = match config.audio {
+        Audio::None => MicrophoneState::None,
+        _ => MicrophoneState::Ready,
+    };
+    let duck = audio::DuckGain::default();
     let client_id = format!("farol-{:032x}", u128::from_be_bytes(random()?));
+    let control = Control::new(microphone, pins.has());
     Ok(Daemon {
         station,
         mqtt: Mqtt::spawn(config.broker, client_id, subscriptions, will),
         peers,
         fanout: Fanout::new(),
-        capture: capture::spawn(&config.video),
-        microphone: audio::spawn(&config.audio, config.video.when),
-        when: config.video.when,
+        capture: capture::spawn(&video),
+        microphone: audio::spawn(&config.audio, video.when, duck.clone()),
+        talk: Talk::spawn(config.talkback.as_ref(), duck),
+        is_heard: false,
+        pins,
+        when,
         keys,
         manager: ServiceManager::of_this_process(),
+        control,
         refusals: story::Refusals::default(),
         camera: Camera::Resting,
         network: Network::now(),
         is_online: false,
     })
+}
+
+/// The one UDP port of all viewers.
+fn open_port(ice: &Ice) -> anyhow::Result<Arc<Port>> {
+    let port = Port::open(&ice.addresses, ice.udp_ports.clone()).with_context(|| {
+        let (first, last) = (ice.udp_ports.start(), ice.udp_ports.end());
+        match (first, last) {
+            (0, _) => "no UDP port could be opened on ice.addresses".to_string(),
+            _ => format!("no UDP port from {first} to {last} is free: change ice.udp_port, or stop who has it (`ss -lunp`)"),
+        }
+    })?;
+    log::info!(port = port.number(); "viewers' media goes by this UDP port");
+    Ok(port)
 }
 
 fn first_will(station: &mut Station) -> Option<Publication> {

@@ -3,6 +3,7 @@
 //! ```text
 //! camera buffer ──────────────────────> ParameterSets ──> AccessUnit
 //! byte stream ──> AccessUnitSplitter ──────┘
+//! pipe ─────────> LiveSplitter ────────────┘
 //! ```
 //!
 //! Section numbers are those of ITU-T H.264 (08/2021). Nothing here decodes pictures: it reads NAL
@@ -15,12 +16,14 @@ use crate::units::MediaTime;
 pub mod annex_b;
 mod bits;
 pub mod level;
+pub mod live;
 pub mod nal;
 pub mod parameter_sets;
 pub mod split;
 pub mod sps;
 
 pub use level::Level;
+pub use live::LiveSplitter;
 pub use parameter_sets::ParameterSets;
 pub use split::AccessUnitSplitter;
 pub use sps::Sps;

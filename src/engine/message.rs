@@ -117,6 +117,11 @@ pub fn write_open(kind: &str, n: u64, payload: &str) -> String {
 /// # Errors
 /// [`Unreadable::TooDeep`].
 pub fn check_nesting(text: &str) -> Result<(), Unreadable> {
+    if nests_within(text, LIMIT_NESTING) { Ok(()) } else { Err(Unreadable::TooDeep) }
+}
+
+/// Whether a text's JSON nests no deeper than `limit`, without parsing it; `{}` is 1.
+pub fn nests_within(text: &str, limit: usize) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
     for byte in text.bytes() {
         match byte {
@@ -125,15 +130,15 @@ pub fn check_nesting(text: &str) -> Result<(), Unreadable> {
             b'"' => in_string = !in_string,
             b'{' | b'[' if !in_string => {
                 depth += 1;
-                if depth > LIMIT_NESTING {
-                    return Err(Unreadable::TooDeep);
+                if depth > limit {
+                    return false;
                 }
             }
             b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
-    Ok(())
+    true
 }
 
 /// What a viewer says.
@@ -332,8 +337,23 @@ pub struct Status {
     pub security: String,
     /// Whether no place is free.
     pub full: bool,
-    /// `ready`, or `lost` while the camera is missing.
+    /// `ready`, `lost` while the camera is missing, or `private` while the board's switch forbids it.
     pub camera: String,
+}
+
+/// `event/motion`: something moves, or does not any more. In plain, for home automation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MotionEvent {
+    /// The protocol's version, 1.
+    pub v: u64,
+    /// The device's boot.
+    pub boot: BootId,
+    /// Counts them in this boot, from 1.
+    pub n: u64,
+    /// `active` or `over`.
+    pub state: String,
+    /// When, on the device's wall clock, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
 }
 
 /// Writes what can always be written: structs of strings, numbers and lists.

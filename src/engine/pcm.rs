@@ -1,14 +1,16 @@
 //! Sound on its way from ALSA periods to the 20 ms frames that Opus takes.
 //!
-//! A sound card runs on a crystal of its own, some parts per million away from `CLOCK_MONOTONIC`.
-//! [`FrameCollector`] resamples by that little, so that frames are exactly 20 ms apart on the media
-//! clock for ever: RTP timestamps rise by 960, lip sync does not drift, and the moment at which a
-//! thread woke up leaves no trace. Only a gap in the sound makes the frames' times jump.
+//! [`FrameCollector`] asks a [`SampleClock`] when each sample was really taken and resamples by that, so
+//! that frames are exactly 20 ms apart on the media clock for ever: RTP timestamps rise by 960, lip
+//! sync does not drift, and the moment at which a thread woke up leaves no trace. Only a gap in the
+//! sound makes the frames' times jump.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::drift::{MOST_OFF, Reading, SampleClock, later, seconds_between};
+use super::resample::{Piece, Resampler};
 use crate::units::MediaTime;
 
 /// One Opus packet of 20 ms, 48 kHz (RFC 6716 §2.1.4).
@@ -27,15 +29,12 @@ pub const FRAME_SAMPLES: usize = 960;
 /// The duration of a frame.
 pub const FRAME: Duration = Duration::from_millis(20);
 
-/// Farther from where it should be than this, sound was lost or the device was reset: jitter of
-/// timestamps and drift stay far below it.
+/// An error in time is worked off over this span; what the clock says of the rate needs no error.
+const CORRECTION_S: f64 = 2.0;
+/// The most that an error bends the pitch: a thirtieth of a semitone, which nobody hears.
+const MOST_CORRECTION: f64 = 0.002;
+/// Farther from where it should be than this, the sound begins anew instead of being bent there.
 const DISCONTINUITY_S: f64 = 0.060;
-/// Timestamps jitter by less than this; there, a 48 kHz device's samples are passed on untouched.
-const TOLERATED_S: f64 = 0.001;
-/// An error is worked off over this time: 1 ms changes the pitch by 100 ppm, which nobody hears.
-const CORRECTION_S: f64 = 10.0;
-/// More than any crystal is off.
-const MOST_CORRECTION: f64 = 0.001;
 
 /// 20 ms of sound.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,9 +55,9 @@ pub enum Channels {
 }
 
 impl Channels {
-    /// What is sent for a device with so many: two stay two, more are mixed to one.
-    pub fn sent_for(device_channels: u16) -> Channels {
-        if device_channels == 2 { Channels::Stereo } else { Channels::Mono }
+    /// What is sent when so many are asked for and the device has so many: two as soon as both say so.
+    pub fn sent_for(asked: u16, device_channels: u16) -> Channels {
+        if asked.min(device_channels) >= 2 { Channels::Stereo } else { Channels::Mono }
     }
 
     /// Samples for each moment.
@@ -71,43 +70,42 @@ impl Channels {
 }
 
 /// Makes 20 ms frames of 48 kHz out of periods of any size, rate and number of channels.
-#[derive(Debug)]
 pub struct FrameCollector {
-    rate_hz: f64,
+    clock: SampleClock,
+    resampler: Resampler,
     device_channels: usize,
     channels: Channels,
-    /// Input moments averaged into one before resampling: a device above 48 kHz has its overtones cut
-    /// by this instead of folded back into what is heard.
-    decimation: usize,
-    /// Moments that are not used up, mixed to at most two channels, after decimation.
-    input: Vec<[f32; 2]>,
-    /// Sums of the moment that decimation is still filling, and how many are in it.
-    filling: ([f32; 2], usize),
-    /// Where in `input` the next output sample lies; at least 1, for interpolation looks one back.
-    position: f64,
-    /// Share by which input is consumed faster or slower than nominal.
-    correction: f64,
-    output: Vec<i16>,
-    /// When the first sample of `output` was taken; `None` before the first period.
+    /// Device moments since the start, and how many of them there were when the resampler began.
+    counted: u64,
+    begun_at: u64,
+    /// Sound whose time is doubted, until the next period tells where it belongs, and that time.
+    held: Vec<f32>,
+    held_since: MediaTime,
+    /// A period, mixed to what is sent.
+    mixed: Vec<f32>,
+    output: Vec<f32>,
+    /// When the first moment of `output` was taken; `None` before the first period and after a gap.
     captured: Option<MediaTime>,
+    /// When the last frame ended: the next one does not begin before, whatever the device says.
+    ended: MediaTime,
 }
 
 impl FrameCollector {
-    /// For a device that delivers interleaved samples of `device_channels` at `rate_hz`. No device has
-    /// less than 4 kHz and one channel (ALSA's own limits); less is taken as that.
-    pub fn new(rate_hz: u32, device_channels: u16) -> FrameCollector {
-        let decimation = (rate_hz / RATE_HZ).max(1);
+    /// For a device that delivers interleaved samples of `device_channels` at `rate_hz`.
+    pub fn new(rate_hz: u32, device_channels: u16, channels: Channels) -> FrameCollector {
         FrameCollector {
-            rate_hz: f64::from(rate_hz.max(4_000)) / f64::from(decimation),
+            clock: SampleClock::new(rate_hz),
+            resampler: Resampler::new(rate_hz, RATE_HZ, channels.count(), Piece::Out(FRAME_SAMPLES)),
             device_channels: usize::from(device_channels.max(1)),
-            channels: Channels::sent_for(device_channels),
-            decimation: decimation as usize,
-            input: Vec::new(),
-            filling: ([0.0; 2], 0),
-            position: 1.0,
-            correction: 0.0,
+            channels,
+            counted: 0,
+            begun_at: 0,
+            held: Vec::new(),
+            held_since: MediaTime::default(),
+            mixed: Vec::new(),
             output: Vec::new(),
             captured: None,
+            ended: MediaTime::default(),
         }
     }
 
@@ -116,14 +114,45 @@ impl FrameCollector {
         self.channels
     }
 
+    /// By how many parts per million the device's clock is faster than it says, as far as is known.
+    pub fn off_ppm(&self) -> f64 {
+        self.clock.off_ppm()
+    }
+
     /// Takes a period, whose first sample was taken at `captured`. An incomplete moment at its end is
     /// left out. Call [`next_frame`](Self::next_frame) until it is `None` afterwards.
-    pub fn push(&mut self, period: &[i16], captured: MediaTime) {
-        self.follow_clock(captured);
-        for moment in period.chunks_exact(self.device_channels) {
-            self.take(mix(moment, self.channels));
+    pub fn push(&mut self, period: &[f32], captured: MediaTime) {
+        if period.len() < self.device_channels {
+            return;
         }
-        self.resample();
+        self.mixed.clear();
+        mix(period, self.device_channels, self.channels, &mut self.mixed);
+        let reading = self.clock.read(self.counted, captured);
+        self.counted += (period.len() / self.device_channels) as u64;
+        match reading {
+            Reading::Doubtful => {
+                if self.held.is_empty() {
+                    self.held_since = captured;
+                }
+                self.held.append(&mut self.mixed);
+                return;
+            }
+            Reading::Jumped => self.begin(captured),
+            Reading::Steady => {}
+        }
+        self.resampler.push(&self.held);
+        self.held.clear();
+        self.resampler.push(&self.mixed);
+        self.steer();
+        while self.resampler.next_piece(&mut self.output) {
+            self.steer();
+        }
+    }
+
+    /// Sound was lost, as the device itself says: the next period begins anew.
+    pub fn gap(&mut self) {
+        self.clock.interrupt();
+        self.held.clear();
     }
 
     /// The next whole frame.
@@ -133,92 +162,57 @@ impl FrameCollector {
         if self.output.len() < len {
             return None;
         }
-        let samples = self.output.drain(..len).collect();
-        self.captured = Some(MediaTime(captured.0 + FRAME));
+        // A cast from a float cuts off at the range of the integer: a filter may overshoot.
+        let samples = self.output.drain(..len).map(|sample| (sample * 32_768.0).round() as i16).collect();
+        self.ended = MediaTime(captured.0 + FRAME);
+        self.captured = Some(self.ended);
         Some(PcmFrame { samples, captured })
     }
 
-    /// Compares when the next output sample was taken, by the device, with when it is said to be
-    /// taken, by the count of samples; begins anew when sound is missing in between.
-    fn follow_clock(&mut self, period: MediaTime) {
-        let Some(captured) = self.captured else { return self.begin(period) };
-        let waiting =
-            self.input.len() as f64 - self.position + self.filling.1 as f64 / self.decimation as f64;
-        let taken = period.0.as_secs_f64() - waiting / self.rate_hz;
-        let queued = (self.output.len() / self.channels.count()) as f64 / f64::from(RATE_HZ);
-        let error_s = taken - (captured.0.as_secs_f64() + queued);
-        if error_s.abs() > DISCONTINUITY_S {
-            return self.begin(period);
-        }
-        // The sample lies ahead of its time: input is used up too fast.
-        let wanted = if error_s.abs() < TOLERATED_S { 0.0 } else { -error_s / CORRECTION_S };
-        self.correction = wanted.clamp(-MOST_CORRECTION, MOST_CORRECTION);
-    }
-
+    /// The period that was just counted is the first of a new stretch; what is held belongs before it.
     fn begin(&mut self, captured: MediaTime) {
-        self.input.clear();
-        // What interpolation sees before the first moment.
-        self.input.push([0.0; 2]);
-        (self.filling, self.position, self.correction) = (([0.0; 2], 0), 1.0, 0.0);
+        let taken = self.mixed.len() / self.channels.count();
+        let held = self.held.len() / self.channels.count();
+        self.begun_at = self.counted - (taken + held) as u64;
+        self.resampler.reset();
         self.output.clear();
-        self.captured = Some(captured);
+        let begin = if self.held.is_empty() { captured } else { self.held_since };
+        // The resampler's first output lies in the silence before its input.
+        let ahead_s = self.resampler.position() / self.clock.rate_hz();
+        self.captured = Some(later(begin, ahead_s).max(self.ended));
     }
 
-    fn take(&mut self, moment: [f32; 2]) {
-        let (sum, count) = &mut self.filling;
-        sum[0] += moment[0];
-        sum[1] += moment[1];
-        *count += 1;
-        if *count == self.decimation {
-            let share = 1.0 / self.decimation as f32;
-            self.input.push([sum[0] * share, sum[1] * share]);
-            self.filling = ([0.0; 2], 0);
+    /// Compares when the next output moment was taken, by the device's clock, with when it is said to
+    /// be taken, by the count of frames, and sets the resampler to bring the two together.
+    fn steer(&mut self) {
+        let Some(captured) = self.captured else { return };
+        let taken = self.clock.time_of(self.begun_at as f64 + self.resampler.position());
+        let queued = (self.output.len() / self.channels.count()) as f64 / f64::from(RATE_HZ);
+        let error_s = seconds_between(captured, taken) - queued;
+        if error_s.abs() > DISCONTINUITY_S {
+            self.captured = Some(later(taken, -queued).max(self.ended));
+            return;
         }
-    }
-
-    fn resample(&mut self) {
-        let step = self.rate_hz / f64::from(RATE_HZ) * (1.0 + self.correction);
-        loop {
-            let (index, along) = (self.position as usize, self.position.fract() as f32);
-            // Interpolation looks two moments ahead. Where there is nothing to interpolate, a frame does
-            // not wait for the period after its own: 10 ms that a 48 kHz device would lose.
-            let last = if along == 0.0 { index } else { index + 2 };
-            if last >= self.input.len() {
-                break;
-            }
-            let at = |ahead: usize| self.input[(index - 1 + ahead).min(self.input.len() - 1)];
-            let samples = (0..self.channels.count()).map(|channel| {
-                let points = [0, 1, 2, 3].map(|ahead| at(ahead)[channel]);
-                // Rounded, and cut to the range by the cast: a curve may overshoot its points.
-                hermite(points, along).round() as i16
-            });
-            self.output.extend(samples);
-            self.position += step;
-        }
-        let used = (self.position as usize).saturating_sub(1).min(self.input.len());
-        self.input.drain(..used);
-        self.position -= used as f64;
+        // Sound that lies ahead of its time is to be used up more slowly: the output is stretched.
+        let correction = (error_s / CORRECTION_S).clamp(-MOST_CORRECTION, MOST_CORRECTION);
+        let faster = 1.0 + self.clock.off_ppm() * 1e-6;
+        self.resampler.stretch(((1.0 + correction) / faster - 1.0).clamp(-2.0 * MOST_OFF, 2.0 * MOST_OFF));
     }
 }
 
-/// Two channels stay as they are; any other number becomes the mean of all.
-fn mix(moment: &[i16], channels: Channels) -> [f32; 2] {
-    match (channels, moment) {
-        (Channels::Stereo, &[left, right, ..]) => [f32::from(left), f32::from(right)],
-        _ => {
-            let sum: i32 = moment.iter().map(|&sample| i32::from(sample)).sum();
-            [sum as f32 / moment.len().max(1) as f32, 0.0]
+/// Two channels for stereo, front left and right; for mono the mean of those two, or the only one. What
+/// a device has beyond them (surround, a loopback of its speaker, capsules that are not fitted) would
+/// only make it softer.
+fn mix(period: &[f32], device_channels: usize, channels: Channels, mixed: &mut Vec<f32>) {
+    for moment in period.chunks_exact(device_channels) {
+        match (channels, moment) {
+            (Channels::Stereo, &[left, right, ..]) => mixed.extend([left, right]),
+            (Channels::Mono, &[left, right, ..]) => mixed.push((left + right) / 2.0),
+            (Channels::Stereo, &[only]) => mixed.extend([only, only]),
+            (Channels::Mono, &[only]) => mixed.push(only),
+            (_, []) => {}
         }
     }
-}
-
-/// The cubic through the middle two of four points, `along` from 0 to 1 between them (Catmull-Rom).
-fn hermite(points: [f32; 4], along: f32) -> f32 {
-    let [before, from, to, after] = points;
-    let slope = 0.5 * (to - before);
-    let curve = before - 2.5 * from + 2.0 * to - 0.5 * after;
-    let twist = 0.5 * (after - before) + 1.5 * (from - to);
-    ((twist * along + curve) * along + slope) * along + from
 }
 
 #[cfg(test)]

@@ -18,19 +18,22 @@ mod retained;
 mod standing;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 
-use crate::config::{IceServer, Security};
+use crate::config::{IceServer, RatePolicy, Security};
 use crate::engine::bucket::Bucket;
 use crate::engine::keyframe::KeyframeRequests;
+use crate::engine::message::{self, MotionEvent};
+use crate::engine::rate::RateControl;
 use crate::engine::rights::{Rights, ViewerKey};
 use crate::engine::roster::Roster;
 use crate::engine::session::Event;
-use crate::engine::topic::Slot;
-use crate::units::{BootId, DeviceId, Kid, OfferId, PeerId};
+use crate::engine::topic::{EventKind, Slot, Topic};
+use crate::units::{Bitrate, BootId, DeviceId, Kid, OfferId, PeerId};
 
 use negotiate::Facts;
 use retained::Retained;
@@ -43,6 +46,8 @@ pub use orders::{Command, Input, Story};
 const FAILED_PER_SECOND: u32 = 2000;
 /// The camera is let go of so long after the last viewer, so that a reload does not restart it.
 const LINGER: Duration = Duration::from_secs(3);
+/// Motion that is older is no news to a broker's client that was away.
+const MOTION_EXPIRY: Duration = Duration::from_secs(30);
 
 /// What a station is told once.
 #[derive(Clone, Debug)]
@@ -57,6 +62,10 @@ pub struct Settings {
     pub max_viewers: usize,
     /// Handed to viewers inside each offer.
     pub ice_servers: Vec<IceServer>,
+    /// Which viewer's network decides at which bitrate the encoder works.
+    pub rate_policy: RatePolicy,
+    /// Between which limits.
+    pub bitrates: RangeInclusive<Bitrate>,
 }
 
 /// The keeper. See the module's text.
@@ -68,6 +77,8 @@ pub struct Station {
     is_online: bool,
     is_ending: bool,
     camera_lost: bool,
+    is_private: bool,
+    motions: u64,
     roster: Roster,
     standing: Option<Standing>,
     /// Offers of this boot that were lit and are not any more, newest last.
@@ -81,6 +92,7 @@ pub struct Station {
     spent: HashMap<Slot, Bucket>,
     refusals: BTreeMap<Refusal, u64>,
     keyframes: KeyframeRequests,
+    rate: RateControl,
     watched: bool,
     pause_at: Option<Instant>,
     next_peer: u64,
@@ -96,12 +108,19 @@ impl Station {
         let mut station = Station {
             keys: viewers.into_iter().map(|viewer| (viewer.kid, viewer)).collect(),
             roster: Roster::new(settings.max_viewers),
+            rate: RateControl::new(
+                settings.rate_policy,
+                *settings.bitrates.start(),
+                *settings.bitrates.end(),
+            ),
             settings,
             random,
             boot,
             is_online: false,
             is_ending: false,
             camera_lost: false,
+            is_private: false,
+            motions: 0,
             standing: None,
             past_offers: VecDeque::new(),
             open_after: None,
@@ -135,8 +154,11 @@ impl Station {
             Input::AnswerFailed { peer, reason } => self.answer_failed(now, peer, reason),
             Input::PeerConnected(peer) => self.peer_connected(now, peer),
             Input::PeerLost { peer, reason } => self.peer_lost(now, peer, reason),
+            Input::Estimate { peer, bitrate } => self.rate.estimated(peer, bitrate),
             Input::KeyframeWanted => self.keyframes.request(now),
             Input::CameraLost(lost) => self.camera_lost(now, lost),
+            Input::Privacy(is_private) => self.privacy(is_private),
+            Input::Motion { is_active, at_ms } => self.motion(is_active, at_ms),
             Input::Keys(viewers) => self.keys_changed(now, viewers),
             // Only the offer that waits: a session whose path still works must not be disturbed, and one
             // whose path is gone is noticed by its viewer, who then asks for a restart.
@@ -156,7 +178,7 @@ impl Station {
     pub fn deadline(&self) -> Option<Instant> {
         let standing = self.standing_deadline();
         let retained = self.retained.values().filter_map(|topic| topic.check_at).min();
-        [self.roster.deadline(), standing, retained, self.keyframes.due(), self.pause_at]
+        [self.roster.deadline(), standing, retained, self.keyframes.due(), self.rate.due(), self.pause_at]
             .into_iter()
             .flatten()
             .min()
@@ -185,6 +207,9 @@ impl Station {
         self.tend_standing(now);
         self.tend_retained(now);
         self.tend_camera(now);
+        if let Some(bitrate) = self.rate.poll(now) {
+            self.commands.push_back(Command::SetBitrate(bitrate));
+        }
         if self.keyframes.poll(now) {
             self.commands.push_back(Command::ForceKeyframe);
         }
@@ -193,10 +218,11 @@ impl Station {
     fn tend_camera(&mut self, now: Instant) {
         use crate::engine::session::State;
         // Those who are about to connect count: the camera warms up while DTLS shakes hands.
-        let wanted = self
-            .roster
-            .live_sessions()
-            .any(|(_, session)| matches!(session.state, State::Connecting | State::Streaming));
+        let wanted = !self.is_private
+            && self
+                .roster
+                .live_sessions()
+                .any(|(_, session)| matches!(session.state, State::Connecting | State::Streaming));
         if wanted {
             self.pause_at = None;
             if !self.watched {
@@ -211,6 +237,33 @@ impl Station {
                 self.commands.push_back(Command::Watch(false));
             }
         }
+    }
+
+    /// Stops what captures at once, or lets it go on for those who are there. They stay connected.
+    fn privacy(&mut self, is_private: bool) {
+        if self.is_private != is_private {
+            self.is_private = is_private;
+            self.watched = false;
+            self.pause_at = None;
+            // If somebody is there and may watch, the next order follows at once.
+            self.commands.push_back(Command::Watch(false));
+        }
+    }
+
+    /// Tells home automation; while the broker is absent nobody hears it.
+    fn motion(&mut self, is_active: bool, at_ms: u64) {
+        if !self.is_online || self.is_ending {
+            return;
+        }
+        self.motions += 1;
+        let state = if is_active { "active" } else { "over" }.to_string();
+        let event = MotionEvent { v: 1, boot: self.boot, n: self.motions, state, at_ms };
+        self.commands.push_back(Command::Publish {
+            topic: Topic::Event(EventKind::Motion).name(self.settings.device),
+            payload: message::json(&event),
+            retain: false,
+            expiry: Some(MOTION_EXPIRY),
+        });
     }
 
     fn camera_lost(&mut self, now: Instant, lost: bool) {
@@ -235,7 +288,7 @@ impl Station {
             for key in ending {
                 self.advance(now, key, Event::Dismissed, Facts::because("revoked"));
             }
-            self.clear_retained(crate::engine::topic::Topic::Offer(slot));
+            self.clear_retained(Topic::Offer(slot));
         }
         let changed = self.keys != new;
         self.keys = new;
@@ -262,6 +315,7 @@ impl Station {
     /// under the old one.
     fn new_boot(&mut self, now: Instant) {
         self.boot = BootId(draw(&mut self.random));
+        self.motions = 0;
         self.roster.forget_ended();
         self.set_will();
         self.publish_status(now);

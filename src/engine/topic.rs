@@ -5,6 +5,7 @@
 //! farol/1/<device>/offer/<slot>           device -> viewer  retained
 //! farol/1/<device>/in/<slot>/<session>    viewer -> device
 //! farol/1/<device>/out/<slot>/<session>   device -> viewer
+//! farol/1/<device>/event/motion           device -> home automation
 //! ```
 
 use std::fmt;
@@ -37,6 +38,21 @@ impl FromStr for Slot {
     }
 }
 
+/// What the device publishes for home automation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// Something moves before the camera, or does not any more.
+    Motion,
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EventKind::Motion => f.write_str("motion"),
+        }
+    }
+}
+
 /// A topic of one device, without the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Topic {
@@ -50,6 +66,8 @@ pub enum Topic {
     In(Slot, SessionId),
     /// To a viewer.
     Out(Slot, SessionId),
+    /// To whoever may read it; viewers may not.
+    Event(EventKind),
 }
 
 impl Topic {
@@ -61,6 +79,7 @@ impl Topic {
             Topic::StrayOffer(last) => format!("farol/1/{device}/offer/{last}"),
             Topic::In(slot, session) => format!("farol/1/{device}/in/{slot}/{session}"),
             Topic::Out(slot, session) => format!("farol/1/{device}/out/{slot}/{session}"),
+            Topic::Event(kind) => format!("farol/1/{device}/event/{kind}"),
         }
     }
 
@@ -76,6 +95,7 @@ impl Topic {
             }
             "in" => Topic::In(levels.next()?.parse().ok()?, levels.next()?.parse().ok()?),
             "out" => Topic::Out(levels.next()?.parse().ok()?, levels.next()?.parse().ok()?),
+            "event" if levels.next()? == "motion" => Topic::Event(EventKind::Motion),
             _ => return None,
         };
         levels.next().is_none().then_some(topic)
@@ -105,7 +125,8 @@ mod tests {
         #[test]
         fn every_topic_reads_back(device: u128, session: u128, slot in slots()) {
             let (device, session) = (DeviceId(device), SessionId(session));
-            for topic in [Topic::Status, Topic::Offer(slot), Topic::In(slot, session), Topic::Out(slot, session)] {
+            let event = Topic::Event(EventKind::Motion);
+            for topic in [Topic::Status, Topic::Offer(slot), Topic::In(slot, session), Topic::Out(slot, session), event] {
                 prop_assert_eq!(Topic::parse(device, &topic.name(device)), Some(topic));
             }
         }
@@ -128,6 +149,9 @@ mod tests {
             format!("farol/2/{d}/status"),
             format!("farol/1/{d}/status/x"),
             format!("farol/1/{d}/in/open"),
+            format!("farol/1/{d}/event"),
+            format!("farol/1/{d}/event/door"),
+            format!("farol/1/{d}/event/motion/x"),
             format!("farol/1/{d}/in/open/ABC"),
             format!("farol/1/{d}/in/OPEN/{d}"),
             format!("farol/1/{d}/in/open/{d}/x"),

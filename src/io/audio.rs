@@ -1,4 +1,5 @@
-//! The sound side: one thread that turns an [`Audio`] source into Opus packets.
+//! The sound side: one thread that turns an [`Audio`] source into Opus packets, and one for the other way
+//! ([`speaker`]).
 //!
 //! It opens its source, loses it and opens it again as the camera side does. Sound never waits for the
 //! network: a packet that finds the channel full is dropped, and the receiver hears a gap of 20 ms.
@@ -17,8 +18,13 @@ use crate::io::clock::media_now;
 use crate::units::Bitrate;
 
 mod alsa;
+mod duck;
 mod opus;
+pub mod speaker;
 mod tone;
+mod voice;
+
+pub use duck::DuckGain;
 
 /// Half a second of packets: a receiver that is later than this has stopped. When it is full, the
 /// newest packet is dropped.
@@ -67,8 +73,8 @@ pub enum AudioCommand {
 
 /// Starts the thread `farol-microphone`, or nothing when there is to be no sound. It runs at once when
 /// the source is always on, and otherwise waits for [`AudioCommand::Run`]. It cannot fail: what is
-/// wrong comes as [`AudioEvent::Lost`].
-pub fn spawn(audio: &Audio, when: When) -> Option<Microphone> {
+/// wrong comes as [`AudioEvent::Lost`]. Others set its `gain`, as while a viewer speaks.
+pub fn spawn(audio: &Audio, when: When, gain: DuckGain) -> Option<Microphone> {
     let bitrate = match *audio {
         Audio::None => return None,
         Audio::Tone { bitrate } | Audio::Alsa { bitrate, .. } => bitrate,
@@ -79,6 +85,7 @@ pub fn spawn(audio: &Audio, when: When) -> Option<Microphone> {
     let worker = Worker {
         audio: audio.clone(),
         bitrate,
+        gain,
         commands: commands_out,
         events: events_in.clone(),
         unsent: None,
@@ -97,7 +104,7 @@ pub fn spawn(audio: &Audio, when: When) -> Option<Microphone> {
 
 /// Why a source does not deliver. Each says what failed, where, and what to do.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Loss {
+pub enum Loss {
     /// A call to a sound card failed.
     #[error("{operation} on {device}: {cause}; {remedy}")]
     Device {
@@ -115,6 +122,12 @@ pub(crate) enum Loss {
     Encoder {
         /// What was tried.
         operation: &'static str,
+        /// What libopus said.
+        cause: &'static str,
+    },
+    /// A decoder for a viewer's voice could not be made.
+    #[error("open an Opus decoder: {cause}; free memory")]
+    Decoder {
         /// What libopus said.
         cause: &'static str,
     },
@@ -172,6 +185,7 @@ impl Source {
 struct Worker {
     audio: Audio,
     bitrate: Bitrate,
+    gain: DuckGain,
     commands: std_mpsc::Receiver<AudioCommand>,
     events: mpsc::Sender<AudioEvent>,
     /// A change of state that found the channel full. A later one takes its place: it is the truth.
@@ -223,12 +237,14 @@ impl Worker {
     fn stream(&mut self, has_started: &mut bool) -> Result<(), Loss> {
         let Some(mut source) = Source::open(&self.audio)? else { return Ok(()) };
         let mut encoder = opus::OpusEncoder::new(source.channels(), self.bitrate)?;
+        let mut ducked = duck::Ducked::new(self.gain.clone());
         loop {
             self.obey_within(source.wait());
             if !self.may_run() {
                 return Ok(());
             }
-            let Some(frame) = source.frame()? else { continue };
+            let Some(mut frame) = source.frame()? else { continue };
+            ducked.apply(&mut frame, source.channels());
             if !*has_started {
                 self.state(AudioEvent::Started { detail: source.detail() });
                 *has_started = true;

@@ -3,7 +3,7 @@
 //! ```text
 //!            Run              opened, first frame: Started
 //!   paused ───────> opening ──────────────────────────────> streaming
-//!     ^    Paused    │  ^ 0.5 s, then every 1 s                │
+//!     ^    Paused    │  ^ after a while (`retry`)              │
 //!     └──────────────┴──┴──────────── Pause ── failed: Lost ───┘
 //! ```
 //!
@@ -25,16 +25,21 @@ use crate::engine::h264::AccessUnit;
 use crate::io::clock::media_now;
 use crate::units::{Bitrate, MediaTime};
 
+use identity::Remembered;
 use outlet::Outlet;
+use retry::Retry;
 
+mod command;
 mod encode;
-#[cfg_attr(not(test), allow(dead_code, reason = "its tests drain it and look at it"))]
+mod identity;
 mod m2m;
 mod outlet;
 mod pattern;
 mod replay;
+mod retry;
 #[cfg(feature = "openh264")]
 mod software;
+pub mod survey;
 #[allow(dead_code, reason = "what uses it comes with the other sources")]
 mod sys;
 mod v4l2;
@@ -44,9 +49,9 @@ mod v4l2;
 const EVENTS_HELD: usize = 30;
 /// The longest time between two looks at the commands.
 const TICK: Duration = Duration::from_millis(100);
-/// The wait before each attempt to open a lost source again. An attempt is a few system calls; a camera
-/// that is back is to be seen within 2 s, of which one that makes keyframes only each second takes half.
-const RETRY: Duration = Duration::from_millis(250);
+/// After a control was set, all of them are read again, since others may have changed with it: once for
+/// those that are set within this time.
+const CONTROLS_SETTLE: Duration = Duration::from_millis(200);
 
 /// A running source: access units and changes of state out, commands in. Dropping it stops the thread.
 #[derive(Debug)]
@@ -55,6 +60,15 @@ pub struct Capture {
     pub events: mpsc::Receiver<CaptureEvent>,
     /// What the source is told; it is read between two frames and at least every 100 ms.
     pub commands: std_mpsc::Sender<CaptureCommand>,
+}
+
+impl Capture {
+    /// Stops the thread and waits until it has let go of its device, or has ended its program.
+    pub async fn stop(self) {
+        let Capture { mut events, commands } = self;
+        drop(commands);
+        while events.recv().await.is_some() {}
+    }
 }
 
 /// What a source says.
@@ -135,7 +149,10 @@ pub fn spawn(video: &config::Video) -> Capture {
         video: video.clone(),
         commands: commands_out,
         outlet: Outlet::new(events_in.clone()),
+        camera: Remembered::default(),
         is_running: video.when == When::Always,
+        controls: Vec::new(),
+        controls_due: None,
         is_orphaned: false,
     };
     let thread = thread::Builder::new().name("farol-capture".into()).spawn(move || worker.run());
@@ -179,29 +196,51 @@ pub(crate) enum Loss {
         /// What is wrong and what to do.
         what: String,
     },
+    /// A program that could not be started, ended or does not do what it is for.
+    #[error("video command `{program}`: {what}")]
+    Command {
+        /// Its name.
+        program: String,
+        /// What happened and what to do.
+        what: String,
+    },
     /// The software encoder or the JPEG decoder failed or is missing.
     #[error("the software encoder: {0}")]
     Encoder(String),
 }
 
+/// What became of a control that was set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It has this value now, which lasts.
+    Value(ControlValue),
+    /// It was a button.
+    Pressed,
+}
+
 /// An open source.
 enum Source {
     Pattern(Box<pattern::Pattern>),
+    Command(Box<command::CommandSource>),
     Replay(replay::Replay),
     V4l2(Box<v4l2::Camera>),
 }
 
 impl Source {
-    fn open(video: &config::Video) -> Result<Source, Loss> {
+    fn open(video: &config::Video, camera: &mut Remembered) -> Result<Source, Loss> {
         match &video.source {
             VideoSource::Pattern => {
                 pattern::Pattern::open(video).map(|pattern| Source::Pattern(Box::new(pattern)))
             }
-            VideoSource::Command { .. } => Err(Loss::Encoder("no command source yet".to_owned())),
+            VideoSource::Command { argv } => {
+                command::CommandSource::open(argv, video).map(|source| Source::Command(Box::new(source)))
+            }
             VideoSource::Replay { file } => replay::Replay::open(file, video).map(Source::Replay),
             VideoSource::V4l2 { device, input, encoder } => {
-                let camera = v4l2::Camera::open(device, *input, encoder, video);
-                camera.map(|camera| Source::V4l2(Box::new(camera)))
+                let node = camera.find(device)?;
+                let source = v4l2::Camera::open(&node, *input, encoder, video)?;
+                camera.remember(device, &node);
+                Ok(Source::V4l2(Box::new(source)))
             }
         }
     }
@@ -209,6 +248,7 @@ impl Source {
     fn format(&self) -> Format {
         match self {
             Source::Pattern(pattern) => pattern.format(),
+            Source::Command(command) => command.format(),
             Source::Replay(replay) => replay.format(),
             Source::V4l2(camera) => camera.format(),
         }
@@ -219,7 +259,7 @@ impl Source {
         match self {
             Source::Pattern(pattern) => Some(pattern.due()),
             Source::Replay(replay) => Some(replay.due()),
-            Source::V4l2(_) => None,
+            Source::V4l2(_) | Source::Command(_) => None,
         }
     }
 
@@ -229,6 +269,7 @@ impl Source {
             Source::Pattern(pattern) => pattern.picture(media_now()),
             Source::Replay(replay) => Ok(replay.picture(media_now())),
             Source::V4l2(camera) => camera.picture(TICK),
+            Source::Command(command) => command.picture(TICK),
         }
     }
 
@@ -237,14 +278,30 @@ impl Source {
             Source::Pattern(pattern) => pattern.force_keyframe(),
             Source::Replay(replay) => replay.force_keyframe(),
             Source::V4l2(camera) => camera.force_keyframe(),
+            Source::Command(_) => {}
         }
     }
 
     fn set_bitrate(&mut self, bitrate: Bitrate) {
         match self {
             Source::Pattern(pattern) => pattern.set_bitrate(bitrate),
-            Source::Replay(_) => {}
+            Source::Replay(_) | Source::Command(_) => {}
             Source::V4l2(camera) => camera.set_bitrate(bitrate),
+        }
+    }
+
+    /// The camera controls as they are now; none where there is no camera.
+    fn controls(&mut self) -> Vec<CameraControl> {
+        match self {
+            Source::V4l2(camera) => camera.controls(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn set_control(&mut self, name: &str, value: &ControlValue) -> Result<Taken, ControlRefusal> {
+        match self {
+            Source::V4l2(camera) => camera.set_control(name, value),
+            _ => Err(ControlRefusal::Unknown { name: name.to_owned() }),
         }
     }
 
@@ -252,7 +309,7 @@ impl Source {
     fn want_still(&mut self) {
         match self {
             Source::Pattern(pattern) => pattern.want_still(),
-            Source::Replay(_) => {}
+            Source::Replay(_) | Source::Command(_) => {}
             Source::V4l2(camera) => camera.want_still(),
         }
     }
@@ -261,7 +318,7 @@ impl Source {
     fn take_still(&mut self) -> Option<Bytes> {
         match self {
             Source::Pattern(pattern) => pattern.take_still(),
-            Source::Replay(_) => None,
+            Source::Replay(_) | Source::Command(_) => None,
             Source::V4l2(camera) => camera.take_still(),
         }
     }
@@ -269,7 +326,7 @@ impl Source {
     /// Whether the format has changed since it was last said.
     fn take_change(&mut self) -> bool {
         match self {
-            Source::Pattern(_) | Source::Replay(_) => false,
+            Source::Pattern(_) | Source::Replay(_) | Source::Command(_) => false,
             Source::V4l2(camera) => camera.take_change(),
         }
     }
@@ -277,11 +334,16 @@ impl Source {
 
 /// The thread's own state.
 struct Worker {
-    /// As configured, with the latest bitrate.
+    /// As configured, with the latest bitrate and the controls that were set since.
     video: config::Video,
     commands: std_mpsc::Receiver<CaptureCommand>,
     outlet: Outlet,
+    /// Which camera it was, to find it again.
+    camera: Remembered,
     is_running: bool,
+    /// The controls that were told last, and when they are to be read again.
+    controls: Vec<CameraControl>,
+    controls_due: Option<MediaTime>,
     /// The [`Capture`] is gone: nobody can hear or command us.
     is_orphaned: bool,
 }
@@ -303,9 +365,12 @@ impl Worker {
     /// Opens the source, again and again when it fails, until a pause or the end.
     fn capture(&mut self) {
         let mut is_loss_said = false;
+        let mut retry = Retry::of(&self.video.source);
         while self.may_run() {
             let mut has_started = false;
-            let outcome = Source::open(&self.video).and_then(|source| self.stream(source, &mut has_started));
+            let opened = media_now().0;
+            let outcome = Source::open(&self.video, &mut self.camera)
+                .and_then(|source| self.stream(source, &mut has_started));
             if has_started {
                 is_loss_said = false;
             }
@@ -316,7 +381,8 @@ impl Worker {
                 self.outlet.state(CaptureEvent::Lost { reason: loss.to_string() });
                 is_loss_said = true;
             }
-            let until = media_now().0 + RETRY;
+            let lost = media_now().0;
+            let until = lost + retry.wait_after(lost.saturating_sub(opened));
             while self.may_run() && media_now().0 < until {
                 self.obey_within(until.saturating_sub(media_now().0).min(TICK), None);
             }
@@ -345,12 +411,46 @@ impl Worker {
             if !*has_started || source.take_change() {
                 self.outlet.state(CaptureEvent::Started(source.format()));
                 *has_started = true;
+                self.controls_due = Some(media_now());
             }
+            self.tell_controls(&mut source);
             if self.outlet.frame(unit).is_keyframe_wanted() {
                 source.force_keyframe();
             }
         }
         Ok(())
+    }
+
+    /// Tells the controls when they are to be read again and have changed.
+    fn tell_controls(&mut self, source: &mut Source) {
+        if self.controls_due.is_none_or(|due| media_now() < due) {
+            return;
+        }
+        self.controls_due = None;
+        let controls = source.controls();
+        if controls != self.controls {
+            self.controls.clone_from(&controls);
+            self.outlet.answer(CaptureEvent::Controls(controls));
+        }
+    }
+
+    fn set_control(
+        &mut self,
+        name: String,
+        value: ControlValue,
+        source: Option<&mut Source>,
+    ) -> Result<ControlValue, ControlRefusal> {
+        let taken = source.ok_or(ControlRefusal::NoCamera)?.set_control(&name, &value)?;
+        self.controls_due.get_or_insert(MediaTime(media_now().0 + CONTROLS_SETTLE));
+        match taken {
+            Taken::Pressed => Ok(ControlValue::Boolean(true)),
+            Taken::Value(taken) => {
+                // In the order of setting: what was set to manual comes before what that allowed.
+                self.video.controls.retain(|(known, _)| *known != name);
+                self.video.controls.push((name, value));
+                Ok(taken)
+            }
+        }
     }
 
     fn may_run(&self) -> bool {
@@ -383,10 +483,9 @@ impl Worker {
             (CaptureCommand::ForceKeyframe, Some(source)) => source.force_keyframe(),
             // A source begins with a keyframe whenever it is opened.
             (CaptureCommand::ForceKeyframe, None) => {}
-            // No source has controls yet.
-            (CaptureCommand::SetControl { ticket, name, .. }, _) => {
-                let outcome = Err(ControlRefusal::Unknown { name });
-                self.outlet.state(CaptureEvent::ControlSet { ticket, outcome });
+            (CaptureCommand::SetControl { ticket, name, value }, source) => {
+                let outcome = self.set_control(name, value, source);
+                self.outlet.answer(CaptureEvent::ControlSet { ticket, outcome });
             }
             (CaptureCommand::Snapshot, Some(source)) => source.want_still(),
             // It is said by the format that there are none.

@@ -19,6 +19,7 @@ mod sound_clock;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -80,6 +81,7 @@ struct Sound {
     data: Bytes,
     timestamp: u32,
     captured: MediaTime,
+    era: u64,
 }
 
 /// A picture in packets.
@@ -88,6 +90,7 @@ struct Frame {
     payloads: Vec<Bytes>,
     captured: MediaTime,
     is_keyframe: bool,
+    era: u64,
 }
 
 /// Everyone who is sent media, and what they need when they join.
@@ -99,6 +102,8 @@ pub struct Fanout {
     backlog: Backlog,
     sound_clock: SoundClock,
     frames_sent_to_gone: u64,
+    /// Counts [`Fanout::withhold`]; the viewers' tasks throw away what is of an era before it.
+    era: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -131,6 +136,7 @@ impl Fanout {
             backlog: Backlog::default(),
             sound_clock: SoundClock::default(),
             frames_sent_to_gone: 0,
+            era: Arc::default(),
         }
     }
 
@@ -151,7 +157,7 @@ impl Fanout {
             audio: audio.is_some().then_some(audio_in),
             progress: Progress::AwaitsKeyframe,
             counters: counters.clone(),
-            task: Feed::new(peer, video, audio, counters).spawn(video_out, audio_out),
+            task: Feed::new(peer, video, audio, counters, self.era.clone()).spawn(video_out, audio_out),
         };
         viewer.catch_up(&self.backlog);
         let wants_keyframe = viewer.wants_keyframe();
@@ -176,7 +182,9 @@ impl Fanout {
             // Nothing but delimiters and filler: no picture.
             _ => return false,
         };
-        let frame = Arc::new(Frame { payloads, captured: unit.captured, is_keyframe: unit.is_keyframe });
+        let (captured, is_keyframe, era) =
+            (unit.captured, unit.is_keyframe, self.era.load(Ordering::Relaxed));
+        let frame = Arc::new(Frame { payloads, captured, is_keyframe, era });
         if !self.forces_keyframes {
             self.backlog.push(&frame);
         }
@@ -191,7 +199,8 @@ impl Fanout {
     /// 20 ms of sound for everyone.
     pub fn audio(&mut self, packet: &OpusPacket) {
         let timestamp = self.sound_clock.timestamp(packet.captured);
-        let sound = Sound { data: packet.data.clone(), timestamp, captured: packet.captured };
+        let (captured, era) = (packet.captured, self.era.load(Ordering::Relaxed));
+        let sound = Sound { data: packet.data.clone(), timestamp, captured, era };
         for audio in self.viewers.values().filter_map(|viewer| viewer.audio.as_ref()) {
             // A full queue loses it: half a second old sound is of less use than silence.
             let _ = audio.try_send(sound.clone());
@@ -207,6 +216,29 @@ impl Fanout {
         for viewer in self.viewers.values_mut() {
             viewer.progress = Progress::AwaitsKeyframe;
         }
+    }
+
+    /// Nothing that was handed over so far leaves any more, not even what waits for a slow viewer or is kept
+    /// for one who joins. What comes after this does.
+    pub fn withhold(&mut self) {
+        self.era.fetch_add(1, Ordering::Relaxed);
+        self.backlog = Backlog::default();
+        for viewer in self.viewers.values_mut() {
+            viewer.progress = Progress::AwaitsKeyframe;
+        }
+    }
+
+    /// What is sent to anybody.
+    pub fn sends(&self) -> Sends {
+        Sends {
+            video: self.viewers.values().any(|viewer| viewer.video.is_some()),
+            audio: self.viewers.values().any(|viewer| viewer.audio.is_some()),
+        }
+    }
+
+    /// Whether something waits to be sent.
+    pub fn has_unsent(&self) -> bool {
+        self.viewers.values().any(|viewer| viewer.queued() > 0 || viewer.queued_sound() > 0)
     }
 
     /// What one viewer was sent.
@@ -238,6 +270,10 @@ impl Drop for Fanout {
 impl Viewer {
     fn queued(&self) -> usize {
         self.video.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity())
+    }
+
+    fn queued_sound(&self) -> usize {
+        self.audio.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity())
     }
 
     fn wants_keyframe(&self) -> bool {
@@ -355,6 +391,24 @@ mod tests {
         fanout.started(true);
         assert!(fanout.video(&unit(false)), "it refers to pictures that this viewer does not have");
         assert_eq!(taken(&mut queue), [true]);
+    }
+
+    #[tokio::test]
+    async fn what_is_withheld_is_neither_sent_to_a_slow_viewer_nor_kept_for_one_who_joins() {
+        let (mut fanout, mut queue) = with_viewer(400);
+        fanout.started(false);
+        assert!(!fanout.video(&unit(true)));
+        assert!(!fanout.video(&unit(false)));
+        assert!(fanout.has_unsent());
+        fanout.withhold();
+        assert!(fanout.backlog.frames.is_empty());
+        let now = fanout.era.load(Ordering::Relaxed);
+        let eras: Vec<u64> = std::iter::from_fn(|| queue.try_recv().ok()).map(|frame| frame.era).collect();
+        assert!(eras.len() == 2 && eras.iter().all(|era| *era != now), "{eras:?}");
+        assert!(fanout.video(&unit(false)), "it refers to pictures that this viewer did not get");
+        assert!(!fanout.video(&unit(true)));
+        let after = queue.try_recv().expect("the keyframe");
+        assert!(after.is_keyframe && after.era == now);
     }
 
     #[test]

@@ -7,13 +7,16 @@
 //!             └─┘ Candidate, GatheringComplete
 //! ```
 //!
-//! It negotiates and says what it observes; it decides nothing. Sound that a viewer sends is read and
-//! thrown away. Where the SDP of the library or of a viewer must be mended, `sdp` does it.
+//! It negotiates and says what it observes; it decides nothing. Sound that a viewer sends goes where
+//! [`Peer::hear`] says, and nowhere before that. Where the SDP of the library or of a viewer must be mended, `sdp` does it.
 #![expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
 
+mod address;
+mod channel;
 mod clock;
 mod codecs;
 mod connection;
+mod ear;
 mod early;
 mod interceptors;
 mod outlet;
@@ -23,16 +26,22 @@ mod watch;
 
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU32;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use webrtc::peer_connection::{PeerConnection, RTCIceCandidateInit, RTCSessionDescription};
 
 use crate::config::IceServer;
+use crate::engine::jitter::Spoken;
 use crate::engine::message::Candidate;
+use crate::io::port::Port;
 use crate::units::{Bitrate, PeerId};
+use channel::Channel;
+pub use channel::Say;
 pub(super) use clock::CaptureClock;
 pub(super) use codecs::{AUDIO_HZ, VIDEO_HZ};
 pub(super) use outlet::Outlet;
@@ -48,8 +57,12 @@ pub struct PeerSettings {
     pub ice_servers: Vec<IceServer>,
     /// Local addresses to offer; empty: those of all interfaces but loopback.
     pub addresses: Vec<IpAddr>,
-    /// Whether the offer has an audio section.
+    /// The UDP port that all viewers share.
+    pub port: Arc<Port>,
+    /// Whether sound is sent.
     pub audio: bool,
+    /// Whether a viewer's microphone is taken. With neither, the offer has no audio section.
+    pub talkback: bool,
     /// What the bandwidth estimate starts at.
     pub start_bitrate: Bitrate,
     /// What it never exceeds.
@@ -85,6 +98,17 @@ pub enum PeerEvent {
     Estimate(Bitrate),
     /// The first packet of the viewer's microphone.
     SoundArrived,
+    /// The control channel is open, and [`Peer::admit_control`] was called.
+    ControlOpened,
+    /// A message on the control channel, after [`PeerEvent::ControlOpened`].
+    Control {
+        /// Whether it was sent as text.
+        is_text: bool,
+        /// What was sent.
+        data: Bytes,
+    },
+    /// The control channel is closed; the rest of the connection goes on.
+    ControlClosed,
 }
 
 /// Why an operation on a peer connection failed.
@@ -119,20 +143,26 @@ pub struct Peer {
     id: PeerId,
     connection: Arc<dyn PeerConnection>,
     sockets: Arc<Gated>,
-    /// Our ICE user name fragment in the first offer.
-    ufrag: String,
     sections: Vec<sdp::Section>,
     streams: Streams,
     negotiated: Mutex<Negotiated>,
     clock: CaptureClock,
     estimate_bps: Arc<AtomicU32>,
     gathered: tokio::sync::watch::Receiver<u32>,
+    /// Where the viewer's sound goes.
+    ear: tokio::sync::watch::Sender<Ear>,
     watch: AbortHandle,
+    channel: Channel,
 }
+
+/// Where a viewer's packets of sound go; `None`: nowhere.
+type Ear = Option<SyncSender<Spoken>>;
 
 /// What the answers so far have settled.
 #[derive(Debug, Default)]
 struct Negotiated {
+    /// Our ICE user name fragment in the last offer.
+    ufrag: String,
     is_answered: bool,
     video: Option<SendParameters>,
     audio: Option<SendParameters>,
@@ -152,10 +182,13 @@ impl Peer {
         let estimate_bps = Arc::new(AtomicU32::new(settings.start_bitrate.bps()));
         let opened = connection::open(id, settings, clock, &events, &estimate_bps).await?;
         let (connection, sockets, mut gathered) = (opened.connection, opened.sockets, opened.gathered);
-        let sdp = connection::describe(&connection, &mut gathered).await?;
+        let channel = Channel::create(&connection).await?;
+        let sdp = connection::describe(&connection, &sockets, &mut gathered).await?;
+        let channel = Channel::new(id, channel, events.clone());
         let watch = Watch {
             id,
             connection: Arc::downgrade(&connection),
+            sockets: sockets.clone(),
             sender: opened.streams.video.sender.clone(),
             track: opened.streams.video.track.clone(),
             observed: opened.observed,
@@ -165,20 +198,21 @@ impl Peer {
         };
         let watch = tokio::spawn(watch.run()).abort_handle();
         let (sections, streams) = (sdp::sections(&sdp), opened.streams);
-        let negotiated = Mutex::default();
         let ufrag = sdp::ufrag(&sdp).unwrap_or_default().to_string();
+        let negotiated = Mutex::new(Negotiated { ufrag, ..Negotiated::default() });
         let peer = Peer {
             id,
             connection,
             sockets,
-            ufrag,
             sections,
             streams,
             negotiated,
             clock,
             estimate_bps,
             gathered,
+            ear: opened.ear,
             watch,
+            channel,
         };
         Ok((peer, sdp))
     }
@@ -203,7 +237,8 @@ impl Peer {
             .await
             .map_err(|_| PeerError::Panicked { operation })?
             .map_err(library(operation))?;
-        self.sockets.answered(Instant::now(), &self.ufrag, &theirs);
+        let ours = self.negotiated().ufrag.clone();
+        self.sockets.answered(Instant::now(), &ours, &theirs);
         let (mut video, mut audio) = (None, None);
         for (section, _) in self.sections.iter().zip(answer.accepted).filter(|(_, accepted)| *accepted) {
             match (section.kind.as_str(), &self.streams.audio) {
@@ -257,10 +292,12 @@ impl Peer {
     /// Restarts ICE: returns the whole new offer, whose answer [`Peer::answer`] takes. Media rests until
     /// that answer has come, so it is only for a path that has failed already.
     pub async fn restart(&self) -> Result<String, PeerError> {
-        self.sockets.open();
+        self.sockets.restart();
         self.connection.restart_ice().await.map_err(library("restarting ICE"))?;
         let mut gathered = self.gathered.clone();
-        connection::describe(&self.connection, &mut gathered).await
+        let sdp = connection::describe(&self.connection, &self.sockets, &mut gathered).await?;
+        self.negotiated().ufrag = sdp::ufrag(&sdp).unwrap_or_default().to_string();
+        Ok(sdp)
     }
 
     /// Whether an answer came that does not take the picture, as from a browser without H.264.
@@ -273,6 +310,22 @@ impl Peer {
     pub fn sound_rejected(&self) -> bool {
         let negotiated = self.negotiated();
         negotiated.is_answered && self.streams.audio.is_some() && negotiated.audio.is_none()
+    }
+
+    /// Lets the viewer be heard on the control channel, once its rights are known.
+    pub fn admit_control(&self) {
+        self.channel.admit();
+    }
+
+    /// Says something on the control channel. It never waits: a viewer for whom too much waits already gets
+    /// the channel closed, and before it is open nothing is kept for it but a few messages.
+    pub fn say(&self, what: Say) {
+        self.channel.say(what);
+    }
+
+    /// From now on the viewer's sound goes there, or nowhere. When that is full, packets are dropped.
+    pub fn hear(&self, packets: Option<SyncSender<Spoken>>) {
+        self.ear.send_replace(packets);
     }
 
     /// Closes the connection; the viewer is told by DTLS. Takes some milliseconds, a second at most.

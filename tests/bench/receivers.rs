@@ -2,7 +2,8 @@
 //! the media without decoding it.
 //!
 //! `receivers PORT COUNT`: joins COUNT viewers, one after the other, to the device whose open offers the
-//! broker at 127.0.0.1:PORT keeps; says `ready` when each has a picture, and ends with its standard input.
+//! broker at 127.0.0.1:PORT keeps; says `ready` when each has a picture. When its standard input ends it says
+//! how old the pictures were when their last packet came, in ms: `age P50 P99 COUNT`.
 
 #![expect(clippy::disallowed_methods, reason = "it runs in real time")]
 
@@ -44,6 +45,16 @@ async fn main() {
     println!("ready");
     // Whoever started us closes it, or ends.
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    let mut ages: Vec<f64> = Vec::new();
+    for viewer in &viewers {
+        // The first second has the keyframe for the newcomer, paced.
+        let pictures = viewer.received().pictures.into_iter().skip(30);
+        ages.extend(pictures.filter_map(|picture| Some(picture.age?.as_secs_f64() * 1000.0)));
+    }
+    ages.sort_by(f64::total_cmp);
+    let at =
+        |share: f64| ages.get(((ages.len().max(1) - 1) as f64 * share) as usize).copied().unwrap_or(f64::NAN);
+    println!("age {:.2} {:.2} {}", at(0.5), at(0.99), ages.len());
 }
 
 /// The next offer that somebody can still answer; an empty message says that there is none for now.

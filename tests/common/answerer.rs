@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use rtc::media_stream::MediaStreamTrack;
@@ -23,6 +23,7 @@ use rtc::rtp_transceiver::rtp_sender::{
 use rtc::sdp::extmap;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
@@ -35,6 +36,7 @@ use farol::engine::message::Candidate;
 
 /// How long anything may take before a test fails for it.
 const PATIENCE: Duration = Duration::from_secs(20);
+const CAPTURE_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
 const SOUND_SSRC: u32 = 0x0005_0001;
 
 /// A picture as it was received.
@@ -48,6 +50,8 @@ pub struct Picture {
     pub timestamp: u32,
     /// When its last packet came.
     pub arrived: Instant,
+    /// From the moment of capture (abs-capture-time) until then, when both clocks are this machine's.
+    pub age: Option<Duration>,
 }
 
 /// What a viewer has received so far.
@@ -63,6 +67,12 @@ pub struct Received {
     pub first_packet_extensions: usize,
     /// Connection states, newest last.
     pub states: Vec<RTCPeerConnectionState>,
+    /// Whether the device's data channel is open, and under which name.
+    pub channel: Option<String>,
+    /// Texts on it.
+    pub texts: Vec<String>,
+    /// Binary messages on it.
+    pub binaries: Vec<Bytes>,
 }
 
 /// The viewer.
@@ -74,10 +84,13 @@ pub struct Answerer {
     received: watch::Receiver<Received>,
     gathered: watch::Receiver<bool>,
     candidates: Arc<Mutex<Vec<String>>>,
+    channel: watch::Receiver<Option<Arc<dyn DataChannel>>>,
 }
 
 struct Observer {
+    capture_time_id: Option<u8>,
     video: watch::Sender<Option<Arc<dyn TrackRemote>>>,
+    channel: Arc<watch::Sender<Option<Arc<dyn DataChannel>>>>,
     received: Arc<watch::Sender<Received>>,
     gathered: watch::Sender<bool>,
     candidates: Arc<Mutex<Vec<String>>>,
@@ -95,14 +108,32 @@ impl PeerConnectionEventHandler for Observer {
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
         self.received.send_modify(|received| received.states.push(state));
     }
+    async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
+        self.channel.send_replace(Some(channel.clone()));
+        let received = self.received.clone();
+        tokio::spawn(async move {
+            let label = channel.label().await.expect("it was just announced");
+            while let Some(event) = channel.poll().await {
+                received.send_modify(|received| match event {
+                    DataChannelEvent::OnOpen => received.channel = Some(label.clone()),
+                    DataChannelEvent::OnMessage(message) if message.is_string => {
+                        received.texts.push(String::from_utf8(message.data.to_vec()).expect("text"));
+                    }
+                    DataChannelEvent::OnMessage(message) => received.binaries.push(message.data.freeze()),
+                    DataChannelEvent::OnClose => received.channel = None,
+                    _ => {}
+                });
+            }
+        });
+    }
     async fn on_track(&self, track: Arc<dyn TrackRemote>) {
         let is_video = track.kind().await == RtpCodecKind::Video;
         if is_video {
             self.video.send_replace(Some(track.clone()));
         }
-        let received = self.received.clone();
+        let (received, capture_time_id) = (self.received.clone(), self.capture_time_id);
         tokio::spawn(async move {
-            let mut intake = Intake::new(is_video, received);
+            let mut intake = Intake::new(is_video, capture_time_id, received);
             while let Some(event) = track.poll().await {
                 if let TrackRemoteEvent::OnRtpPacket(packet) = event {
                     intake.take(&packet);
@@ -119,11 +150,15 @@ struct Intake {
     next: Option<u16>,
     depacketizer: H264Packet,
     picture: Vec<u8>,
+    /// The header extension id of abs-capture-time, and what it said of the picture: an NTP timestamp.
+    capture_time_id: Option<u8>,
+    captured_ntp: Option<u64>,
 }
 
 impl Intake {
-    fn new(is_video: bool, received: Arc<watch::Sender<Received>>) -> Intake {
-        Intake { is_video, received, next: None, depacketizer: H264Packet::default(), picture: Vec::new() }
+    fn new(is_video: bool, capture_time_id: Option<u8>, received: Arc<watch::Sender<Received>>) -> Intake {
+        let (depacketizer, picture) = (H264Packet::default(), Vec::new());
+        Intake { is_video, received, next: None, depacketizer, picture, capture_time_id, captured_ntp: None }
     }
 
     fn take(&mut self, packet: &rtc::rtp::Packet) {
@@ -148,14 +183,27 @@ impl Intake {
             }
             false
         });
+        let capture_time = self.capture_time_id.and_then(|id| packet.header.get_extension(id));
+        if let Some(ntp) = capture_time.and_then(|value| value.get(..8)?.try_into().ok()) {
+            self.captured_ntp = Some(u64::from_be_bytes(ntp));
+        }
         if packet.header.marker {
+            let age = self.captured_ntp.take().and_then(age);
             let data = std::mem::take(&mut self.picture);
             let is_keyframe = nal_types(&data).contains(&5);
             let timestamp = packet.header.timestamp;
-            let picture = Picture { data, is_keyframe, timestamp, arrived: Instant::now() };
+            let picture = Picture { data, is_keyframe, timestamp, arrived: Instant::now(), age };
             self.received.send_modify(|received| received.pictures.push(picture));
         }
     }
+}
+
+/// How long ago an NTP timestamp was (32 bits of seconds since 1900, 32 of fraction).
+fn age(ntp: u64) -> Option<Duration> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    let then = Duration::from_secs((ntp >> 32).checked_sub(2_208_988_800)?);
+    let fraction = Duration::from_nanos(((ntp & 0xffff_ffff) * 1_000_000_000) >> 32);
+    now.checked_sub(then + fraction)
 }
 
 /// The types of the NAL units in Annex B text (H.264 §7.4.1).
@@ -196,9 +244,12 @@ impl Answerer {
         let (video_sender, video) = watch::channel(None);
         let (received_sender, received) = watch::channel(Received::default());
         let (gathered_sender, gathered) = watch::channel(false);
+        let (channel_sender, channel) = watch::channel(None);
         let candidates = Arc::new(Mutex::new(Vec::new()));
         let observer = Observer {
+            capture_time_id: extension_id(offer, CAPTURE_TIME),
             video: video_sender,
+            channel: Arc::new(channel_sender),
             received: Arc::new(received_sender),
             gathered: gathered_sender,
             candidates: candidates.clone(),
@@ -206,8 +257,16 @@ impl Answerer {
         let offer = offer.to_owned();
         let (connection, sound, sdp) =
             runtime.spawn(connect(observer, offer)).await.expect("the answering task");
-        let answerer =
-            Answerer { runtime: Some(runtime), connection, sound, video, received, gathered, candidates };
+        let answerer = Answerer {
+            runtime: Some(runtime),
+            connection,
+            sound,
+            video,
+            received,
+            gathered,
+            candidates,
+            channel,
+        };
         (answerer, sdp)
     }
 
@@ -273,6 +332,17 @@ impl Answerer {
             .expect("the connection is open");
     }
 
+    /// Sends a text on the device's data channel.
+    pub async fn say(&self, text: &str) {
+        let channel = self.channel.borrow().clone().expect("the channel is open");
+        channel.send_text(text).await.expect("the channel is open");
+    }
+
+    /// Opens a data channel of its own.
+    pub async fn open_channel(&self, label: &str) -> Arc<dyn DataChannel> {
+        self.connection.create_data_channel(label, None).await.expect("a channel")
+    }
+
     /// Asks for a keyframe (PLI).
     pub async fn ask_for_keyframe(&self) {
         let track = self.video.borrow().clone().expect("pictures arrive");
@@ -307,6 +377,14 @@ impl Drop for Answerer {
     }
 }
 
+/// The id that an SDP gives a header extension (`a=extmap:<id> <uri>`, RFC 8285 §5); an answer keeps it.
+fn extension_id(sdp: &str, uri: &str) -> Option<u8> {
+    sdp.lines().find_map(|line| {
+        let (id, rest) = line.strip_prefix("a=extmap:")?.split_once(' ')?;
+        (rest.trim() == uri).then(|| id.split('/').next()?.parse().ok()).flatten()
+    })
+}
+
 fn summary(received: &Received) -> String {
     let Received { pictures, sound, missing, states, .. } = received;
     format!("{} pictures, {} sound, {missing} missing, {states:?}", pictures.len(), sound.len())
@@ -320,8 +398,8 @@ async fn connect(
     engine.register_default_codecs().expect("codecs");
     for (uri, kind) in [
         ("http://www.webrtc.org/experiments/rtp-hdrext/playout-delay", RtpCodecKind::Video),
-        ("http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time", RtpCodecKind::Video),
-        ("http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time", RtpCodecKind::Audio),
+        (CAPTURE_TIME, RtpCodecKind::Video),
+        (CAPTURE_TIME, RtpCodecKind::Audio),
         (extmap::TRANSPORT_CC_URI, RtpCodecKind::Video),
     ] {
         let capability = RTCRtpHeaderExtensionCapability { uri: uri.to_owned() };

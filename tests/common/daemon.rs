@@ -33,6 +33,12 @@ pub struct Setup {
     pub video: String,
     /// The port of a STUN server.
     pub stun: Option<u16>,
+    /// The source of `[audio]`.
+    pub audio: &'static str,
+    /// What `[talkback]` says.
+    pub talkback: String,
+    /// An ALSA configuration in place of the system's, in which `{home}` is the home.
+    pub alsa: Option<String>,
 }
 
 impl Setup {
@@ -40,12 +46,25 @@ impl Setup {
     pub fn on(broker: u16) -> Setup {
         let video =
             "source = \"pattern\"\nwidth = 160\nheight = 120\nfps = 15\nbitrate_kbps = 200".to_owned();
-        Setup { broker, password: None, max_viewers: 8, video, stun: None }
+        Setup {
+            broker,
+            password: None,
+            max_viewers: 8,
+            video,
+            stun: None,
+            audio: "tone",
+            talkback: String::new(),
+            alsa: None,
+        }
     }
 
     fn toml(&self, directory: &TempDir) -> String {
         let here = directory.path().display();
-        let Setup { broker, password, max_viewers, video, stun } = self;
+        let Setup { broker, password, max_viewers, video, stun, audio, talkback, alsa } = self;
+        if let Some(alsa) = alsa {
+            let text = alsa.replace("{home}", &here.to_string());
+            std::fs::write(directory.path().join("asound.conf"), text).expect("a writable directory");
+        }
         let login = password.map_or(String::new(), |password| {
             std::fs::write(directory.path().join("password"), password).expect("a writable directory");
             format!("username = \"farol\"\npassword_file = \"{here}/password\"")
@@ -58,7 +77,8 @@ impl Setup {
              [links]\npage = \"http://page.test/\"\nbroker = \"ws://127.0.0.1:{broker}/mqtt\"\n\
              [signalling]\nmax_viewers = {max_viewers}\n\
              [video]\n{video}\n\
-             [audio]\nsource = \"tone\"\n\
+             [audio]\nsource = \"{audio}\"\n\
+             [talkback]\n{talkback}\n\
              [ice]\naddresses = [\"127.0.0.1\"]\n{servers}\n"
         )
     }
@@ -84,7 +104,12 @@ impl Home {
 
     /// Runs `farol pair` and reads the link from what it prints.
     pub fn pair(&self, name: &str) -> Link {
-        let said = self.farol(&["pair", name, "--rights", "view,listen,talk"]);
+        self.pair_with(name, "view,listen,talk")
+    }
+
+    /// The same with other rights.
+    pub fn pair_with(&self, name: &str, rights: &str) -> Link {
+        let said = self.farol(&["pair", name, "--rights", rights]);
         let link = said.lines().find_map(|line| line.trim().strip_prefix("http://page.test/"));
         Link::parse(link.expect("a link is printed"))
     }
@@ -118,6 +143,9 @@ impl Home {
         command.args(arguments).arg("--config").arg(self.file("farol.toml"));
         for surrounding in ["FAROL_LOG", "STATE_DIRECTORY", "NOTIFY_SOCKET", "JOURNAL_STREAM"] {
             command.env_remove(surrounding);
+        }
+        if self.file("asound.conf").exists() {
+            command.env("ALSA_CONFIG_PATH", self.file("asound.conf"));
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

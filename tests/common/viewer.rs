@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use farol::engine::message::{self, Accept, Answer, Body, Bye, Candidate, Candidates, Hello, Offer};
 use farol::engine::message::{Reject, Status, ToViewer, Wire};
-use farol::engine::rights::{Right, Rights};
+use farol::engine::rights::Rights;
 use farol::engine::seal::{self, Binding, Context, Direction};
 use farol::engine::topic::{Slot, Topic};
 use farol::units::{BootId, DeviceId, Kid, OfferId, SessionId};
@@ -409,7 +409,7 @@ impl Viewer {
 }
 
 /// What a viewer asks for: its link limits it.
-pub const ALL: Rights = Rights::NONE.with(Right::View).with(Right::Listen).with(Right::Talk);
+pub const ALL: Rights = Rights::ALL;
 
 /// An answer that fits its offer.
 pub fn answer_to(offer: &Offer, sdp: &str) -> Answer {

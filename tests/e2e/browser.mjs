@@ -14,8 +14,8 @@ const SHOTS = new URL("../../target/e2e/", import.meta.url).pathname;
 const PATIENCE_MS = 30_000;
 
 /** Chromium with a fresh profile; `microphone` gives it one that beeps, and a person who allows it. */
-export function launch({ microphone = false } = {}) {
-  return chromium.launch({ executablePath: PROGRAM, args: microphone ? [...FLAGS, ...MICROPHONE] : FLAGS });
+export function launch({ microphone = false, flags = [] } = {}) {
+  return chromium.launch({ executablePath: PROGRAM, args: [...FLAGS, ...(microphone ? MICROPHONE : []), ...flags] });
 }
 
 /** Opens a link in a context of its own; `init` runs in the page before its own script. */

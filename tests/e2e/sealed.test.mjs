@@ -1,5 +1,8 @@
 // A device of one's own: `farol run` at a Mosquitto, messages sealed, a link for each person, and what goes wrong.
 import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as passed } from "node:timers/promises";
 import { launch, open } from "./browser.mjs";
@@ -11,11 +14,11 @@ before(async () => (browser = await launch()));
 after(() => browser.close());
 
 /** A broker, a running device, and a link to it. */
-async function camera(t, { config = SMALL_PICTURE, rights } = {}) {
+async function camera(t, { config = SMALL_PICTURE, rights, env } = {}) {
   const broker = await Mosquitto.start(t);
   const board = await device(t, broker, config);
   const link = await board.pair("Ana", rights);
-  const daemon = await board.start();
+  const daemon = await board.start({ env });
   return { broker, board, daemon, link };
 }
 
@@ -130,7 +133,15 @@ test("a viewer for whom there is no place reads so, and gets in when one is free
 });
 
 test("a microphone is asked for by a tap alone, and reaches the camera", async (t) => {
-  const { daemon, link } = await camera(t, { rights: "view,listen,talk" });
+  // A speaker without hardware: ALSA's own sink, known by a configuration that stands in for the system's.
+  const directory = await mkdtemp(join(tmpdir(), "farol-alsa-"));
+  t.after(() => rm(directory, { recursive: true, force: true }));
+  const env = { ALSA_CONFIG_PATH: join(directory, "asound.conf") };
+  await writeFile(env.ALSA_CONFIG_PATH, "pcm.sink { type null }");
+  const config = `${SMALL_PICTURE}
+    [talkback]
+    device = "sink"`;
+  const { daemon, link } = await camera(t, { rights: "view,listen,talk", config, env });
   const talking = await launch({ microphone: true });
   t.after(() => talking.close());
   const viewer = await open(talking, link, {
@@ -146,7 +157,7 @@ test("a microphone is asked for by a tap alone, and reaches the camera", async (
   await viewer.plays();
   const asked = () => viewer.page.evaluate(() => globalThis.asked);
   assert.equal(await asked(), 0);
-  assert.ok(!daemon.said.some((line) => /viewer speaks/.test(line)), "nothing is sent unasked");
+  assert.ok(!daemon.said.some((line) => /viewer sends sound/.test(line)), "nothing is sent unasked");
   await viewer.tap("talk");
   await daemon.line(/viewer speaks/);
   assert.equal(await asked(), 1);
@@ -154,5 +165,6 @@ test("a microphone is asked for by a tap alone, and reaches the camera", async (
   await viewer.shot("talk");
   await viewer.tap("talk");
   assert.equal(await viewer.page.locator("button.talk").getAttribute("aria-pressed"), "false");
+  await daemon.line(/viewer stopped speaking/);
   assert.deepEqual(viewer.errors, []);
 });

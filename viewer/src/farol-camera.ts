@@ -4,16 +4,22 @@
 //   <farol-camera device="…" broker="ws://…" talk></farol-camera>
 //
 // Attributes: `link`, or `device`, `broker` and, when sealed, `kid` and `key`; `talk` asks for the
-// right to speak and shows a microphone button once it is granted. Events: `farol-state` with a
-// FarolState and `farol-stats` with Stats, both in `detail`. A key in an attribute can be read by
-// every script of the page; the property `link` keeps it out of the document.
+// right to speak and shows a microphone button once it is granted, `control` for the right to set the
+// camera. Events: `farol-state` with a FarolState, `farol-stats` with Stats and `farol-board` with a
+// BoardState, all in `detail`. A key in an attribute can be read by every script of the page; the
+// property `link` keeps it out of the document.
 
+import { Board } from "./board";
+import type { Remote } from "./control";
+import type { BoardState } from "./control-message";
 import { type Link, type ParsedLink, makeLink, parseFragment } from "./link";
-import { type Picture, Screen } from "./screen";
+import type { Right } from "./message";
+import { closeMicrophone, openMicrophone } from "./microphone";
+import { type Picture, Screen, talkBlocked } from "./screen";
 import type { View } from "./session-io";
 import type { Stats } from "./stats";
 import { Watch } from "./watch";
-import { type Refusal, type Words, LABELS, wordsFor, wordsForRefusal } from "./words";
+import { type Refusal, type Words, LABELS, wordsFor, wordsForBoard, wordsForRefusal } from "./words";
 
 /** What the element is doing, for the page around it. */
 export interface FarolState {
@@ -29,7 +35,7 @@ export interface FarolState {
   words: string;
 }
 
-const ATTRIBUTES = ["link", "device", "kid", "key", "broker", "talk"];
+const ATTRIBUTES = ["link", "device", "kid", "key", "broker", "talk", "control"];
 const REMARK_MS = 6_000;
 const IDLE: FarolState = { state: "idle", name: "", rights: [], words: "" };
 
@@ -38,6 +44,7 @@ export class FarolCamera extends HTMLElement {
   static readonly observedAttributes = ATTRIBUTES;
 
   readonly #screen: Screen;
+  readonly #board: Board;
   #watch: Watch | undefined;
   #link: string | Link | undefined;
   #view: View | undefined;
@@ -55,12 +62,14 @@ export class FarolCamera extends HTMLElement {
 
   constructor() {
     super();
-    this.#screen = new Screen(this.attachShadow({ mode: "open" }), {
+    const shadow = this.attachShadow({ mode: "open" });
+    this.#screen = new Screen(shadow, {
       play: () => void this.#play(),
       sound: () => (this.muted ? this.unmute() : (this.muted = true)),
       talk: () => void this.talk(!this.isTalking),
       fullscreen: () => void this.fullscreen(),
     });
+    this.#board = new Board(this.#screen, shadow, (title, detail) => this.#say(title, detail));
   }
 
   /** The camera's link: a whole address, its fragment, or a parsed {@link Link}. */
@@ -92,6 +101,16 @@ export class FarolCamera extends HTMLElement {
     return this.#stats;
   }
 
+  /** How the board behind the camera is, as far as it said. */
+  get board(): BoardState | undefined {
+    return this.#board.state;
+  }
+
+  /** The board, to take stills from and to set things at, while it can be reached. */
+  get remote(): Remote | undefined {
+    return this.#board.remote;
+  }
+
   /** Whether the microphone is on. */
   get isTalking(): boolean {
     return this.#microphone !== undefined;
@@ -112,15 +131,15 @@ export class FarolCamera extends HTMLElement {
       this.#refuse(refusal ?? "no-link");
       return;
     }
-    this.#watch = new Watch(
-      parsed.link,
-      { mayTalk: this.hasAttribute("talk") },
-      {
-        view: (view) => this.#viewed(view),
-        media: (stream) => this.#mediaArrived(stream),
-        stats: (stats) => this.#measured(stats),
-      },
-    );
+    const wants: Right[] = ["view", "listen", ...(["talk", "control"] as const).filter((right) => this.hasAttribute(right))];
+    this.#watch = new Watch(parsed.link, wants, {
+      view: (view) => this.#viewed(view),
+      media: (stream) => this.#mediaArrived(stream),
+      stats: (stats) => this.#measured(stats),
+      remote: (remote) => this.#attached(remote),
+      board: (state) => this.#boardSaid(state),
+      controls: (controls) => this.#board.takeControls(controls),
+    });
     this.#watch.start();
   }
 
@@ -152,27 +171,24 @@ export class FarolCamera extends HTMLElement {
   /** Turns the microphone on or off; true when it is as asked. The browser asks the person first. */
   async talk(on: boolean): Promise<boolean> {
     if (!on) {
-      this.#microphone?.getTracks().forEach((track) => track.stop());
+      closeMicrophone(this.#microphone);
       this.#microphone = undefined;
       this.#draw();
       await this.#watch?.talk(null);
       return true;
     }
-    if (this.#watch === undefined || this.isTalking) return this.isTalking;
-    if (navigator.mediaDevices === undefined) return this.#say(LABELS.microphoneInsecure);
     const watch = this.#watch;
-    try {
-      const audio = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
-      const microphone = await navigator.mediaDevices.getUserMedia({ audio });
-      if (this.#watch !== watch) {
-        microphone.getTracks().forEach((track) => track.stop());
-        return false;
-      }
-      this.#microphone = microphone;
-    } catch {
-      return this.#say(LABELS.microphoneRefused);
+    if (watch === undefined || this.isTalking) return this.isTalking;
+    const blocked = talkBlocked(this.board?.talk);
+    if (blocked !== undefined) return this.#say(LABELS.noTalk, blocked);
+    const microphone = await openMicrophone();
+    if (typeof microphone === "string") return this.#say(LABELS.noMicrophone, microphone);
+    if (this.#watch !== watch) {
+      closeMicrophone(microphone);
+      return false;
     }
-    await watch.talk(this.#microphone.getAudioTracks()[0] ?? null);
+    this.#microphone = microphone;
+    await watch.talk(microphone.getAudioTracks()[0] ?? null);
     this.#draw();
     return true;
   }
@@ -235,6 +251,22 @@ export class FarolCamera extends HTMLElement {
     this.#setState({ state, ...(reason && { reason }), name, rights, words: wordsFor(view).title });
   }
 
+  #attached(remote: Remote | undefined): void {
+    this.#board.attach(remote);
+    this.#draw();
+  }
+
+  #boardSaid(state: BoardState): void {
+    const before = this.board?.camera;
+    this.#board.take(state);
+    // The picture from before stays in the video element: it is shown again once a new one is there.
+    if (before !== undefined && before !== "ready" && state.camera === "ready" && this.#media !== undefined) {
+      this.#awaitFrame(this.#media);
+    }
+    this.#draw();
+    this.dispatchEvent(new CustomEvent("farol-board", { detail: state, bubbles: true, composed: true }));
+  }
+
   #setState(state: FarolState): void {
     this.#state = state;
     this.dispatchEvent(new CustomEvent("farol-state", { detail: state, bubbles: true, composed: true }));
@@ -244,14 +276,19 @@ export class FarolCamera extends HTMLElement {
     const { video } = this.#screen;
     if (this.#media === stream) return this.#draw();
     this.#media = stream;
-    this.#hasFrame = false;
     // Sound joins later: starting it holds a cold Chromium's page, and so its ICE, up for some 80 ms.
     const pictures = stream.getVideoTracks();
     video.srcObject = new MediaStream(pictures.length > 0 ? pictures : stream.getTracks());
-    if ("requestVideoFrameCallback" in video) video.requestVideoFrameCallback(() => this.#frameArrived(stream));
-    else (video as HTMLVideoElement).addEventListener("loadeddata", () => this.#frameArrived(stream), { once: true });
+    this.#awaitFrame(stream);
     void this.#play();
     this.#draw();
+  }
+
+  #awaitFrame(stream: MediaStream): void {
+    const { video } = this.#screen;
+    this.#hasFrame = false;
+    if ("requestVideoFrameCallback" in video) video.requestVideoFrameCallback(() => this.#frameArrived(stream));
+    else (video as HTMLVideoElement).addEventListener("loadeddata", () => this.#frameArrived(stream), { once: true });
   }
 
   #frameArrived(stream: MediaStream): void {
@@ -288,8 +325,8 @@ export class FarolCamera extends HTMLElement {
   }
 
   /** Says something in passing; always false, for the caller to return. */
-  #say(detail: string): false {
-    this.#remark = { title: "No microphone", detail, tone: "warning" };
+  #say(title: string, detail: string): false {
+    this.#remark = { title, detail, tone: "warning" };
     clearTimeout(this.#remarkTimer);
     this.#remarkTimer = setTimeout(() => {
       this.#remark = undefined;
@@ -302,10 +339,14 @@ export class FarolCamera extends HTMLElement {
   #draw(): void {
     const view = this.#view;
     const isLive = view?.state === "live";
+    const { board } = this;
     const hasAudio = isLive && this.#media !== undefined && this.#media.getAudioTracks().length > 0;
+    const hears = hasAudio && board?.microphone !== "none" && board?.microphone !== "private";
     this.#screen.show(view?.name ?? "", this.#remark ?? this.#words(), this.#picture());
-    this.#screen.showSound(hasAudio && view.rights.includes("listen"), this.muted);
-    this.#screen.showTalk(hasAudio && view.rights.includes("talk"), this.isTalking);
+    this.#screen.showSound(hears && view.rights.includes("listen"), this.muted);
+    // A board without a microphone can have a loudspeaker; without its word, sound both ways is taken for granted.
+    const canSpeak = isLive && (board === undefined ? hasAudio : true);
+    this.#screen.showTalk(canSpeak && view.rights.includes("talk"), this.isTalking, board?.talk);
     this.#screen.showFullscreen(this.#picture() === "live", document.fullscreenElement === this);
     this.#drawCountdown(view?.retryAt);
   }
@@ -316,6 +357,8 @@ export class FarolCamera extends HTMLElement {
       const { state, reason } = this.#state;
       return state === "unusable" ? wordsForRefusal(reason as Refusal) : { title: "Not started", tone: "warning" };
     }
+    const trouble = view.state === "live" && this.board !== undefined ? wordsForBoard(this.board.camera) : undefined;
+    if (trouble !== undefined) return trouble;
     if (view.state === "live" && view.reason === undefined && !this.#hasFrame) {
       return { title: "Waiting for the picture", tone: "busy" };
     }
@@ -324,8 +367,8 @@ export class FarolCamera extends HTMLElement {
 
   #picture(): Picture {
     // A rejected video section still yields a black frame in Chromium.
-    if (!this.#hasFrame || this.#view?.reason === "no-h264") return "none";
-    return this.#view?.state === "live" ? "live" : "old";
+    if (!this.#hasFrame || this.#view?.reason === "no-h264" || this.board?.camera === "private") return "none";
+    return this.#view?.state === "live" && this.board?.camera !== "lost" ? "live" : "old";
   }
 
   #drawCountdown(retryAt: number | undefined): void {

@@ -164,10 +164,10 @@ export function parseOffer(fields: Fields): Offer | undefined {
 }
 
 /**
- * Whether brackets in a JSON text nest no deeper than {@link MAX_NESTING}. It runs before the parser,
- * which recurses; brackets inside strings do not count.
+ * Whether brackets in a JSON text nest no deeper than `max`. It runs before the parser, which recurses;
+ * brackets inside strings do not count.
  */
-export function isShallow(text: string): boolean {
+export function isShallow(text: string, max = MAX_NESTING): boolean {
   let depth = 0;
   let inString = false;
   for (let at = 0; at < text.length; at += 1) {
@@ -179,7 +179,7 @@ export function isShallow(text: string): boolean {
       inString = true;
     } else if (char === "{" || char === "[") {
       depth += 1;
-      if (depth > MAX_NESTING) return false;
+      if (depth > max) return false;
     } else if (char === "}" || char === "]") {
       depth -= 1;
     }

@@ -3,6 +3,7 @@
 // The glue between the browser and the session: it decides nothing. Each call belongs to the peer's
 // number, so that what a closed connection still says is ignored.
 
+import { CONTROL_LABEL } from "./control-message";
 import type { Candidate, IceServer, Offer } from "./message";
 import { type Counters, readCounters } from "./stats";
 
@@ -15,6 +16,8 @@ export interface PeerEvents {
   failed(): void;
   /** Picture and sound, as soon as the offer that names them is answered. */
   media(stream: MediaStream): void;
+  /** The board's channel for requests is open. */
+  channel(channel: RTCDataChannel): void;
 }
 
 let warm: RTCPeerConnection | undefined;
@@ -116,6 +119,12 @@ export class Peer {
       dtls?.addEventListener("statechange", () => {
         if (dtls.state === "closed" || dtls.state === "failed") this.#failed();
       });
+    };
+    rtc.ondatachannel = ({ channel }) => {
+      if (channel.label !== CONTROL_LABEL) return channel.close();
+      channel.binaryType = "arraybuffer";
+      if (channel.readyState === "open") this.#events.channel(channel);
+      else channel.onopen = () => !this.#isClosed && this.#events.channel(channel);
     };
     rtc.onicecandidate = ({ candidate }) => {
       if (this.#isClosed) return;

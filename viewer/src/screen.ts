@@ -2,7 +2,8 @@
 //
 // It draws what it is told and reports taps; what they mean is decided in the element.
 
-import { type Icon, draw } from "./icons";
+import type { BoardState } from "./control-message";
+import { button, make, setButton, setText } from "./elements";
 import { styleSheet } from "./style";
 import { LABELS, type Words, nextTry } from "./words";
 
@@ -20,10 +21,13 @@ export type Picture = "none" | "old" | "live";
 /** The inside of the element. */
 export class Screen {
   readonly video = document.createElement("video");
-  readonly #root = make("div", "root");
+  /** What is laid over the picture goes in here. */
+  readonly root = make("div", "root");
+  /** The board's own buttons stand in here, between sound and full screen. */
+  readonly tools = make("div", "tools");
   readonly #notice = make("div", "notice");
-  readonly #title = make("h2", "");
-  readonly #detail = make("p", "");
+  readonly #title = make("h2");
+  readonly #detail = make("p");
   readonly #next = make("p", "next");
   readonly #spoken = make("div", "spoken");
   readonly #dot = make("span", "dot");
@@ -45,13 +49,13 @@ export class Screen {
     this.#sound.addEventListener("click", () => taps.sound());
     this.#talk.addEventListener("click", () => taps.talk());
     this.#fullscreen.addEventListener("click", () => taps.fullscreen());
-    shadow.append(this.#root);
+    shadow.append(this.root);
   }
 
   /** Shows a state; the notice appears when there is no live picture, or more to say than the title. */
   show(name: string, words: Words, picture: Picture): void {
-    this.#root.dataset["tone"] = words.tone;
-    this.#root.dataset["picture"] = picture;
+    this.root.dataset["tone"] = words.tone;
+    this.root.dataset["picture"] = picture;
     setText(this.#name, name);
     setText(this.#line, words.title);
     setText(this.#title, words.title);
@@ -83,11 +87,17 @@ export class Screen {
     setButton(this.#sound, isMuted ? "soundOff" : "soundOn", isMuted ? LABELS.unmute : LABELS.mute);
   }
 
-  /** Shows the microphone button as it stands. */
-  showTalk(isAvailable: boolean, isOn: boolean): void {
+  /** Shows the microphone button as it stands; `holder` is who speaks, when the board says it. */
+  showTalk(isAvailable: boolean, isOn: boolean, holder: BoardState["talk"] | undefined): void {
     this.#talk.hidden = !isAvailable;
+    const blocked = isOn ? undefined : talkBlocked(holder);
+    const isUnheard = isOn && holder === "other";
     this.#talk.setAttribute("aria-pressed", String(isOn));
-    setButton(this.#talk, "microphone", isOn ? LABELS.hush : LABELS.talk);
+    // Not `disabled`: a tap says why, which a finger would otherwise never learn.
+    this.#talk.setAttribute("aria-disabled", String(blocked !== undefined));
+    this.#talk.classList.toggle("heard", isOn && holder === "you");
+    this.#talk.classList.toggle("unheard", isUnheard);
+    setButton(this.#talk, "microphone", blocked ?? (isUnheard ? LABELS.talkUnheard : isOn ? LABELS.hush : LABELS.talk));
   }
 
   /** Shows the full screen button as it stands. */
@@ -105,33 +115,14 @@ export class Screen {
     for (const silent of [this.#notice, state]) silent.setAttribute("aria-hidden", "true");
     this.#spoken.setAttribute("role", "status");
     const bar = make("div", "bar");
-    bar.append(state, this.#talk, this.#sound, this.#fullscreen);
-    this.#root.append(this.video, this.#spoken, this.#notice, this.#play, bar);
+    bar.append(state, this.#talk, this.#sound, this.tools, this.#fullscreen);
+    this.root.append(this.video, this.#spoken, this.#notice, this.#play, bar);
     for (const hidden of [this.#play, this.#sound, this.#talk, this.#fullscreen, this.#next]) hidden.hidden = true;
   }
 }
 
-function make<K extends keyof HTMLElementTagNameMap>(tag: K, className: string): HTMLElementTagNameMap[K] {
-  const element = document.createElement(tag);
-  if (className !== "") element.className = className;
-  return element;
-}
-
-function button(className: string, icon: Icon, label: string): HTMLButtonElement {
-  const element = make("button", className);
-  element.type = "button";
-  setButton(element, icon, label);
-  return element;
-}
-
-function setButton(element: HTMLButtonElement, icon: Icon, label: string): void {
-  if (element.title === label && element.firstChild !== null) return;
-  element.title = label;
-  element.setAttribute("aria-label", label);
-  element.replaceChildren(draw(icon));
-}
-
-/** Text that did not change is left alone, so that screen readers do not repeat it. */
-function setText(element: HTMLElement, text: string): void {
-  if (element.textContent !== text) element.textContent = text;
+/** Why nobody can begin to speak now, in words. */
+export function talkBlocked(holder: BoardState["talk"] | undefined): string | undefined {
+  if (holder === "other") return LABELS.talkOther;
+  return holder === "none" ? LABELS.talkNone : undefined;
 }

@@ -17,6 +17,10 @@ export const TRICKLE_MS = 10;
 export const RESTART_AFTER_MS = 2_000;
 /** How long the device has for that restart before it is asked for again. */
 export const RESTART_AGAIN_MS = 5_000;
+/** How long a picture that stopped on a whole connection may go on by itself before a restart is asked for. */
+export const STALL_RESTART_MS = 3_000;
+/** How long that restart has to bring it back before the connection is made anew. */
+export const STALL_OVER_MS = 8_000;
 /** The longest rest between two attempts. */
 export const MAX_REST_MS = 30_000;
 /** The shortest rest after the device itself ended or refused. */
@@ -42,6 +46,8 @@ export type Input =
   | { type: "answer-made"; peer: number; digest: string; sdp: string; hasVideo: boolean }
   | { type: "candidates-found"; peer: number; list: Candidate[]; end: boolean }
   | { type: "peer-connected" | "peer-interrupted" | "peer-failed"; peer: number }
+  /** No frame comes although the camera is ready and the connection whole, and: they come again. */
+  | { type: "picture-stalled" | "picture-moves"; peer: number }
   | { type: "stop"; reason: string };
 
 /** What is to be done. */
@@ -73,4 +79,4 @@ export interface View {
 }
 
 /** Why it is as it is. */
-export type Reason = BrokerTrouble | "wrong-key" | "needs-key" | "full" | "denied" | "invalid" | "no-path" | "bye" | "no-h264";
+export type Reason = BrokerTrouble | "wrong-key" | "needs-key" | "full" | "denied" | "invalid" | "no-path" | "bye" | "no-h264" | "stalled";

@@ -33,6 +33,8 @@ import {
   RESTART_AFTER_MS,
   RESTART_AGAIN_MS,
   STABLE_MS,
+  STALL_OVER_MS,
+  STALL_RESTART_MS,
   TRICKLE_MS,
 } from "./session-io";
 
@@ -43,7 +45,7 @@ type Phase =
   | { at: "asking"; until: number }
   | { at: "answering"; until: number }
   | { at: "answered"; until: number; isAccepted: boolean }
-  | { at: "live"; since: number; restartAt?: number }
+  | { at: "live"; since: number; restartAt?: number; stall?: Stall }
   | { at: "resting"; until: number }
   | { at: "stopped" };
 
@@ -66,6 +68,9 @@ interface Peer {
   isEnd: boolean;
   sendAt?: number;
 }
+
+/** A picture that stopped on a whole connection: when a restart is due, then when to start over. */
+type Stall = { at: number; isAsked: boolean };
 
 type PeerInput = Extract<Input, { peer: number }>;
 
@@ -120,7 +125,7 @@ export class Session {
     const phase = this.#phase;
     const times = [this.#isUp ? this.#peer?.sendAt : undefined];
     if (phase.at === "collecting") times.push(phase.until, phase.offlineAt);
-    else if (phase.at === "live") times.push(this.#isUp ? phase.restartAt : undefined);
+    else if (phase.at === "live") times.push(...(this.#isUp ? [phase.restartAt, phase.stall?.at] : []));
     else if ("until" in phase) times.push(phase.until);
     const due = times.filter((time) => time !== undefined);
     return due.length === 0 ? undefined : Math.min(...due);
@@ -355,12 +360,18 @@ export class Session {
       case "peer-connected":
         // It counts as a reply, whether or not the accept arrived.
         if (this.#phase.at === "answered") this.#phase = { at: "live", since: now };
-        else if (this.#phase.at === "live") this.#phase = { at: "live", since: this.#phase.since };
+        else if (this.#phase.at === "live") delete this.#phase.restartAt;
         this.#trouble = undefined;
         return;
       case "peer-interrupted":
         if (this.#phase.at === "live") this.#phase.restartAt ??= now + RESTART_AFTER_MS;
         return this.#leaveLostBoot();
+      case "picture-stalled":
+        if (this.#phase.at === "live") this.#phase.stall ??= { at: now + STALL_RESTART_MS, isAsked: false };
+        return;
+      case "picture-moves":
+        if (this.#phase.at === "live") delete this.#phase.stall;
+        return;
       case "peer-failed":
         return this.#fail(this.#phase.at === "live" ? undefined : { state: "ended", reason: "no-path" }, now);
     }
@@ -434,9 +445,19 @@ export class Session {
   }
 
   #livePassed(phase: Phase & { at: "live" }, now: number): void {
-    if (phase.restartAt === undefined || now < phase.restartAt || !this.#isUp) return;
-    phase.restartAt = now + RESTART_AGAIN_MS;
-    this.#send({ type: "restart", reason: "disconnected" });
+    if (!this.#isUp) return;
+    if (phase.restartAt !== undefined && phase.restartAt <= now) {
+      phase.restartAt = now + RESTART_AGAIN_MS;
+      this.#send({ type: "restart", reason: "disconnected" });
+    }
+    if (phase.stall !== undefined && phase.stall.at <= now) this.#stallPassed(phase.stall, now);
+  }
+
+  #stallPassed(stall: Stall, now: number): void {
+    if (stall.isAsked) return this.#fail(undefined, now);
+    stall.isAsked = true;
+    stall.at = now + STALL_OVER_MS;
+    this.#send({ type: "restart", reason: "stalled" });
   }
 
   /** Ends this attempt and goes on to the next: at once the first time, then after 1, 2, 4 ... 30 s. */
@@ -494,7 +515,9 @@ export class Session {
       case "answered":
         return { state: "connecting" };
       case "live": {
-        const state = this.#phase.restartAt === undefined ? "live" : "interrupted";
+        const { restartAt, stall } = this.#phase;
+        if (restartAt === undefined && stall !== undefined) return { state: "interrupted", reason: "stalled" };
+        const state = restartAt === undefined ? "live" : "interrupted";
         return this.#peer?.hasVideo === false ? { state, reason: "no-h264" } : { state };
       }
     }

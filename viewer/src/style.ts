@@ -19,6 +19,7 @@ const CSS = `
 :host(:fullscreen) { aspect-ratio: auto; width: 100%; height: 100%; }
 [hidden] { display: none !important; }
 
+.root { position: absolute; inset: 0; container-type: size; }
 video { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; transition: opacity .3s, filter .3s; }
 .root[data-picture="none"] video { opacity: 0; }
 .root[data-picture="old"] video { opacity: .35; filter: grayscale(1); }
@@ -60,6 +61,7 @@ video { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: con
 .line { color: var(--farol-quiet); white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 .spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .name:empty { display: none; }
+@container (max-width: 440px) { .name:not(:empty) + .line { display: none; } }
 
 button {
   flex: none; display: grid; place-items: center; width: 44px; height: 44px; padding: 0; border: 0; border-radius: 50%;

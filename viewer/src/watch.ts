@@ -4,6 +4,8 @@
 
 import { randomBytes, toHex } from "./bytes";
 import { Broker } from "./broker";
+import { Remote } from "./control";
+import type { BoardState, Control } from "./control-message";
 import type { Link } from "./link";
 import { Mailbox } from "./mailbox";
 import type { Right } from "./message";
@@ -11,6 +13,7 @@ import { Peer, warmUp } from "./peer";
 import { sdpDigest } from "./seal";
 import { Session } from "./session";
 import type { Command, Input, View } from "./session-io";
+import { Stall } from "./stall";
 import { type Counters, type Stats, statsBetween } from "./stats";
 
 /** What a watch tells. */
@@ -18,6 +21,10 @@ export interface WatchEvents {
   view(view: View): void;
   media(stream: MediaStream): void;
   stats(stats: Stats): void;
+  /** The board can be asked, or no longer. */
+  remote(remote: Remote | undefined): void;
+  board(state: BoardState): void;
+  controls(controls: Control[]): void;
 }
 
 const STATS_EVERY_MS = 1_000;
@@ -29,17 +36,19 @@ export class Watch {
   readonly #session: Session;
   readonly #broker: Broker;
   readonly #mayTalk: boolean;
-  #peer: { id: number; link: Peer } | undefined;
+  #peer: { id: number; link: Peer; stall: Stall } | undefined;
+  #remote: Remote | undefined;
+  #camera: BoardState["camera"] | undefined;
   #microphone: MediaStreamTrack | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #statsTimer: ReturnType<typeof setInterval> | undefined;
   #counters: Counters | undefined;
 
-  constructor(link: Link, options: { mayTalk: boolean }, events: WatchEvents) {
+  /** `wants`: what this viewer asks for; the device grants what its link allows of it. */
+  constructor(link: Link, wants: Right[], events: WatchEvents) {
     this.#events = events;
-    this.#mayTalk = options.mayTalk;
+    this.#mayTalk = wants.includes("talk");
     this.#mailbox = new Mailbox(link);
-    const wants: Right[] = options.mayTalk ? ["view", "listen", "talk"] : ["view", "listen"];
     this.#session = new Session({ newId: () => toHex(randomBytes(16)), wants, isSealed: this.#mailbox.isSealed });
     this.#broker = new Broker(
       {
@@ -101,7 +110,7 @@ export class Watch {
         return this.#broker.send(topic, bytes);
       }
       case "open-peer":
-        this.#peer = { id: command.peer, link: this.#newPeer(command.peer) };
+        this.#peer = { id: command.peer, link: this.#newPeer(command.peer), stall: new Stall() };
         return this.#peer.link.answer(command.offer);
       case "show":
         return this.#events.view(command.view);
@@ -113,6 +122,7 @@ export class Watch {
       case "add-candidates":
         return this.#peer.link.addCandidates(command.list);
       case "close-peer":
+        this.#detach(this.#remote);
         this.#peer.link.close();
         this.#peer = undefined;
         this.#counters = undefined;
@@ -132,8 +142,34 @@ export class Watch {
         media: (stream) => {
           if (this.#peer?.id === peer) this.#events.media(stream);
         },
+        channel: (channel) => {
+          if (this.#peer?.id === peer) this.#attach(channel);
+        },
       },
     );
+  }
+
+  #attach(channel: RTCDataChannel): void {
+    this.#detach(this.#remote);
+    const remote = new Remote((text) => channel.send(text), {
+      state: (state) => {
+        this.#camera = state.camera;
+        this.#events.board(state);
+      },
+      controls: (controls) => this.#events.controls(controls),
+    });
+    channel.onmessage = ({ data }) => remote.take(data);
+    channel.onclose = () => this.#detach(remote);
+    this.#remote = remote;
+    this.#events.remote(remote);
+  }
+
+  #detach(remote: Remote | undefined): void {
+    remote?.close();
+    if (remote === undefined || this.#remote !== remote) return;
+    this.#remote = undefined;
+    this.#camera = undefined;
+    this.#events.remote(undefined);
   }
 
   async #measure(): Promise<void> {
@@ -144,5 +180,9 @@ export class Watch {
     if (this.#peer !== peer) return;
     this.#counters = after;
     if (before !== undefined) this.#events.stats(statsBetween(before, after));
+    // A page in the background need not decode, and nobody would miss it.
+    const isExpected = this.#camera === "ready" && document.visibilityState === "visible";
+    const turn = peer.stall.look(after.framesDecoded, isExpected, after.at);
+    if (turn !== undefined) this.#take({ type: `picture-${turn}`, peer: peer.id });
   }
 }

@@ -1,5 +1,6 @@
 // What a person reads: every state and reason in words, with what to do next.
 
+import type { BoardState } from "./control-message";
 import type { LinkFault } from "./link";
 import type { Reason, View } from "./session-io";
 
@@ -29,6 +30,7 @@ export function wordsFor(view: View): Words {
     case "live":
       return reason === "no-h264" ? NO_H264 : { title: "Live", tone: "live" };
     case "interrupted":
+      if (reason !== undefined) return BY_REASON[reason];
       return {
         title: "Interrupted",
         detail: "The picture stopped arriving. It goes on by itself as soon as the network does.",
@@ -99,11 +101,34 @@ const BY_REASON: Record<Reason, Words> = {
   },
   bye: { title: "The camera hung up", detail: "It is asked again by itself.", tone: "warning" },
   "no-h264": NO_H264,
+  stalled: {
+    title: "The picture has stopped",
+    detail: "The camera is connected and no picture comes. It is asked to begin anew; if that does not help, reload this page.",
+    tone: "warning",
+  },
 };
 
 function wordsForReason(state: "broker" | "offline" | "refused" | "ended", reason: Reason | undefined): Words {
   if (reason !== undefined) return BY_REASON[reason];
   return state === "offline" ? OFFLINE : { title: "Connecting", tone: "busy" };
+}
+
+const PRIVATE: Words = {
+  title: "Privacy is switched on at the camera",
+  detail: "It sends neither picture nor sound until its switch is turned back.",
+  tone: "warning",
+};
+
+const CAMERA_LOST: Words = {
+  title: "The board has lost its camera",
+  detail: "Its cable may be loose. The board looks for it all the time, and the picture comes by itself once it is back.",
+  tone: "bad",
+};
+
+/** The words for a board that has no picture to send, although it can be reached. */
+export function wordsForBoard(camera: BoardState["camera"]): Words | undefined {
+  if (camera === "private") return PRIVATE;
+  return camera === "lost" ? CAMERA_LOST : undefined;
 }
 
 const LINK_DAMAGED = "Copy the whole link that you were given, from its beginning to its last character, and open it again.";
@@ -159,9 +184,17 @@ export const LABELS = {
   mute: "Turn sound off",
   talk: "Talk: turn the microphone on",
   hush: "Stop talking: turn the microphone off",
+  talkOther: "Somebody else is speaking. Wait until they have finished.",
+  talkNone: "This camera has no loudspeaker.",
+  talkUnheard: "You are not heard: somebody else is speaking.",
+  still: "Take a picture",
   fullscreen: "Full screen",
   leaveFullscreen: "Leave full screen",
   video: "Live picture",
+  noMicrophone: "No microphone",
+  noTalk: "You cannot speak now",
+  noStill: "No picture was taken",
+  motion: "Motion",
   microphoneRefused: "The microphone was not allowed. Allow it in the browser's settings for this page.",
   microphoneInsecure: "The browser gives the microphone only to pages on https:// or localhost.",
 } as const;

@@ -65,7 +65,7 @@ class Stage {
   answerMade(fields: Partial<Extract<Input, { type: "answer-made" }>> = {}): this {
     return this.give({ type: "answer-made", peer: this.peer, digest: "dig", sdp: "answer", hasVideo: true, ...fields });
   }
-  peerSays(type: "peer-connected" | "peer-interrupted" | "peer-failed", peer = this.peer): this {
+  peerSays(type: "peer-connected" | "peer-interrupted" | "peer-failed" | "picture-stalled" | "picture-moves", peer = this.peer): this {
     return this.give({ type, peer });
   }
   /** Broker, standing offer, answer, accept, DTLS. */
@@ -510,6 +510,45 @@ describe("while media flows", () => {
     stage.peerSays("peer-connected").pass(60_000);
     expect(stage.view.state).toBe("live");
     expect(stage.types).toHaveLength(2);
+  });
+
+  test("a picture that stops is shown at once; a restart is asked for once, 3 s later, and it goes on when it moves", () => {
+    stage.peerSays("picture-stalled");
+    expect(stage.view).toMatchObject({ state: "interrupted", reason: "stalled" });
+    stage.pass(2_999);
+    expect(stage.types).toEqual([]);
+    stage.pass(1);
+    expect(stage.sent.map(({ message }) => message)).toEqual([{ type: "restart", reason: "stalled" }]);
+    stage.pass(7_000).peerSays("picture-moves").pass(60_000);
+    expect(stage.view.state).toBe("live");
+    expect(stage.view.reason).toBeUndefined();
+    expect(stage.types).toHaveLength(1);
+  });
+
+  test("a picture that a restart does not bring back gets a new connection", () => {
+    stage.peerSays("picture-stalled").pass(3_000).clear().pass(7_999);
+    expect(stage.types).toEqual([]);
+    stage.pass(1);
+    expect(stage.types).toEqual(["bye"]);
+    expect(stage.commands).toContainEqual({ do: "close-peer", peer: stage.peer });
+    stage.subscribe();
+    expect(stage.types).toEqual(["bye", "hello"]);
+  });
+
+  test("a picture that stopped keeps its connection while there is no broker to get another by", () => {
+    stage.give({ type: "broker-down", why: "unreachable" }).peerSays("picture-stalled").pass(60_000);
+    expect(stage.types).toEqual([]);
+    expect(stage.view).toMatchObject({ state: "interrupted", reason: "stalled" });
+    stage.connect().give({ type: "time" });
+    expect(stage.types).toEqual(["restart"]);
+  });
+
+  test("a broken path is said rather than the picture that stopped with it", () => {
+    stage.peerSays("picture-stalled").peerSays("peer-interrupted");
+    expect(stage.view.state).toBe("interrupted");
+    expect(stage.view.reason).toBeUndefined();
+    stage.peerSays("peer-connected");
+    expect(stage.view.reason).toBe("stalled");
   });
 
   test("an interrupted one starts over on the offer of a device that has started anew, in either order", () => {

@@ -19,6 +19,11 @@ pub struct Sps {
     /// Whether pictures may be shown in another order than they are sent (B-frames). WebRTC has no
     /// place for them: Chromium loses most frames of such a stream.
     pub may_reorder: bool,
+    /// Luma uses 0 to 255 instead of 16 to 235 (§E.2.1, `video_full_range_flag`).
+    pub is_full_range: bool,
+    /// How luma and colour differences were made of red, green and blue (Table E-5); `None` when it is not
+    /// said.
+    pub matrix_coefficients: Option<u8>,
 }
 
 /// `profile_idc`, the constraint flags and `level_idc`; prints as six hexadecimal digits.
@@ -57,6 +62,8 @@ impl Sps {
             profile_level_id: ProfileLevelId([profile, constraints, level]),
             frames_per_second: vui.frames_per_second,
             may_reorder: !cannot_reorder,
+            is_full_range: vui.is_full_range,
+            matrix_coefficients: vui.matrix_coefficients,
         })
     }
 }
@@ -167,6 +174,8 @@ struct Vui {
     frames_per_second: Option<f64>,
     /// `max_num_reorder_frames`.
     max_reorder: Option<u32>,
+    is_full_range: bool,
+    matrix_coefficients: Option<u8>,
 }
 
 /// §E.1.1. What comes before an early end is kept by nobody: a camera that cuts its VUI short gets
@@ -179,10 +188,13 @@ fn vui(bits: &mut BitReader) -> Option<Vui> {
     if bits.flag()? {
         let _overscan_appropriate = bits.flag()?;
     }
+    let (mut is_full_range, mut matrix_coefficients) = (false, None);
     if bits.flag()? {
-        let _video_format_and_range = bits.bits(4)?;
+        is_full_range = bits.bits(4)? & 1 == 1;
         if bits.flag()? {
-            let _primaries_transfer_matrix = bits.bits(24)?;
+            let primaries_transfer_matrix = bits.bits(24)?;
+            // 2 is "unspecified".
+            matrix_coefficients = Some(primaries_transfer_matrix as u8).filter(|matrix| *matrix != 2);
         }
     }
     if bits.flag()? {
@@ -202,7 +214,7 @@ fn vui(bits: &mut BitReader) -> Option<Vui> {
     }
     let _pic_struct_present = bits.flag()?;
     let max_reorder = if bits.flag()? { reorder(bits)? } else { None };
-    Some(Vui { frames_per_second, max_reorder })
+    Some(Vui { frames_per_second, max_reorder, is_full_range, matrix_coefficients })
 }
 
 /// Two ticks are one frame (§E.2.1). Rates outside what cameras do are taken for nonsense.

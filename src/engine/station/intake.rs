@@ -87,7 +87,7 @@ impl Station {
     pub(super) fn message(&mut self, now: Instant, topic: &str, payload: &[u8], retained: bool) {
         match Topic::parse(self.settings.device, topic) {
             None => self.refuse(Refusal::UnknownTopic),
-            Some(Topic::Out(..)) => {}
+            Some(Topic::Out(..) | Topic::Event(_)) => {}
             Some(own @ (Topic::Status | Topic::Offer(_) | Topic::StrayOffer(_))) => {
                 self.watch_retained(now, &own, payload);
             }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Security;
 use crate::engine::message::{self, Accept, Bye, Candidate, Candidates, Offer, Reject, RejectCode, ToViewer};
+use crate::engine::rights::Right;
 use crate::engine::roster::{Admission, Key, PATIENCE, Pending};
 use crate::engine::sdp;
 use crate::engine::seal::{self, Binding, Context, Direction};
@@ -197,6 +198,7 @@ impl Station {
         if let Some(session) = self.roster.session_mut(&key) {
             session.pending = None;
             if let Some(peer) = session.peer.take() {
+                self.rate.gone(peer);
                 self.commands.push_back(Command::ClosePeer(peer));
             }
         }
@@ -243,6 +245,9 @@ impl Station {
     fn start_media(&mut self, key: Key) {
         let Some(session) = self.roster.session(&key) else { return };
         let (Some(peer), rights) = (session.peer, session.granted) else { return };
+        if rights.has(Right::View) {
+            self.rate.joined(peer);
+        }
         self.commands.push_back(Command::StartMedia { peer, rights });
         let (viewer, slot, watching) = (self.name_of(key.0), key.0, self.roster.connected());
         self.tell(Story::ViewerJoined { viewer, slot, rights, watching });

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::engine::message::{Candidate, RejectCode};
 use crate::engine::rights::{Rights, ViewerKey};
 use crate::engine::topic::Slot;
-use crate::units::{OfferId, PeerId};
+use crate::units::{Bitrate, OfferId, PeerId};
 
 /// What happens to a station.
 #[derive(Clone, Debug)]
@@ -75,8 +75,24 @@ pub enum Input {
     },
     /// A viewer, or the fan-out for one, needs a keyframe.
     KeyframeWanted,
+    /// What the network to a viewer bears.
+    Estimate {
+        /// Which peer connection.
+        peer: PeerId,
+        /// All of its packets together.
+        bitrate: Bitrate,
+    },
     /// The camera is lost (`true`) or back.
     CameraLost(bool),
+    /// The board's switch forbids camera and microphone, or does not any more.
+    Privacy(bool),
+    /// Something moves, or does not any more, and whoever may read the broker is to know.
+    Motion {
+        /// Which of the two.
+        is_active: bool,
+        /// When, on the wall clock, in milliseconds since the Unix epoch.
+        at_ms: u64,
+    },
     /// The viewers' keys were changed.
     Keys(Vec<ViewerKey>),
     /// The board's addresses changed.
@@ -135,10 +151,13 @@ pub enum Command {
     },
     /// Close it.
     ClosePeer(PeerId),
-    /// Whether anybody watches, or is about to: the camera runs or rests.
+    /// Whether anybody watches or is about to, and may: the camera runs or rests. Without privacy, a camera
+    /// that is always on runs all the same. Ordered anew whenever privacy begins or ends.
     Watch(bool),
     /// Make the next frame a keyframe.
     ForceKeyframe,
+    /// Encode at this bitrate.
+    SetBitrate(Bitrate),
     /// Something to tell people.
     Tell(Story),
 }

@@ -84,7 +84,12 @@ impl Station {
             boot: self.boot,
             security: security.to_string(),
             full: self.roster.is_full(),
-            camera: if self.camera_lost { "lost" } else { "ready" }.to_string(),
+            camera: match (self.is_private, self.camera_lost) {
+                (true, _) => "private",
+                (false, true) => "lost",
+                (false, false) => "ready",
+            }
+            .to_string(),
         })
     }
 

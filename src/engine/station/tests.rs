@@ -420,22 +420,110 @@ fn after_1024_sessions_of_a_key_a_new_boot_begins_and_live_sessions_go_on() {
 fn the_camera_runs_while_somebody_watches_and_a_moment_longer() {
     let mut scene = Scene::new(Security::Sealed, 4);
     let mut ana = streaming(&mut scene, 1, 1);
-    let watch = |scene: &Scene| {
-        scene
-            .orders
-            .iter()
-            .filter_map(|order| match order {
-                Command::Watch(on) => Some(*on),
-                _ => None,
-            })
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(watch(&scene), [true]);
+    assert_eq!(watched(&scene), [true]);
     ana.say(&mut scene, "bye", &Bye { reason: "done".into() });
     scene.wait(2_900);
-    assert_eq!(watch(&scene), [true]);
+    assert_eq!(watched(&scene), [true]);
     scene.wait(200);
-    assert_eq!(watch(&scene), [true, false]);
+    assert_eq!(watched(&scene), [true, false]);
+}
+
+/// Each order to the camera so far.
+fn watched(scene: &Scene) -> Vec<bool> {
+    let order = |order: &Command| match order {
+        Command::Watch(on) => Some(*on),
+        _ => None,
+    };
+    scene.orders.iter().filter_map(order).collect()
+}
+
+fn camera_status(scene: &Scene) -> String {
+    let status = &scene.retained[&Topic::Status.name(DEVICE)];
+    serde_json::from_str::<message::Status>(status).expect("a status").camera
+}
+
+#[test]
+fn privacy_stops_the_camera_at_once_and_lets_it_go_on_for_those_who_stayed() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let _ana = streaming(&mut scene, 1, 1);
+    assert_eq!((watched(&scene), camera_status(&scene)), (vec![true], "ready".into()));
+    scene.put(Input::Privacy(true));
+    assert_eq!((watched(&scene), camera_status(&scene)), (vec![true, false], "private".into()));
+    assert_eq!(scene.station.watching(), 1, "who watches stays connected");
+    scene.put(Input::Privacy(true));
+    scene.wait(60_000);
+    assert_eq!(watched(&scene).len(), 2, "saying it again changes nothing, nor does time");
+    scene.put(Input::Privacy(false));
+    assert_eq!((watched(&scene), camera_status(&scene)), (vec![true, false, false, true], "ready".into()));
+}
+
+#[test]
+fn who_comes_during_privacy_sees_when_it_is_over_and_nothing_before() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    scene.put(Input::Privacy(true));
+    assert_eq!(watched(&scene), [false], "a camera that is always on stops too");
+    let mut ana = streaming(&mut scene, 1, 1);
+    assert_eq!(watched(&scene), [false]);
+    scene.put(Input::Privacy(false));
+    assert_eq!(watched(&scene), [false, false, true]);
+    scene.put(Input::Privacy(true));
+    ana.say(&mut scene, "bye", &Bye { reason: "done".into() });
+    scene.put(Input::Privacy(false));
+    scene.wait(10_000);
+    assert_eq!(watched(&scene), [false, false, true, false, false], "nobody is there any more");
+}
+
+#[test]
+fn a_camera_that_is_lost_in_privacy_is_told_as_private_first() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    scene.put(Input::Privacy(true));
+    scene.put(Input::CameraLost(true));
+    assert_eq!(camera_status(&scene), "private");
+    scene.put(Input::Privacy(false));
+    assert_eq!(camera_status(&scene), "lost");
+}
+
+#[test]
+fn motion_is_published_once_with_its_count_and_only_while_the_broker_is_there() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    scene.put(Input::BrokerLost);
+    scene.put(Input::Motion { is_active: true, at_ms: 1 });
+    scene.put(Input::BrokerConnected);
+    scene.orders.clear();
+    scene.put(Input::Motion { is_active: true, at_ms: 1_700_000_000_000 });
+    scene.put(Input::Motion { is_active: false, at_ms: 1_700_000_010_000 });
+    let topic = "farol/1/000000000000000000000000000000d0/event/motion".to_string();
+    let boot = scene.station.boot();
+    let event = |n: u64, state: &str, at_ms: u64| Command::Publish {
+        topic: topic.clone(),
+        payload: format!(r#"{{"v":1,"boot":"{boot}","n":{n},"state":"{state}","at_ms":{at_ms}}}"#),
+        retain: false,
+        expiry: Some(Duration::from_secs(30)),
+    };
+    assert_eq!(scene.orders, [event(1, "active", 1_700_000_000_000), event(2, "over", 1_700_000_010_000)]);
+}
+
+#[test]
+fn the_encoder_follows_the_networks_of_those_who_see_the_picture() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let mut ana = streaming(&mut scene, 1, 1);
+    let peer = scene.peer_of(&ana);
+    let rates = |scene: &Scene| {
+        let rate = |order: &Command| match order {
+            Command::SetBitrate(bitrate) => Some(bitrate.kbps()),
+            _ => None,
+        };
+        scene.orders.iter().filter_map(rate).collect::<Vec<_>>()
+    };
+    assert!(rates(&scene).is_empty(), "nobody has said anything of a network yet");
+    let estimate = |peer| Input::Estimate { peer, bitrate: Bitrate::from_kbps(1_000) };
+    scene.put(estimate(PeerId(77)));
+    assert!(rates(&scene).is_empty(), "that one is sent no picture");
+    scene.put(estimate(peer));
+    assert_eq!(rates(&scene), [850]);
+    ana.say(&mut scene, "bye", &Bye { reason: "done".into() });
+    scene.wait(3_000);
+    assert_eq!(rates(&scene).last(), Some(&2_500), "who comes next begins with the whole picture");
 }
 
 #[test]

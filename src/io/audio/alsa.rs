@@ -1,166 +1,143 @@
-//! An ALSA capture device: periods of signed 16-bit samples, each with the time at which it was taken.
+//! What do the two directions of an ALSA device have in common?
+//!
+//! Finding the card, agreeing on a format, knowing when a sample passed the converter, and getting
+//! over what ends a stream for a moment. [`capture`] and [`playback`] add the sound.
 
-use std::collections::VecDeque;
+use std::ffi::CString;
 use std::io;
 use std::time::Duration;
 
-use alsa::pcm::{Access, Format, HwParams, PCM, TstampType};
-use alsa::{Direction, Output, ValueOr};
+use alsa::pcm::{Frames, PCM, State};
+use alsa::{Direction, Output};
 
 use super::Loss;
-use crate::engine::pcm::{Channels, FrameCollector, PcmFrame};
 use crate::io::clock::media_now;
 use crate::units::MediaTime;
+use setup::{Setup, Wish};
 
-/// A wake-up each 10 ms: half a frame, so that a frame waits at most that long for its rest.
-const PERIOD_US: u32 = 10_000;
-/// Holds what comes while the thread does not get its turn: 20 periods.
-const BUFFER_US: u32 = 200_000;
-/// A card that gives nothing for so long is taken for lost, and opened again.
-const SILENT_AFTER: Duration = Duration::from_secs(2);
+mod capture;
+mod card;
+mod playback;
+mod sample;
+mod setup;
 
-/// An open capture device.
-pub(super) struct SoundCard {
+pub(super) use capture::SoundCard;
+pub use playback::Speaker;
+
+/// A stamp older than this is of another clock.
+const STAMP_AGE_MAX: Duration = Duration::from_secs(1);
+
+/// An open PCM, and what it agreed to.
+struct Device {
     pcm: PCM,
-    device: String,
-    detail: String,
-    rate_hz: u32,
-    device_channels: u16,
-    collector: FrameCollector,
-    frames: VecDeque<PcmFrame>,
-    period: Vec<i16>,
-    last_heard: MediaTime,
+    /// As configured.
+    name: String,
+    direction: Direction,
+    setup: Setup,
 }
 
-impl SoundCard {
-    pub(super) fn open(device: &str, rate_hz: u32, channels: u16) -> Result<SoundCard, Loss> {
-        let failed = |operation| move |cause: alsa::Error| lost(operation, device, cause);
+/// How full a device was, and when.
+#[derive(Clone, Copy, Debug)]
+struct Level {
+    at: MediaTime,
+    /// Moments between the converter and us: recorded and not yet read, or written and not yet heard.
+    moments: Frames,
+}
+
+impl Device {
+    /// Opens the card that `name` means and agrees on the nearest to `wish`. It does not run yet.
+    fn open(name: &str, direction: Direction, wish: Wish) -> Result<Device, Loss> {
+        let failed = |operation| move |cause: alsa::Error| lost(operation, name, direction, cause);
         // alsa-lib prints its troubles to standard error unless the thread keeps them; what matters of
         // them is in the error that it returns.
         let _quiet = Output::local_error_handler();
-        let pcm = PCM::new(device, Direction::Capture, true).map_err(failed("open"))?;
-        let (rate_hz, device_channels) = set_up(&pcm, rate_hz, channels).map_err(failed("set up"))?;
-        pcm.start().map_err(failed("start"))?;
-        let detail = format!("ALSA {device}: {rate_hz} Hz, {device_channels} channels");
-        let collector = FrameCollector::new(rate_hz, device_channels);
-        // A quarter of a second: more than the buffer holds.
-        let period = vec![0; rate_hz as usize / 4 * usize::from(device_channels)];
-        let (device, frames) = (device.to_owned(), VecDeque::new());
-        let last_heard = media_now();
-        Ok(SoundCard { pcm, device, detail, rate_hz, device_channels, collector, frames, period, last_heard })
-    }
-
-    pub(super) fn channels(&self) -> Channels {
-        self.collector.channels()
-    }
-
-    pub(super) fn detail(&self) -> &str {
-        &self.detail
-    }
-
-    /// The next frame; `None` when it did not come within `wait`.
-    pub(super) fn frame(&mut self, wait: Duration) -> Result<Option<PcmFrame>, Loss> {
-        if self.frames.is_empty() {
-            match self.read(wait) {
-                Ok(()) => {}
-                Err(cause) if is_overrun(cause) => self.recover(cause)?,
-                Err(cause) => return Err(lost("read sound", &self.device, cause)),
-            }
-            let collector = &mut self.collector;
-            self.frames.extend(std::iter::from_fn(|| collector.next_frame()));
+        let name_now = card::name_now(name);
+        let invalid = || alsa::Error::new("snd_pcm_open", libc::ENOENT);
+        let pcm = CString::new(name_now).map_err(|_| failed("open")(invalid()))?;
+        let pcm = PCM::open(&pcm, direction, true).map_err(failed("open"))?;
+        if let Some(card) = card::remember(name, &pcm) {
+            log::info!(device:% = name, card:% = card; "card number resolved: this device is looked for by the card's id from now on");
         }
-        if media_now().0.saturating_sub(self.last_heard.0) > SILENT_AFTER {
-            return Err(Loss::Device {
-                operation: "wait for sound",
-                device: self.device.clone(),
-                cause: io::Error::new(io::ErrorKind::TimedOut, "none came for 2 s"),
-                remedy: "look whether it works with `arecord`, or unplug it and plug it in again",
-            });
-        }
-        Ok(self.frames.pop_front())
+        let setup = setup::hardware(&pcm, wish).map_err(failed("set up"))?;
+        Ok(Device { pcm, name: name.to_owned(), direction, setup })
     }
 
-    fn read(&mut self, wait: Duration) -> alsa::Result<()> {
-        if !self.pcm.wait(Some(wait.as_millis() as u32))? {
-            return Ok(());
-        }
-        let first_taken = self.first_waiting()?;
-        match self.pcm.io_i16()?.readi(&mut self.period) {
-            Ok(moments) if moments > 0 => {
-                let samples = &self.period[..moments * usize::from(self.device_channels)];
-                self.collector.push(samples, first_taken);
-                self.last_heard = media_now();
-                Ok(())
-            }
-            Ok(_) => Ok(()),
-            Err(cause) if cause.errno() == libc::EAGAIN => Ok(()),
-            Err(cause) => Err(cause),
-        }
+    /// Device and format, for the log.
+    fn detail(&self) -> String {
+        format!("ALSA {}: {}", self.name, self.setup)
     }
 
-    /// When the first sample that has not been read was taken: the driver says when it last looked, and
-    /// how many samples lay between that moment and us (`snd_pcm_status`). A plug-in that stamps
-    /// nothing, or by another clock, is taken at the present.
-    fn first_waiting(&self) -> alsa::Result<MediaTime> {
+    fn lost(&self, operation: &'static str, cause: alsa::Error) -> Loss {
+        lost(operation, &self.name, self.direction, cause)
+    }
+
+    /// Waits until there is something to read or room to write, as `avail_min` has it.
+    fn wait(&self, wait: Duration) -> alsa::Result<bool> {
+        self.pcm.wait(Some(u32::try_from(wait.as_millis()).unwrap_or(u32::MAX >> 1)))
+    }
+
+    /// How full the device is. The driver says when it last looked at its converter, and how many
+    /// moments lay between that and us (`snd_pcm_status`); a plug-in that stamps nothing, or by another
+    /// clock, is taken at the present.
+    fn level(&self) -> alsa::Result<Level> {
+        let before = media_now();
         let status = self.pcm.status()?;
-        let now = media_now();
         let stamp = status.get_htstamp();
         let stamp = Duration::new(stamp.tv_sec.max(0) as u64, stamp.tv_nsec.clamp(0, 999_999_999) as u32);
-        let is_ours = stamp <= now.0 && now.0 - stamp < Duration::from_secs(1);
-        let waiting = u64::try_from(status.get_delay().max(status.get_avail())).unwrap_or(0);
-        let age = Duration::from_nanos(waiting.saturating_mul(1_000_000_000) / u64::from(self.rate_hz));
-        Ok(MediaTime(if is_ours { stamp } else { now.0 }.saturating_sub(age)))
+        let is_ours = stamp <= media_now().0 && before.0.saturating_sub(stamp) < STAMP_AGE_MAX;
+        let moments = match self.direction {
+            Direction::Capture => status.get_delay().max(status.get_avail()),
+            Direction::Playback => status.get_delay(),
+        };
+        Ok(Level { at: if is_ours { MediaTime(stamp) } else { before }, moments: moments.max(0) })
     }
 
-    /// After an overrun (or a suspend) the device is prepared and started anew. The gap shows in the
-    /// time of the next period.
-    fn recover(&mut self, cause: alsa::Error) -> Result<(), Loss> {
-        log::debug!(device:% = self.device; "sound was lost: the thread did not get its turn in time");
-        let recovered = self.pcm.try_recover(cause, true).and_then(|()| self.pcm.start());
-        recovered.map_err(|cause| lost("recover", &self.device, cause))
+    fn is_in(&self, state: State) -> bool {
+        // The crate's own reading panics at a state that it does not know.
+        self.pcm.state_raw() == state as i32
+    }
+
+    fn duration(&self, moments: Frames) -> Duration {
+        let moments = u64::try_from(moments).unwrap_or(0);
+        Duration::from_nanos(moments.saturating_mul(1_000_000_000) / u64::from(self.setup.rate_hz))
+    }
+
+    /// After an overrun, an underrun or a suspend: the device is prepared anew. Other causes are a loss.
+    fn recover(&self, operation: &'static str, cause: alsa::Error) -> Result<(), Loss> {
+        if !is_passing(cause) {
+            return Err(self.lost(operation, cause));
+        }
+        self.pcm.try_recover(cause, true).map_err(|cause| self.lost("recover", cause))
     }
 }
 
-/// Asks for the nearest that the device has, and returns its rate and channels.
-fn set_up(pcm: &PCM, rate_hz: u32, channels: u16) -> alsa::Result<(u32, u16)> {
-    let (rate_hz, channels, period) = {
-        let wanted = HwParams::any(pcm)?;
-        wanted.set_access(Access::RWInterleaved)?;
-        wanted.set_format(Format::s16())?;
-        wanted.set_channels_near(u32::from(channels))?;
-        wanted.set_rate_near(rate_hz, ValueOr::Nearest)?;
-        wanted.set_buffer_time_near(BUFFER_US, ValueOr::Nearest)?;
-        wanted.set_period_time_near(PERIOD_US, ValueOr::Nearest)?;
-        pcm.hw_params(&wanted)?;
-        (wanted.get_rate()?, wanted.get_channels()?, wanted.get_period_size()?)
-    };
-    let wanted = pcm.sw_params_current()?;
-    wanted.set_avail_min(period)?;
-    wanted.set_tstamp_mode(true)?;
-    // Not every plug-in has it; `first_waiting` notices.
-    let _ = wanted.set_tstamp_type(TstampType::Monotonic);
-    pcm.sw_params(&wanted)?;
-    Ok((rate_hz, u16::try_from(channels).unwrap_or(u16::MAX)))
+/// EPIPE is an overrun or underrun, ESTRPIPE a suspended board, EINTR a signal: all are mended in place.
+fn is_passing(cause: alsa::Error) -> bool {
+    matches!(cause.errno().abs(), libc::EPIPE | libc::ESTRPIPE | libc::EINTR)
 }
 
-/// EPIPE is an overrun, ESTRPIPE a suspended board, EINTR a signal: all are mended in place.
-fn is_overrun(cause: alsa::Error) -> bool {
-    matches!(cause.errno(), libc::EPIPE | libc::ESTRPIPE | libc::EINTR)
-}
-
-fn lost(operation: &'static str, device: &str, cause: alsa::Error) -> Loss {
+fn lost(operation: &'static str, device: &str, direction: Direction, cause: alsa::Error) -> Loss {
     // The crate gives codes with either sign.
     let code = cause.errno().abs();
+    let (missing, busy) = match direction {
+        Direction::Capture => (
+            "plug it in, or name one of `farol devices` in audio.device",
+            "another program has it: stop that one, or name a shared device (dsnoop:) in audio.device",
+        ),
+        Direction::Playback => (
+            "plug it in, or name one of `aplay -L` in talkback.device",
+            "another program has it: stop that one, or name a shared device (dmix:) in talkback.device",
+        ),
+    };
     let remedy = match code {
-        libc::ENOENT | libc::ENODEV | libc::ENXIO => {
-            "plug it in, or name one of `farol devices` in audio.device"
-        }
-        libc::EBUSY => {
-            "another program has it: stop that one, or name a shared device (dsnoop:) in audio.device"
-        }
+        libc::ENOENT | libc::ENODEV | libc::ENXIO | libc::EBADFD => missing,
+        libc::EBUSY => busy,
         libc::EACCES | libc::EPERM => "give the user the group `audio`",
-        libc::EINVAL => "ask for a rate and channels that it has: see `farol devices`, or name it as plughw:",
+        libc::EINVAL => "it has no format that is spoken here: name it as plughw:, which converts",
         _ => "unplug it and plug it in again",
     };
     Loss::Device { operation, device: device.to_owned(), cause: io::Error::from_raw_os_error(code), remedy }
 }
+
+#[cfg(test)]
+mod tests;

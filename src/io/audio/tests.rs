@@ -12,7 +12,7 @@ async fn next(microphone: &mut Microphone) -> AudioEvent {
 
 #[tokio::test]
 async fn the_tone_comes_as_20_ms_packets_that_decode_and_beep_each_second() {
-    let mut microphone = spawn(&TONE, When::Always).expect("a tone is a source");
+    let mut microphone = spawn(&TONE, When::Always, DuckGain::default()).expect("a tone is a source");
     assert!(matches!(next(&mut microphone).await, AudioEvent::Started { .. }));
     let mut decoder = Decoder::new(opusic_c::Channels::Mono, SampleRate::Hz48000).expect("a decoder");
     let mut last: Option<OpusPacket> = None;
@@ -35,7 +35,7 @@ async fn the_tone_comes_as_20_ms_packets_that_decode_and_beep_each_second() {
 
 #[tokio::test]
 async fn the_tone_rests_until_someone_listens() {
-    let mut microphone = spawn(&TONE, When::Watched).expect("a tone is a source");
+    let mut microphone = spawn(&TONE, When::Watched, DuckGain::default()).expect("a tone is a source");
     assert!(timeout(Duration::from_millis(300), microphone.events.recv()).await.is_err(), "it ran unasked");
     microphone.commands.send(AudioCommand::Run).expect("the thread lives");
     assert!(matches!(next(&mut microphone).await, AudioEvent::Started { .. }));
@@ -49,7 +49,8 @@ async fn a_missing_card_is_said_once_with_what_to_do() {
     let (rate_hz, channels, bitrate) = (48_000, 1, Bitrate::from_kbps(32));
     let device = "hw:NoSuchCard".to_owned();
     let mut microphone =
-        spawn(&Audio::Alsa { device, rate_hz, channels, bitrate }, When::Always).expect("a source");
+        spawn(&Audio::Alsa { device, rate_hz, channels, bitrate }, When::Always, DuckGain::default())
+            .expect("a source");
     let AudioEvent::Lost { reason } = next(&mut microphone).await else { panic!("not lost") };
     assert!(reason.contains("hw:NoSuchCard") && reason.contains("farol devices"), "{reason}");
     assert!(timeout(Duration::from_millis(1800), microphone.events.recv()).await.is_err(), "said twice");
@@ -57,5 +58,5 @@ async fn a_missing_card_is_said_once_with_what_to_do() {
 
 #[test]
 fn no_sound_is_no_source() {
-    assert!(spawn(&Audio::None, When::Always).is_none());
+    assert!(spawn(&Audio::None, When::Always, DuckGain::default()).is_none());
 }

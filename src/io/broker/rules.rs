@@ -101,6 +101,7 @@ mod tests {
             topic(&format!("in/00000000000000bb/{}", session())),
             topic(&format!("in/{SLOT}/{}/more", session())),
             topic(&format!("in/{SLOT}/")),
+            topic("event/motion"),
             topic(&format!("in/{SLOT}/5")),
             "$SYS/x".to_owned(),
         ] {
@@ -128,6 +129,9 @@ mod tests {
             topic(&format!("out/{SLOT}/#")),
             topic(&format!("out/+/{}", session())),
             topic(&format!("in/{SLOT}/{}", session())),
+            topic("event/motion"),
+            topic("event/#"),
+            "farol/1/+/event/motion".to_owned(),
             format!("$share/group/{}", topic("status")),
             "$SYS/#".to_owned(),
         ] {

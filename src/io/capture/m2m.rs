@@ -139,6 +139,7 @@ impl M2mEncoder {
     }
 
     /// How a picture has to lie: stride and lines with the driver's padding.
+    #[cfg_attr(not(test), expect(dead_code, reason = "each slot says it; the tests ask before"))]
     pub(super) fn layout(&self) -> Layout {
         self.layout
     }

@@ -4,6 +4,8 @@
 //! keyframe, since they could not be decoded. Changes of state are never lost: the latest is kept
 //! until there is room.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -11,12 +13,18 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::CaptureEvent;
 use crate::engine::h264::AccessUnit;
 
+/// Answers that wait for room; the first ones are lost beyond that, and who asked is told so by its own
+/// patience. 64 are three seconds of what one viewer may ask.
+const ANSWERS_HELD: usize = 64;
+
 /// The capture thread's end of the channel.
 #[derive(Debug)]
 pub(super) struct Outlet {
     events: mpsc::Sender<CaptureEvent>,
     /// A change of state that found the channel full. A later one takes its place: it is the truth.
     unsent: Option<CaptureEvent>,
+    /// Answers and lists that found the channel full, in order.
+    unsent_answers: VecDeque<CaptureEvent>,
     /// A still that found the channel full. A later one takes its place: it is newer.
     unsent_still: Option<Bytes>,
     awaits_keyframe: bool,
@@ -43,7 +51,14 @@ impl Fate {
 
 impl Outlet {
     pub(super) fn new(events: mpsc::Sender<CaptureEvent>) -> Self {
-        Outlet { events, unsent: None, unsent_still: None, awaits_keyframe: true, dropped: 0 }
+        Outlet {
+            events,
+            unsent: None,
+            unsent_answers: VecDeque::new(),
+            unsent_still: None,
+            awaits_keyframe: true,
+            dropped: 0,
+        }
     }
 
     /// A source begins anew: nothing before its first keyframe is of use.
@@ -73,6 +88,18 @@ impl Outlet {
         }
     }
 
+    /// An answer to somebody, or a list that takes the place of the one before.
+    pub(super) fn answer(&mut self, event: CaptureEvent) {
+        if matches!(event, CaptureEvent::Controls(_)) {
+            self.unsent_answers.retain(|unsent| !matches!(unsent, CaptureEvent::Controls(_)));
+        }
+        if self.unsent_answers.len() >= ANSWERS_HELD {
+            self.unsent_answers.pop_front();
+        }
+        self.unsent_answers.push_back(event);
+        self.flush();
+    }
+
     pub(super) fn state(&mut self, event: CaptureEvent) {
         self.unsent = Some(event);
         self.flush();
@@ -90,6 +117,11 @@ impl Outlet {
         {
             self.unsent = Some(event);
             return;
+        }
+        while let Some(event) = self.unsent_answers.pop_front() {
+            if let Err(TrySendError::Full(event)) = self.events.try_send(event) {
+                return self.unsent_answers.push_front(event);
+            }
         }
         if let Some(still) = self.unsent_still.take()
             && let Err(TrySendError::Full(CaptureEvent::Snapshot(still))) =
@@ -113,6 +145,7 @@ impl Outlet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::control::ControlRefusal;
     use crate::units::MediaTime;
     use bytes::Bytes;
 
@@ -131,6 +164,24 @@ mod tests {
         assert!(receiver.try_recv().is_ok());
         assert_eq!(outlet.frame(unit(false)), Fate::Dropped, "there is room, but nothing to decode it from");
         assert_eq!(outlet.frame(unit(true)), Fate::Sent);
+    }
+
+    #[test]
+    fn answers_wait_for_room_and_keep_their_order() {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let mut outlet = Outlet::new(sender);
+        outlet.frame(unit(true));
+        let answer = |ticket| CaptureEvent::ControlSet { ticket, outcome: Err(ControlRefusal::NoCamera) };
+        outlet.answer(CaptureEvent::Controls(vec![]));
+        outlet.answer(answer(1));
+        outlet.answer(CaptureEvent::Controls(vec![]));
+        outlet.answer(answer(2));
+        outlet.state(CaptureEvent::Paused);
+        assert!(matches!(receiver.try_recv(), Ok(CaptureEvent::Frame(_))));
+        for wanted in [CaptureEvent::Paused, answer(1), CaptureEvent::Controls(vec![]), answer(2)] {
+            outlet.flush();
+            assert_eq!(receiver.try_recv(), Ok(wanted));
+        }
     }
 
     #[test]

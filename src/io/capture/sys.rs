@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use v4l::control::{Description, MenuItem, Type};
 use v4l::v4l_sys::{
     self, timeval, v4l2_buffer, v4l2_capability, v4l2_encoder_cmd, v4l2_event, v4l2_event_subscription,
     v4l2_exportbuffer, v4l2_ext_control, v4l2_ext_controls, v4l2_fmtdesc, v4l2_format, v4l2_frmsizeenum,
@@ -39,8 +40,14 @@ use v4l::v4l_sys::{
 
 /// The most planes that a buffer of the multi-planar API has (`VIDEO_MAX_PLANES`).
 const MAX_PLANES: usize = 8;
-/// More entries than any driver lists; one that never ends its list is not followed further.
+/// More entries than any driver lists, of formats, controls or a menu; one that never ends its list is not followed further.
 const MAX_LISTED: u32 = 256;
+
+/// A name as drivers write it: up to the first zero byte.
+fn text(bytes: &[u8]) -> String {
+    let name = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
+}
 
 /// A struct that an ioctl fills or reads.
 ///
@@ -390,6 +397,52 @@ impl Node {
         let is_off = query.flags & v4l_sys::V4L2_CTRL_FLAG_DISABLED != 0;
         let range = ControlRange { min: query.minimum, max: query.maximum, step, flags: query.flags };
         (!is_off).then_some(range)
+    }
+
+    /// VIDIOC_QUERY_EXT_CTRL with `V4L2_CTRL_FLAG_NEXT_CTRL`: all controls with a single value, of types that
+    /// are known here; drivers of tomorrow have others, which are passed over.
+    pub(super) fn controls(&self) -> io::Result<Vec<Description>> {
+        let mut controls = Vec::new();
+        let mut id = 0;
+        for _ in 0..MAX_LISTED {
+            let mut query = v4l2_query_ext_ctrl { id: id | v4l_sys::V4L2_CTRL_FLAG_NEXT_CTRL, ..zeroed() };
+            match self.ioctl(&QUERY_EXT_CTRL, &mut query) {
+                Ok(()) if query.id > id => id = query.id,
+                Ok(()) => break,
+                Err(cause) if cause.raw_os_error() == Some(libc::EINVAL) => break,
+                Err(cause) => return Err(cause),
+            }
+            let Ok(typ) = Type::try_from(query.type_) else { continue };
+            let is_menu = matches!(typ, Type::Menu | Type::IntegerMenu);
+            controls.push(Description {
+                id,
+                typ,
+                name: text(&query.name.map(|byte| byte as u8)),
+                minimum: query.minimum,
+                maximum: query.maximum,
+                step: query.step,
+                default: query.default_value,
+                flags: query.flags.into(),
+                items: is_menu.then(|| self.menu(id, typ, query.minimum, query.maximum)),
+            });
+        }
+        Ok(controls)
+    }
+
+    /// VIDIOC_QUERYMENU: the entries that there are; gaps are possible.
+    fn menu(&self, id: u32, typ: Type, first: i64, last: i64) -> Vec<(u32, MenuItem)> {
+        let last = last.min(first.saturating_add(i64::from(MAX_LISTED)));
+        let entry = |index: i64| {
+            let index = u32::try_from(index).ok()?;
+            let mut menu = v4l2_querymenu { id, index, ..zeroed() };
+            self.ioctl(&QUERYMENU, &mut menu).ok()?;
+            let entry = menu.__bindgen_anon_1;
+            // SAFETY: both members are plain bytes and numbers, and any bits are one of them.
+            let (name, value) = unsafe { (entry.name, entry.value) };
+            let item = if typ == Type::Menu { MenuItem::Name(text(&name)) } else { MenuItem::Value(value) };
+            Some((index, item))
+        };
+        (first..=last).filter_map(entry).collect()
     }
 
     /// VIDIOC_QUERYMENU: whether a menu has an entry.
@@ -756,7 +809,8 @@ impl Drop for Mapping {
     }
 }
 
-/// Makes a program die with the thread that starts it, and gives it a process group of its own.
+/// Makes a program die with the thread that starts it, gives it a process group of its own, and keeps all
+/// descriptors but the three standard ones from it.
 ///
 /// The kernel sends it SIGKILL when that *thread* ends (prctl(2), `PR_SET_PDEATHSIG`), also when farol is
 /// killed; so it is to be started from the thread that reads from it. What the program starts itself is
@@ -771,6 +825,11 @@ pub(super) fn die_with_parent(command: &mut Command) {
         if armed != 0 {
             return Err(io::Error::last_os_error());
         }
+        // A library may have opened something without O_CLOEXEC. Before Linux 5.11 this fails, and nothing
+        // more can be done here.
+        let (first, last) = (3 as libc::c_uint, libc::c_uint::MAX);
+        // SAFETY: a bare system call that takes plain numbers; it closes nothing before exec.
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
         // Whoever died between fork and prctl sends no signal any more; the child then has another parent.
         if u32::try_from(now) == Ok(parent) { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
     };

@@ -12,12 +12,13 @@ use v4l::Device;
 
 use self::controls::{Control, Controls};
 use self::native::Native;
-use self::open::readable;
+pub(super) use self::open::{offers, readable};
 use self::stream::{Filled, Stream};
 use super::encode::{Buffer, Fate, Input, Pipeline, encoders};
-use super::{Format, Loss};
-use crate::config::{self, CameraInput, EncoderChoice};
+use super::{Format, Loss, Taken};
+use crate::config::{self, CameraInput, ControlValue, EncoderChoice};
 use crate::engine::choice::{Encoding, Plan, Wish, choose};
+use crate::engine::control::{CameraControl, ControlRefusal};
 use crate::engine::h264::AccessUnit;
 use crate::io::clock::media_now;
 use crate::units::{Bitrate, MediaTime};
@@ -63,11 +64,12 @@ impl Camera {
         let device = Device::with_path(path).map_err(|cause| lost("open", path, cause))?;
         let name = open::check_capabilities(&device, path)?;
         let wish = Wish { input, encoder: encoder.clone(), size: video.size, fps: video.fps };
-        let offers = open::offers(&device, path)?;
+        let offered = offers(&device, path)?;
         let mut encoders = encoders(encoder);
         let mut controls = Controls::of(device, path);
+        controls.configure(&video.controls);
         loop {
-            let plan = choose(&offers, &encoders, &wish)
+            let plan = choose(&offered, &encoders, &wish)
                 .map_err(|refusal| Loss::Unfit { device: path.to_owned(), what: refusal.to_string() })?;
             log::debug!(device:% = path.display(), plan:% = plan, reason = plan.reason.as_str(); "camera chosen");
             match set_up(&mut controls, path, &plan, video) {
@@ -219,6 +221,15 @@ impl Camera {
         }
     }
 
+    /// The controls for people, as they are now.
+    pub(super) fn controls(&mut self) -> Vec<CameraControl> {
+        self.controls.list()
+    }
+
+    pub(super) fn set_control(&mut self, name: &str, value: &ControlValue) -> Result<Taken, ControlRefusal> {
+        self.controls.set_named(name, value)
+    }
+
     /// Makes a still of the next picture, unless that is H.264.
     pub(super) fn want_still(&mut self) {
         if let Way::Encoded(pipeline) = &mut self.way {
@@ -241,6 +252,11 @@ impl Camera {
             Way::Encoded(pipeline) => pipeline.take_change(),
         }
     }
+}
+
+/// All that people can set on a camera, as it is now.
+pub(super) fn controls_of(device: Device, path: &Path) -> Vec<CameraControl> {
+    Controls::of(device, path).list()
 }
 
 /// A camera that is set to a plan.

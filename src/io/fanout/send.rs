@@ -67,6 +67,8 @@ pub(super) struct Feed {
     clock: CaptureClock,
     pace: Pace,
     counters: Arc<Counters>,
+    /// What is of another era is thrown away.
+    era: Arc<AtomicU64>,
 }
 
 impl Feed {
@@ -75,6 +77,7 @@ impl Feed {
         video: Option<Outlet>,
         audio: Option<Outlet>,
         counters: Arc<Counters>,
+        era: Arc<AtomicU64>,
     ) -> Feed {
         Feed {
             video: video.map(|outlet| Stream { outlet }),
@@ -82,6 +85,7 @@ impl Feed {
             clock: peer.clock(),
             pace: Pace::new(peer.estimate_bps()),
             counters,
+            era,
         }
     }
 
@@ -96,19 +100,24 @@ impl Feed {
 
     async fn run(mut self, mut frames: mpsc::Receiver<Arc<Frame>>, mut sound: mpsc::Receiver<Sound>) {
         let mut packets: VecDeque<rtp::Packet> = VecDeque::new();
-        let mut captured = MediaTime::default();
+        let (mut captured, mut era) = (MediaTime::default(), 0);
         loop {
             let pause = self.pace.pause(Instant::now());
             let is_written = tokio::select! {
                 biased;
                 // Sound goes first and is not paced: it is small, and its gaps are heard.
-                Some(packet) = sound.recv() => self.write_sound(&packet).await,
+                Some(packet) = sound.recv() => {
+                    if self.is_of_now(packet.era) { self.write_sound(&packet).await } else { true }
+                }
                 () = wait(pause), if !packets.is_empty() => match packets.pop_front() {
-                    Some(packet) => self.write_picture(packet, captured).await,
-                    None => true,
+                    Some(packet) if self.is_of_now(era) => self.write_picture(packet, captured).await,
+                    _ => {
+                        packets.clear();
+                        true
+                    }
                 },
                 Some(frame) = frames.recv(), if packets.is_empty() => {
-                    captured = frame.captured;
+                    (captured, era) = (frame.captured, frame.era);
                     packets = self.packets(&frame);
                     true
                 }
@@ -119,6 +128,10 @@ impl Feed {
                 return;
             }
         }
+    }
+
+    fn is_of_now(&self, era: u64) -> bool {
+        era == self.era.load(Ordering::Relaxed)
     }
 
     fn packets(&self, frame: &Frame) -> VecDeque<rtp::Packet> {

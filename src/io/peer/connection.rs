@@ -20,11 +20,12 @@ use webrtc::rtp_transceiver::RtpSender;
 use webrtc::runtime::default_runtime;
 
 use super::clock::CaptureClock;
+use super::ear::Listening;
 use super::interceptors::{CaptureReports, EstimateOutlet, FeedbackTap, PublishedGcc};
 use super::outlet::{LocalStream, Streams};
 use super::socket::Gated;
 use super::watch::{Observed, Observer};
-use super::{PeerError, PeerEvent, PeerSettings, codecs, library, sdp};
+use super::{Ear, PeerError, PeerEvent, PeerSettings, channel, codecs, library, sdp};
 use crate::config::IceServer;
 use crate::units::{Bitrate, PeerId};
 
@@ -61,6 +62,8 @@ pub struct Opened {
     pub gathered: watch::Receiver<u32>,
     /// Its sockets.
     pub sockets: Arc<Gated>,
+    /// Says where the viewer's sound goes.
+    pub ear: watch::Sender<Ear>,
 }
 
 /// The random numbers of RFC 3550 §5.1.
@@ -103,6 +106,8 @@ pub async fn open(
     let (observer, observed) = mpsc::channel(OBSERVED_CAPACITY);
     let (gathered_sender, gathered) = watch::channel(0);
     let gathered_sender = Arc::new(gathered_sender);
+    let (ear, listener) = watch::channel(None);
+    let listening = Listening { peer: id, ear: listener };
     let build_with = async |mdns| {
         let outlet = EstimateOutlet::new(id, events.clone(), estimate_bps.clone());
         let offsets =
@@ -110,7 +115,7 @@ pub async fn open(
         let tap = FeedbackTap::new(id, events.clone(), outlet.clone());
         let gcc = PublishedGcc::new(settings.start_bitrate, MIN_BITRATE, settings.max_bitrate, outlet);
         let reports = CaptureReports::new(clock, HashMap::from(offsets));
-        let handler = Observer::new(observer.clone(), gathered_sender.clone());
+        let handler = Observer::new(observer.clone(), gathered_sender.clone(), listening.clone());
         build(settings, mdns, handler, (gcc, tap, reports)).await
     };
     // The mDNS socket cannot be made where multicast is missing, as in some containers. Without it
@@ -122,8 +127,8 @@ pub async fn open(
             build_with(MulticastDnsMode::Disabled).await?
         }
     };
-    let streams = add_streams(&connection, settings.audio, numbers).await?;
-    Ok(Opened { connection, streams, observed, gathered, sockets })
+    let streams = add_streams(&connection, settings, numbers).await?;
+    Ok(Opened { connection, streams, observed, gathered, sockets, ear })
 }
 
 async fn build(
@@ -134,7 +139,7 @@ async fn build(
 ) -> Result<(Arc<dyn PeerConnection>, Arc<Gated>), PeerError> {
     let operation = "opening a peer connection";
     let runtime = default_runtime().ok_or_else(|| library(operation)("it was built without a runtime"))?;
-    let sockets = Gated::new(runtime);
+    let sockets = Gated::new(runtime, settings.port.owner());
     let mut engine = codecs::media_engine().map_err(library(operation))?;
     let path = codecs::packet_path(&mut engine, gcc, tap, reports).map_err(library(operation))?;
     let servers = settings.ice_servers.iter().map(ice_server).collect();
@@ -143,6 +148,7 @@ async fn build(
         .with_media_engine(engine)
         .with_interceptor_registry(path)
         .with_setting_engine(setting_engine(settings, mdns))
+        .with_data_channel_send_buffer_limit(channel::SEND_BUFFER_BYTES)
         .with_runtime(sockets.clone())
         .with_handler(Arc::new(handler))
         .with_udp_addrs(bind_addresses(settings))
@@ -163,6 +169,7 @@ fn setting_engine(settings: &PeerSettings, mdns: MulticastDnsMode) -> SettingEng
         .with_srflx_acceptance_min_wait(now)
         .with_prflx_acceptance_min_wait(now)
         .with_relay_acceptance_min_wait(now)
+        .with_sctp_max_receive_buffer_size(channel::RECEIVE_BUFFER_BYTES)
         .build()
 }
 
@@ -188,16 +195,25 @@ fn ice_server(server: &IceServer) -> RTCIceServer {
 /// some reject H.264.
 async fn add_streams(
     connection: &Arc<dyn PeerConnection>,
-    has_audio: bool,
+    settings: &PeerSettings,
     numbers: Numbers,
 ) -> Result<Streams, PeerError> {
     let Numbers { video_ssrc, rtx_ssrc, audio_ssrc, video_offset, audio_offset } = numbers;
     let mut audio = None;
-    if has_audio {
+    if settings.audio {
+        let direction = match settings.talkback {
+            true => RTCRtpTransceiverDirection::Sendrecv,
+            false => RTCRtpTransceiverDirection::Sendonly,
+        };
         let track = codecs::track(RtpCodecKind::Audio, codecs::audio_codec(), audio_ssrc, None);
         let track = Arc::new(TrackLocalStaticRTP::new(track));
-        let sender = add_track(connection, &track, RTCRtpTransceiverDirection::Sendrecv).await?;
+        let sender = add_track(connection, &track, direction).await?;
         audio = Some(LocalStream::new(track, sender, audio_ssrc, audio_offset));
+    } else if settings.talkback {
+        let direction = RTCRtpTransceiverDirection::Recvonly;
+        let init = RTCRtpTransceiverInit { direction, ..Default::default() };
+        let added = connection.add_transceiver_from_kind(RtpCodecKind::Audio, Some(init)).await;
+        added.map_err(library("adding a section for the viewer's microphone"))?;
     }
     let track = codecs::track(RtpCodecKind::Video, codecs::video_codec(), video_ssrc, Some(rtx_ssrc));
     let track = Arc::new(TrackLocalStaticRTP::new(track));
@@ -224,6 +240,7 @@ async fn add_track(
 /// candidates that come at once.
 pub async fn describe(
     connection: &Arc<dyn PeerConnection>,
+    sockets: &Gated,
     gathered: &mut watch::Receiver<u32>,
 ) -> Result<String, PeerError> {
     let operation = "making an offer";
@@ -232,10 +249,15 @@ pub async fn describe(
     connection.set_local_description(offer).await.map_err(library(operation))?;
     // Either outcome is fine: a STUN server's answer comes as an event.
     let _ = tokio::time::timeout(FIRST_CANDIDATES, gathered.changed()).await;
-    local_sdp(connection).await.ok_or_else(|| library(operation)("there is no local description"))
+    local_sdp(connection, sockets).await.ok_or_else(|| library(operation)("there is no local description"))
 }
 
 /// The local description as viewers get it.
-pub async fn local_sdp(connection: &Arc<dyn PeerConnection>) -> Option<String> {
-    connection.local_description().await.map(|description| sdp::mend_offer(&description.sdp))
+pub async fn local_sdp(connection: &Arc<dyn PeerConnection>, sockets: &Gated) -> Option<String> {
+    let description = connection.local_description().await?;
+    if let Some(ufrag) = sdp::ufrag(&description.sdp) {
+        // Before anybody reads it: a check may come as soon as somebody does.
+        sockets.named(ufrag);
+    }
+    Some(sockets.as_seen(&sdp::mend_offer(&description.sdp)))
 }

@@ -12,10 +12,13 @@
 //!  and DTLS              one of ours succeeded, since that is when we nominate
 //! ```
 //!
-//! Pure: it is told the time. The frames are STUN (RFC 8489 §5) and DTLS, told apart by RFC 7983 §7.
+//! Once it is up, checks still have to name both sides: who lost the offer to another knows its password.
+//! Pure: it is told the time.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
+use crate::io::port::stun::{Kind, kind, nominates, transaction, username};
 
 /// Checks that are held for the answer. Chromium with several addresses sends a dozen.
 const MAX_CHECKS: usize = 32;
@@ -45,8 +48,10 @@ pub struct Gate {
     last_check: Option<Datagram>,
     /// Transaction ids of our checks that nominate.
     nominations: Vec<[u8; 12]>,
-    /// What a check's USERNAME must be: `<ours>:<the answer's>` (RFC 8445 §7.2.2).
-    username: String,
+    /// What a check's USERNAME may be: `<ours>:<the answer's>` (RFC 8445 §7.2.2), and the new one after an
+    /// ICE restart. None are known between the restart's offer and its answer: then the library decides.
+    usernames: Vec<String>,
+    is_restarting: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,13 +65,13 @@ enum State {
 }
 
 impl Gate {
-    /// Whether everything passes, so that it need not be asked any more.
-    pub fn is_up(&self) -> bool {
-        self.state == State::Up
+    /// ICE is restarted: nothing is held from now on.
+    pub fn restart(&mut self) -> Vec<Datagram> {
+        self.is_restarting = true;
+        self.open()
     }
 
-    /// Nothing is held from now on, as when ICE is restarted.
-    pub fn open(&mut self) -> Vec<Datagram> {
+    fn open(&mut self) -> Vec<Datagram> {
         self.state = State::Up;
         let held = self.checks.drain(..).chain(self.dtls.drain(..));
         held.map(|(_, datagram)| datagram).collect()
@@ -75,24 +80,23 @@ impl Gate {
     /// The answer is applied. Returns the checks that were waiting for it; those of others who were
     /// handed the same offer are thrown away.
     pub fn answered(&mut self, now: Instant, ours: &str, theirs: &str) -> Vec<Datagram> {
+        self.usernames.push(format!("{ours}:{theirs}"));
+        self.is_restarting = false;
         if self.state != State::Waiting {
             return Vec::new();
         }
         self.state = State::Checking { since: now };
-        self.username = format!("{ours}:{theirs}");
         let held = std::mem::take(&mut self.checks);
         let fresh = held.into_iter().filter(|(at, _)| now.saturating_duration_since(*at) <= HOLD);
-        let ready: Vec<Datagram> = fresh
-            .map(|(_, check)| check)
-            .filter(|check| username(&check.bytes) == Some(self.username.as_bytes()))
-            .collect();
+        let ready: Vec<Datagram> =
+            fresh.map(|(_, check)| check).filter(|check| self.is_for_us(&check.bytes)).collect();
         self.last_check = ready.last().cloned();
         ready
     }
 
     /// One of our own datagrams leaves.
     pub fn sent(&mut self, bytes: &[u8]) {
-        if self.is_up() || kind(bytes) != Kind::Request || attribute(bytes, USE_CANDIDATE).is_none() {
+        if self.state == State::Up || kind(bytes) != Kind::Request || !nominates(bytes) {
             return;
         }
         if let Some(id) = transaction(bytes) {
@@ -103,7 +107,10 @@ impl Gate {
     /// A datagram came. Returns what the library is to be given now, in order.
     pub fn received(&mut self, now: Instant, datagram: Datagram) -> Vec<Datagram> {
         match self.state {
-            State::Up => return vec![datagram],
+            State::Up => {
+                let is_foreign = kind(&datagram.bytes) == Kind::Request && !self.is_for_us(&datagram.bytes);
+                return if is_foreign { Vec::new() } else { vec![datagram] };
+            }
             State::Checking { since } if now.saturating_duration_since(since) > PATIENCE => {
                 let mut ready = self.open();
                 ready.push(datagram);
@@ -127,11 +134,16 @@ impl Gate {
     }
 
     fn check(&mut self, datagram: Datagram) -> Vec<Datagram> {
-        if username(&datagram.bytes) != Some(self.username.as_bytes()) {
+        if !self.is_for_us(&datagram.bytes) {
             return Vec::new();
         }
         self.last_check = Some(datagram.clone());
         vec![datagram]
+    }
+
+    fn is_for_us(&self, check: &[u8]) -> bool {
+        let Some(name) = username(check) else { return false };
+        self.is_restarting || self.usernames.iter().any(|ours| ours.as_bytes() == name)
     }
 
     fn success(&mut self, now: Instant, datagram: Datagram) -> Vec<Datagram> {
@@ -157,50 +169,6 @@ fn hold(held: &mut Vec<(Instant, Datagram)>, most: usize, now: Instant, datagram
     held.retain(|(at, _)| now.saturating_duration_since(*at) <= HOLD);
     if held.len() < most {
         held.push((now, datagram));
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Request,
-    Success,
-    Dtls,
-    Other,
-}
-
-/// RFC 7983 §7 for DTLS; RFC 8489 §5 for STUN, whose magic cookie stands at 4.
-fn kind(bytes: &[u8]) -> Kind {
-    let is_stun = bytes.len() >= 20 && bytes[4..8] == [0x21, 0x12, 0xa4, 0x42];
-    match (bytes.first(), bytes.get(1)) {
-        (Some(0), Some(1)) if is_stun => Kind::Request,
-        (Some(1), Some(1)) if is_stun => Kind::Success,
-        (Some(20..=63), _) => Kind::Dtls,
-        _ => Kind::Other,
-    }
-}
-
-const USERNAME: u16 = 0x0006;
-const USE_CANDIDATE: u16 = 0x0025;
-
-fn username(bytes: &[u8]) -> Option<&[u8]> {
-    attribute(bytes, USERNAME)
-}
-
-fn transaction(bytes: &[u8]) -> Option<[u8; 12]> {
-    bytes.get(8..20)?.try_into().ok()
-}
-
-/// A STUN attribute's value (RFC 8489 §14): type, length, value, padded to 4 bytes.
-fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
-    let mut rest = bytes.get(20..)?;
-    loop {
-        let kind = u16::from_be_bytes([*rest.first()?, *rest.get(1)?]);
-        let length = usize::from(u16::from_be_bytes([*rest.get(2)?, *rest.get(3)?]));
-        let value = rest.get(4..4 + length)?;
-        if kind == wanted {
-            return Some(value);
-        }
-        rest = rest.get(4 + length.next_multiple_of(4)..)?;
     }
 }
 
@@ -259,11 +227,13 @@ mod tests {
         assert!(gate.received(now, hello.clone()).is_empty());
         assert!(gate.received(now, from(9, HELLO.to_vec())).is_empty());
         let success = from(1, stun(1, 7, None, false));
-        assert_eq!(gate.received(now, success.clone()), [success, check]);
+        assert_eq!(gate.received(now, success.clone()), [success, check.clone()]);
         gate.sent(&stun(0, 8, Some("win:us"), true));
         let nominated = from(1, stun(1, 8, None, false));
         assert_eq!(gate.received(now, nominated.clone()), [nominated, hello], "but not a stranger's");
-        assert!(gate.is_up());
+        assert_eq!(gate.state, State::Up);
+        assert!(gate.received(now, from(2, stun(0, 2, Some("us:lose"), false))).is_empty(), "nor a loser's");
+        assert_eq!(gate.received(now, check.clone()), [check]);
     }
 
     #[test]

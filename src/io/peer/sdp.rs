@@ -51,7 +51,7 @@ pub enum AnswerFault {
 /// An offer's section, as far as its answer must repeat it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Section {
-    /// `audio` or `video`.
+    /// `audio`, `video` or `application`.
     pub kind: String,
     /// The value of `a=mid`.
     pub mid: String,
@@ -243,7 +243,8 @@ fn write_section(out: &mut String, lines: &[&str], mid: &str, is_accepted: bool,
     // libdatachannel describes what it sends without `a=ssrc`; with several sections the library then
     // refuses the whole answer. The number is never on the wire: it only stands for "unknown".
     let sends = lines.contains(&"a=sendrecv") || lines.contains(&"a=sendonly") || !has_direction(lines);
-    if sends && value(lines, "ssrc").is_none() && value(lines, "rid").is_none() {
+    let is_media = kind(lines) != "application";
+    if is_media && sends && value(lines, "ssrc").is_none() && value(lines, "rid").is_none() {
         let _ = write!(out, "a=ssrc:{} cname:unknown\r\n", 1 + index);
     }
 }

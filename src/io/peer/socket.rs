@@ -1,7 +1,8 @@
-//! The sockets that the WebRTC library is given: the system's own, each behind a [`Gate`].
+//! The sockets that the WebRTC library is given: views of the one [port](crate::io::port), each behind a
+//! [`Gate`].
 //!
 //! The library polls them from its own task while answers come from ours, so each keeps a lock, held
-//! for a few instructions and never across a wait. Once the gate is up it costs one look at a flag.
+//! for a few instructions and never across a wait.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,7 +18,9 @@ use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, RecvMeta, Runtime, Transmit,
 };
 
+use super::address::with_port;
 use super::early::{Datagram, Gate};
+use crate::io::port::Place;
 
 /// mDNS (RFC 6762 §3) shares its port with everybody and has nothing to do with the peer.
 const MDNS_PORT: u16 = 5353;
@@ -26,13 +29,27 @@ const MDNS_PORT: u16 = 5353;
 #[derive(Debug)]
 pub struct Gated {
     inner: Arc<dyn Runtime>,
+    place: Place,
     sockets: Mutex<Vec<Weak<GatedSocket>>>,
+    /// What the library believes its addresses to be, of those that are views.
+    believed: Mutex<Vec<SocketAddr>>,
 }
 
 impl Gated {
-    /// Around the library's own runtime.
-    pub fn new(inner: Arc<dyn Runtime>) -> Arc<Gated> {
-        Arc::new(Gated { inner, sockets: Mutex::default() })
+    /// Around the library's own runtime, at a place of the port.
+    pub fn new(inner: Arc<dyn Runtime>, place: Place) -> Arc<Gated> {
+        Arc::new(Gated { inner, place, sockets: Mutex::default(), believed: Mutex::default() })
+    }
+
+    /// Checks for an offer with this ufrag are ours.
+    pub fn named(&self, ufrag: &str) {
+        self.place.named(ufrag);
+    }
+
+    /// An SDP or a candidate of the library's with the port that viewers are to send to, where it has
+    /// the one that the library believes in.
+    pub fn as_seen(&self, text: &str) -> String {
+        with_port(text, &lock(&self.believed), self.place.number())
     }
 
     /// The answer is applied: see [`Gate::answered`].
@@ -40,9 +57,9 @@ impl Gated {
         self.each(|gate| gate.answered(now, ours, theirs));
     }
 
-    /// See [`Gate::open`].
-    pub fn open(&self) {
-        self.each(Gate::open);
+    /// See [`Gate::restart`].
+    pub fn restart(&self) {
+        self.each(Gate::restart);
     }
 
     fn each(&self, mut work: impl FnMut(&mut Gate) -> Vec<Datagram>) {
@@ -117,10 +134,6 @@ impl AsyncUdpSocket for GatedSocket {
                 if given > 0 {
                     return Poll::Ready(Ok(given));
                 }
-                if inside.gate.is_up() {
-                    drop(inside);
-                    return self.inner.poll_recv(cx, bufs, meta);
-                }
                 inside.waker = Some(cx.waker().clone());
             }
             match self.inner.poll_recv(cx, bufs, meta) {
@@ -174,11 +187,22 @@ impl Runtime for Gated {
     }
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        let port = socket.local_addr()?.port();
-        let inner = self.inner.wrap_udp_socket(socket)?;
-        if port == MDNS_PORT {
-            return Ok(inner);
+        let local = socket.local_addr()?;
+        let own = self.inner.wrap_udp_socket(socket)?;
+        if local.port() == MDNS_PORT {
+            return Ok(own);
         }
+        let inner: Arc<dyn AsyncUdpSocket> = match self.place.view(local, own.clone()) {
+            Ok(view) => {
+                lock(&self.believed).push(local);
+                view
+            }
+            // An address of a family that the port is not open on.
+            Err(cause) => {
+                log::debug!(local:%, cause:%; "an address has a port of its own");
+                own
+            }
+        };
         let socket = Arc::new(GatedSocket { inner, inside: Mutex::default() });
         lock(&self.sockets).push(Arc::downgrade(&socket));
         Ok(socket)

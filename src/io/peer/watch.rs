@@ -10,12 +10,15 @@ use rtc::peer_connection::state::{RTCIceGatheringState, RTCPeerConnectionState};
 use rtc::peer_connection::transport::RTCDtlsTransportState;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until};
+use webrtc::data_channel::DataChannel;
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
-use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
+use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{PeerConnection, PeerConnectionEventHandler, RTCPeerConnectionIceEvent};
 use webrtc::rtp_transceiver::RtpSender;
 
+use super::ear::Listening;
+use super::socket::Gated;
 use super::{PeerEvent, connection, sdp};
 use crate::engine::message::Candidate;
 use crate::units::PeerId;
@@ -44,12 +47,18 @@ pub enum Observed {
 pub struct Observer {
     observed: mpsc::Sender<Observed>,
     gathered: Arc<watch::Sender<u32>>,
+    listening: Listening,
 }
 
 impl Observer {
-    /// Notes go to `observed`; `gathered` counts how often gathering was completed.
-    pub fn new(observed: mpsc::Sender<Observed>, gathered: Arc<watch::Sender<u32>>) -> Observer {
-        Observer { observed, gathered }
+    /// Notes go to `observed`; `gathered` counts how often gathering was completed; `listening` says
+    /// where the viewer's sound goes.
+    pub fn new(
+        observed: mpsc::Sender<Observed>,
+        gathered: Arc<watch::Sender<u32>>,
+        listening: Listening,
+    ) -> Observer {
+        Observer { observed, gathered, listening }
     }
 
     fn note(&self, observed: Observed) {
@@ -75,19 +84,12 @@ impl PeerConnectionEventHandler for Observer {
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
         self.note(Observed::State(state));
     }
+    async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
+        // The one that is ours is no news here. Nobody reads another.
+        tokio::spawn(async move { channel.close().await });
+    }
     async fn on_track(&self, track: Arc<dyn TrackRemote>) {
-        let observed = self.observed.clone();
-        // Ends with the connection, which ends the track's events. Unread media would fill its channel
-        // and then the log.
-        tokio::spawn(async move {
-            let mut is_first = true;
-            while let Some(event) = track.poll().await {
-                if is_first && matches!(event, TrackRemoteEvent::OnRtpPacket(_)) {
-                    is_first = false;
-                    let _ = observed.send(Observed::Sound).await;
-                }
-            }
-        });
+        tokio::spawn(self.listening.clone().run(track, self.observed.clone()));
     }
 }
 
@@ -97,6 +99,8 @@ pub struct Watch {
     pub id: PeerId,
     /// For the description with a new candidate.
     pub connection: Weak<dyn PeerConnection>,
+    /// For the port that viewers are to send to.
+    pub sockets: Arc<Gated>,
     /// For the state of DTLS.
     pub sender: Arc<dyn RtpSender>,
     /// Ends when the driver task does.
@@ -147,6 +151,7 @@ impl Watch {
     async fn event(&mut self, observed: Observed) -> Option<PeerEvent> {
         match observed {
             Observed::Candidate(candidate) => {
+                let candidate = self.sockets.as_seen(&candidate);
                 if !sdp::is_usable_candidate(&candidate) || self.told.contains(&candidate) {
                     return None;
                 }
@@ -171,7 +176,7 @@ impl Watch {
     }
 
     async fn local_sdp(&self) -> Option<String> {
-        connection::local_sdp(&self.connection.upgrade()?).await
+        connection::local_sdp(&self.connection.upgrade()?, &self.sockets).await
     }
 
     fn trickled(&self, candidate: String) -> Candidate {

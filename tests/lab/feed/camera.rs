@@ -1,6 +1,7 @@
-//! Plays the camera of the device lab: writes H.264 into a v4l2loopback node, one access unit for each write.
+//! Plays the camera of the device lab: writes pictures into a v4l2loopback node, one for each write.
 //!
-//! `camera NODE STREAM WIDTH HEIGHT FPS COUNT`, until it is killed. COUNT is a file that holds how many
+//! `camera NODE STREAM WIDTH HEIGHT FPS COUNT`, until it is killed. STREAM is H.264 with delimiters, which it
+//! plays again and again, or a JPEG, which it repeats. COUNT is a file that holds how many
 //! access units were written and when the first one was, in microseconds of the kernel's monotonic clock:
 //! what the journal's `__MONOTONIC_TIMESTAMP` counts too.
 #![expect(clippy::disallowed_methods, reason = "a camera keeps the time itself")]
@@ -26,14 +27,16 @@ fn main() -> anyhow::Result<()> {
     let count = PathBuf::from(next("COUNT")?);
 
     let stream = fs::read(&stream).with_context(|| format!("read {stream}"))?;
-    let units = access_units(&stream);
+    let is_jpeg = stream.starts_with(&[0xff, 0xd8]);
+    let fourcc = FourCC::new(if is_jpeg { b"MJPG" } else { b"H264" });
+    let units = if is_jpeg { vec![&stream[..]] } else { access_units(&stream) };
     ensure!(!units.is_empty(), "the stream has no access unit delimiter");
 
     let mut device = Device::with_path(&node).with_context(|| format!("open {node}"))?;
     // Room for the largest access unit: a coded picture is smaller than a raw one.
-    let format = Format { size: width * height * 3 / 2, ..Format::new(width, height, FourCC::new(b"H264")) };
-    let format = Output::set_format(&device, &format).with_context(|| format!("set H.264 on {node}"))?;
-    ensure!(format.fourcc == FourCC::new(b"H264"), "{node} took {} instead of H264", format.fourcc);
+    let format = Format { size: width * height * 3 / 2, ..Format::new(width, height, fourcc) };
+    let format = Output::set_format(&device, &format).with_context(|| format!("set {fourcc} on {node}"))?;
+    ensure!(format.fourcc == fourcc, "{node} took {} instead of {fourcc}", format.fourcc);
 
     // v4l2loopback 0.12 knows only a streaming writer: after one that merely wrote has gone, it is neither
     // camera nor output until it is loaded again.

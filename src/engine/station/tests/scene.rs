@@ -37,8 +37,15 @@ impl Scene {
     }
 
     pub(super) fn seeded(security: Security, max_viewers: usize, seed: [u8; 32]) -> Scene {
-        let settings =
-            Settings { device: DEVICE, name: "lamp".into(), security, max_viewers, ice_servers: vec![] };
+        let settings = Settings {
+            device: DEVICE,
+            name: "lamp".into(),
+            security,
+            max_viewers,
+            ice_servers: vec![],
+            rate_policy: RatePolicy::Slowest,
+            bitrates: Bitrate::from_kbps(300)..=Bitrate::from_kbps(2_500),
+        };
         let keys = (1..=4).map(viewer).collect();
         let mut scene = Scene {
             station: Station::new(settings, keys, seed),

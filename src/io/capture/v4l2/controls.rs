@@ -9,8 +9,11 @@ use v4l::Device;
 use v4l::control::{Control as Setting, Value};
 use v4l::v4l_sys;
 
+use self::listed::Listed;
 use super::readable;
 use crate::units::Bitrate;
+
+mod listed;
 
 /// The controls that matter for a live stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +70,8 @@ pub(super) struct Controls {
     device: Device,
     path: PathBuf,
     present: Vec<Control>,
+    /// Those for people.
+    listed: Vec<Listed>,
     /// Those whose refusal has been said.
     refused: Vec<Control>,
 }
@@ -75,7 +80,10 @@ impl Controls {
     pub(super) fn of(device: Device, path: &Path) -> Controls {
         let exists = |control: &Control| exists(&device, control.id());
         let present = Control::ALL.into_iter().filter(exists).collect();
-        Controls { present, refused: Vec::new(), device, path: path.to_owned() }
+        let mut controls =
+            Controls { present, listed: Vec::new(), refused: Vec::new(), device, path: path.to_owned() };
+        controls.list();
+        controls
     }
 
     pub(super) fn device(&self) -> &Device {

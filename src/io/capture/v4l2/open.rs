@@ -49,7 +49,7 @@ pub(super) fn check_capabilities(device: &Device, path: &Path) -> Result<String,
 }
 
 /// The camera's formats; of those that are known here with their sizes and rates.
-pub(super) fn offers(device: &Device, path: &Path) -> Result<Vec<Offer>, Loss> {
+pub(in super::super) fn offers(device: &Device, path: &Path) -> Result<Vec<Offer>, Loss> {
     let formats = readable(|| device.enum_formats()).map_err(|cause| lost("list formats", path, cause))?;
     let offer = |fourcc: FourCC| {
         let is_known = fourcc.repr == *b"H264" || PixelFormat::from_fourcc(fourcc.repr).is_some();
@@ -197,7 +197,7 @@ fn is_rgb(format: PixelFormat) -> bool {
 }
 
 /// The crate panics at names and numbers that it does not know; from a driver they are just an error.
-pub(super) fn readable<T>(query: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+pub(in super::super) fn readable<T>(query: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let outcome = catch_unwind(AssertUnwindSafe(query));
     outcome.unwrap_or_else(|_| Err(io::Error::other("the driver's answer cannot be read")))
 }

@@ -32,7 +32,18 @@ fn set(control: &str) {
 
 /// The bars alone, and nothing that a test before this has set.
 fn plain_bars() {
-    for control in ["test_pattern=0", "osd_text_mode=2", "percentage_of_dropped_buffers=0", "colorspace=2"] {
+    for control in [
+        "test_pattern=0",
+        "osd_text_mode=2",
+        "percentage_of_dropped_buffers=0",
+        "colorspace=2",
+        "brightness=128",
+        "contrast=128",
+        "saturation=128",
+        "hue=0",
+        "horizontal_flip=0",
+        "vertical_flip=0",
+    ] {
         set(control);
     }
 }

@@ -1,0 +1,266 @@
+//! The one UDP port of all viewers: who opens it in a firewall has opened it for everybody.
+//!
+//! Under the WebRTC library each peer connection has a [`View`] for each address of the board; what they send
+//! leaves by the same socket, and what comes in is given to the one whose it is.
+//!
+//! ```text
+//! peer connection ── view 192.0.2.9 ─┐               ┌─ one socket for IPv4 ─┐
+//!                 └─ view 2001:db8:: ├── port, demux ┤                       ├─ one port number
+//! peer connection ── view 192.0.2.9 ─┘               └─ one socket for IPv6 ─┘
+//! ```
+//!
+//! | file | question |
+//! |---|---|
+//! | `demux` | whose is a datagram |
+//! | `stun` | what kind is it |
+//! | `view` | what the library takes for its socket |
+//! | `socket` | a real socket |
+//!
+//! The library polls from its own tasks while ours come and go, so each part keeps a lock, held for a few
+//! instructions and never across a wait.
+
+mod demux;
+mod socket;
+pub mod stun;
+mod view;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use webrtc::runtime::AsyncUdpSocket;
+
+use demux::{Demux, Way};
+use socket::Socket;
+
+pub use demux::Owner;
+pub use view::View;
+
+/// How often a port number is drawn until one is free on every address.
+const DRAWS: usize = 16;
+
+/// The port. Dropping it closes it when the last view of it is gone.
+pub struct Port {
+    sockets: Vec<Arc<Socket>>,
+    number: u16,
+    inside: Mutex<Inside>,
+    next_owner: AtomicU64,
+    /// Something is in `Inside::gathered`.
+    flush: Arc<Notify>,
+    tasks: Mutex<Vec<AbortHandle>>,
+}
+
+#[derive(Default)]
+struct Inside {
+    demux: Demux,
+    views: HashMap<Owner, Vec<(IpAddr, Weak<View>)>>,
+    /// Views that hold packets back for a moment.
+    gathered: Vec<Way>,
+}
+
+impl Port {
+    /// Opens the first port of `numbers` that is free on all of `addresses`, or on every address of the board
+    /// when there are none; `0..=0` takes any. To be called in the runtime that serves it.
+    ///
+    /// # Errors
+    ///
+    /// None is free, or an address is not the board's.
+    pub fn open(addresses: &[IpAddr], numbers: RangeInclusive<u16>) -> io::Result<Arc<Port>> {
+        let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+        let draws = if numbers == (0..=0) { DRAWS } else { 1 };
+        for number in std::iter::repeat_n(numbers, draws).flatten() {
+            match bind(addresses, number) {
+                Ok((sockets, number)) => return Ok(Port::serve(sockets, number)),
+                Err(cause) => last = cause,
+            }
+        }
+        Err(last)
+    }
+
+    fn serve(sockets: Vec<Arc<Socket>>, number: u16) -> Arc<Port> {
+        let (inside, next_owner, flush, tasks) = Default::default();
+        let port = Arc::new(Port { sockets, number, inside, next_owner, flush, tasks });
+        let mut tasks = Vec::new();
+        for socket in &port.sockets {
+            let (socket, port) = (socket.clone(), Arc::downgrade(&port));
+            let read = async move {
+                let take = |local, from, bytes: &[u8]| {
+                    if let Some(port) = port.upgrade() {
+                        port.received(local, from, bytes);
+                    }
+                };
+                socket.read(take).await;
+            };
+            tasks.push(tokio::spawn(read).abort_handle());
+        }
+        let flush = Port::flush_gathered(Arc::downgrade(&port), port.flush.clone());
+        tasks.push(tokio::spawn(flush).abort_handle());
+        *lock(&port.tasks) = tasks;
+        port
+    }
+
+    /// The UDP port number.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// A place for a peer connection.
+    pub fn owner(self: &Arc<Self>) -> Place {
+        Place { port: self.clone(), owner: Owner(self.next_owner.fetch_add(1, Ordering::Relaxed)) }
+    }
+
+    fn view(
+        self: &Arc<Self>,
+        owner: Owner,
+        believed: SocketAddr,
+        private: Arc<dyn AsyncUdpSocket>,
+    ) -> io::Result<Arc<View>> {
+        let local = believed.ip();
+        let socket = self.sockets.iter().find(|socket| socket.serves(local)).cloned();
+        let socket = socket.ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let view = Arc::new(View::new(self.clone(), socket, Way { owner, local }, believed, private));
+        let mut inside = lock(&self.inside);
+        let views = inside.views.entry(owner).or_default();
+        views.retain(|(other, view)| *other != local && view.strong_count() > 0);
+        views.push((local, Arc::downgrade(&view)));
+        Ok(view)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
+    fn sent(&self, way: Way, to: SocketAddr, bytes: &[u8]) {
+        lock(&self.inside).demux.sent(Instant::now(), way, to, bytes);
+    }
+
+    fn received(&self, local: IpAddr, from: SocketAddr, bytes: &[u8]) {
+        let view = {
+            let mut inside = lock(&self.inside);
+            let Some(way) = inside.demux.received(local, from, bytes) else {
+                return log::trace!(from:%; "a datagram of nobody we know");
+            };
+            inside.view(way)
+        };
+        if let Some(view) = view {
+            view.deliver(from, bytes);
+        }
+    }
+
+    /// Has what a view gathered sent as soon as the library's task rests.
+    fn flush_later(&self, way: Way) {
+        lock(&self.inside).gathered.push(way);
+        self.flush.notify_one();
+    }
+
+    async fn flush_gathered(port: Weak<Port>, flush: Arc<Notify>) {
+        loop {
+            flush.notified().await;
+            let gathered: Vec<Arc<View>> = {
+                let Some(port) = port.upgrade() else { return };
+                let mut inside = lock(&port.inside);
+                let ways = std::mem::take(&mut inside.gathered);
+                ways.into_iter().filter_map(|way| inside.view(way)).collect()
+            };
+            for view in gathered {
+                while !view.flush() {
+                    view.socket().writable().await;
+                }
+            }
+        }
+    }
+}
+
+impl Inside {
+    /// The view that serves a way, or another of the same peer connection: a viewer may send to an address
+    /// that came up after the offer was made.
+    fn view(&self, way: Way) -> Option<Arc<View>> {
+        let views = self.views.get(&way.owner)?;
+        let exact = views.iter().find(|(local, _)| *local == way.local);
+        let kin = || views.iter().find(|(local, _)| local.is_ipv4() == way.local.is_ipv4());
+        exact.or_else(kin)?.1.upgrade()
+    }
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Port({})", self.number)
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        for task in lock(&self.tasks).drain(..) {
+            task.abort();
+        }
+    }
+}
+
+/// One peer connection's place at the port, given up when it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    port: Arc<Port>,
+    owner: Owner,
+}
+
+impl Place {
+    /// The UDP port number.
+    pub fn number(&self) -> u16 {
+        self.port.number
+    }
+
+    /// What the library is to take for the socket that it has bound to `believed`. `private` is that socket.
+    ///
+    /// # Errors
+    ///
+    /// The port is not open on that address.
+    pub fn view(&self, believed: SocketAddr, private: Arc<dyn AsyncUdpSocket>) -> io::Result<Arc<View>> {
+        self.port.view(self.owner, believed, private)
+    }
+
+    /// Checks that name this ufrag are for this peer connection.
+    pub fn named(&self, ufrag: &str) {
+        lock(&self.port.inside).demux.named(self.owner, ufrag);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut inside = lock(&self.port.inside);
+        inside.demux.gone(self.owner);
+        inside.views.remove(&self.owner);
+    }
+}
+
+/// A socket for each address, or one for each family, all on one port number.
+fn bind(addresses: &[IpAddr], number: u16) -> io::Result<(Vec<Arc<Socket>>, u16)> {
+    let every = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    let (mut sockets, mut number) = (Vec::new(), number);
+    for &address in if addresses.is_empty() { &every[..] } else { addresses } {
+        match Socket::bind(SocketAddr::new(address, number)) {
+            Ok(socket) => {
+                number = socket.port()?;
+                sockets.push(Arc::new(socket));
+            }
+            // A board without IPv6, which may be switched off in its kernel.
+            Err(cause)
+                if address.is_ipv6()
+                    && address.is_unspecified()
+                    && cause.kind() != io::ErrorKind::AddrInUse =>
+            {
+                log::debug!(cause:%; "no IPv6 here");
+            }
+            Err(cause) => return Err(cause),
+        }
+    }
+    Ok((sockets, number))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that could panic runs under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

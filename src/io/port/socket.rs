@@ -1,0 +1,137 @@
+//! One of the port's real sockets: sends for every view, and tells each that waits when there is room again.
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
+use tokio::io::Interest;
+use webrtc::runtime::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+
+use super::lock;
+
+/// Reads in one system call. What comes in is little: reports, checks, a voice.
+const READS: usize = 4;
+/// The longest that the kernel hands out as one: several datagrams of one sender put together (UDP GRO).
+const READ_BYTES: usize = 65_535;
+
+/// A bound socket.
+pub(super) struct Socket {
+    io: tokio::net::UdpSocket,
+    state: UdpSocketState,
+    /// Whom it sends and receives for; unspecified: every address of its family.
+    local: IpAddr,
+    /// Who found it full.
+    waiting: Mutex<Vec<Waker>>,
+    /// A task waits for room.
+    is_watched: AtomicBool,
+}
+
+impl Socket {
+    /// Binds an address. An IPv6 one takes no IPv4 traffic, which has a socket of its own.
+    pub(super) fn bind(address: SocketAddr) -> io::Result<Socket> {
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(family, SocketType::DGRAM, flags, Some(ipproto::UDP))?;
+        if address.is_ipv6() {
+            sockopt::set_ipv6_v6only(&socket, true)?;
+        }
+        bind(&socket, &address)?;
+        let io = tokio::net::UdpSocket::from_std(socket.into())?;
+        let state = UdpSocketState::new(UdpSockRef::from(&io))?;
+        Ok(Socket {
+            io,
+            state,
+            local: address.ip(),
+            waiting: Mutex::default(),
+            is_watched: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn port(&self) -> io::Result<u16> {
+        Ok(self.io.local_addr()?.port())
+    }
+
+    /// Whether it carries what a board's address sends.
+    pub(super) fn serves(&self, local: IpAddr) -> bool {
+        self.local == local || self.local.is_unspecified() && self.local.is_ipv4() == local.is_ipv4()
+    }
+
+    /// How many datagrams of one size it sends in one system call (UDP GSO); 1: it cannot.
+    pub(super) fn max_segments(&self) -> usize {
+        self.state.max_gso_segments()
+    }
+
+    /// Sends, or says [`io::ErrorKind::WouldBlock`].
+    pub(super) fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        // Through tokio, which must learn that it is full.
+        self.io.try_io(Interest::WRITABLE, || self.state.try_send(UdpSockRef::from(&self.io), transmit))
+    }
+
+    /// Calls whoever asks when there is room again. The runtime keeps one waker for each socket, but here
+    /// many wait.
+    pub(super) fn wait_for_room(self: &Arc<Self>, cx: &Context<'_>) {
+        lock(&self.waiting).push(cx.waker().clone());
+        if self.is_watched.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let socket = self.clone();
+        tokio::spawn(async move {
+            // An error shows at the next attempt as well.
+            let _ = socket.io.writable().await;
+            socket.is_watched.store(false, Ordering::Release);
+            for waker in lock(&socket.waiting).drain(..) {
+                waker.wake();
+            }
+        });
+    }
+
+    /// Waits until there may be room.
+    pub(super) async fn writable(&self) {
+        let _ = self.io.writable().await;
+    }
+
+    /// Reads until the task is aborted; each datagram with the board's address that it came to.
+    pub(super) async fn read(&self, mut take: impl FnMut(IpAddr, SocketAddr, &[u8])) {
+        let mut memory = vec![0; READS * READ_BYTES];
+        loop {
+            let mut bufs: Vec<IoSliceMut<'_>> = memory.chunks_mut(READ_BYTES).map(IoSliceMut::new).collect();
+            let mut meta = [RecvMeta::default(); READS];
+            let count = std::future::poll_fn(|cx| self.poll_read(cx, &mut bufs, &mut meta)).await;
+            for (buf, meta) in bufs.iter().zip(&meta).take(count.unwrap_or(0)) {
+                let local = meta.dst_ip.unwrap_or(self.local);
+                for bytes in buf[..meta.len.min(buf.len())].chunks(meta.stride.max(1)) {
+                    take(local, meta.addr, bytes);
+                }
+            }
+            // A flood must not keep the loop from everything else.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            std::task::ready!(self.io.poll_recv_ready(cx))?;
+            let read = || match self.state.recv(UdpSockRef::from(&self.io), bufs, meta) {
+                Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
+                read => read,
+            };
+            match self.io.try_io(Interest::READABLE, read) {
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}
+                // An ICMP message about something sent earlier: the sender's business, not the reader's.
+                Err(cause) => {
+                    log::trace!(cause:%; "reading from the port");
+                    return Poll::Ready(Err(cause));
+                }
+                read => return Poll::Ready(read),
+            }
+        }
+    }
+}
