@@ -256,6 +256,8 @@ END
   } finally {
     await viewer?.close();
     await home?.end();
+    // The tests that share this boot begin with no camera, no viewer and the same device.
+    await guest.attempt(`systemctl stop farol lab-camera lab-tone; farol revoke lab-pins --config ${CONFIG}`);
     guest.close();
   }
 });

@@ -101,6 +101,35 @@ fn a_crystal_that_warms_up_is_followed() {
 }
 
 #[test]
+fn a_first_reading_that_comes_late_is_no_drift() {
+    let mut device = Device::new(48_000.0);
+    let mut clock = SampleClock::new(48_000);
+    clock.read(device.sample, later(device.true_time(), 0.010));
+    device.step();
+    for _ in 0..10 {
+        device.run(&mut clock, 1);
+        assert!(clock.off_ppm().abs() < 100.0, "{} ppm", clock.off_ppm());
+    }
+    assert!(device.error_s(&clock).abs() < 0.001, "{} s off", device.error_s(&clock));
+}
+
+#[test]
+fn a_board_that_is_busy_now_and_then_is_no_drift() {
+    let mut device = Device::new(48_000.0);
+    let mut clock = SampleClock::new(48_000);
+    let mut most_ppm = 0.0f64;
+    for index in 0..6_000 {
+        // Each three seconds half a second in which every reading is 20 ms late.
+        let late_s = if index % 300 < 50 { 0.020 } else { 0.0 };
+        let reading = later(device.reading(), late_s);
+        clock.read(device.sample, reading);
+        device.step();
+        most_ppm = most_ppm.max(clock.off_ppm().abs());
+    }
+    assert!(most_ppm < 700.0, "{most_ppm} ppm");
+}
+
+#[test]
 fn a_reading_that_is_far_off_is_doubted_and_forgotten() {
     let mut device = Device::new(48_000.0);
     let mut clock = SampleClock::new(48_000);

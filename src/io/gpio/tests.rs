@@ -187,24 +187,28 @@ async fn a_low_line_with_a_pull_up_is_privacy_where_that_is_configured() {
     assert_eq!(board.next().await, BoardEvent::Privacy(true));
 }
 
+/// A contact that closes or opens twice. The pauses let the simulated chip tell each edge for itself.
+async fn chatter(sim: &Sim, line: u32, to: bool) {
+    for is_high in [to, !to, to] {
+        sim.pull(line, is_high);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test]
 #[ignore = "needs the device lab"]
 async fn a_button_that_chatters_toggles_once_a_press() {
     let sim = Sim::new();
     let folder = tempfile::tempdir().expect("a place");
     let kind = PrivacyKind::Button { file: folder.path().join("privacy") };
-    let mut board = spawn(&board::Board { privacy: privacy(2, kind, 300), ..sim.board() }).expect("a button");
+    let mut board = spawn(&board::Board { privacy: privacy(2, kind, 500), ..sim.board() }).expect("a button");
     assert_eq!(board.next().await, BoardEvent::Privacy(false));
     for is_private in [true, false, true] {
-        for is_down in [true, false, true, false, true] {
-            sim.pull(2, is_down);
-        }
+        chatter(&sim, 2, true).await;
         assert_eq!(board.next().await, BoardEvent::Privacy(is_private));
-        for is_down in [false, true, false, true, false] {
-            sim.pull(2, is_down);
-        }
+        chatter(&sim, 2, false).await;
         // Its end must have been seen before the next press counts.
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        tokio::time::sleep(Duration::from_millis(1000)).await;
     }
     assert!(board.events.try_recv().is_err(), "nothing else was taken for a press");
 }

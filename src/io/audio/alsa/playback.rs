@@ -47,6 +47,8 @@ pub struct Speaker {
     resampler: Resampler,
     /// Moments that the device was given since it was opened.
     written: u64,
+    /// It takes everything at once and never runs, as ALSA's `null` and `file` do: whoever plays keeps time.
+    is_clockless: bool,
     /// The average fill before a frame, against what it shall be, in seconds; positive: too full.
     excess_s: f64,
     /// Mono at the device's rate, then as the device takes it.
@@ -73,6 +75,7 @@ impl Speaker {
             clock: SampleClock::new(setup.rate_hz),
             resampler: Resampler::new(RATE_HZ, setup.rate_hz, 1, Piece::In(FRAME_SAMPLES)),
             written: 0,
+            is_clockless: false,
             excess_s: 0.0,
             samples: Vec::new(),
             bytes: Vec::new(),
@@ -129,12 +132,19 @@ impl Speaker {
             self.steer(level.moments);
             return self.write(frame);
         }
+        if self.is_clockless {
+            return self.write(frame);
+        }
         self.begin()?;
         let mut raised = *frame;
         for (index, sample) in raised.iter_mut().take(FADE_SAMPLES).enumerate() {
             *sample *= index as f32 / FADE_SAMPLES as f32;
         }
-        self.write(&raised)
+        self.write(&raised)?;
+        // What it was given starts every device that has a clock. Should this one merely be late, it runs
+        // by its next frame, and is treated as running from then on.
+        self.is_clockless = self.device.is_in(State::Prepared);
+        Ok(())
     }
 
     fn is_running(&self) -> bool {

@@ -57,11 +57,9 @@ impl M2mEncoder {
         }
     }
 
-    /// All pictures that are still inside. It can be used on afterwards, and begins with a keyframe.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "a live stream ends without it; the tests want every picture")
-    )]
+    /// All pictures that are still inside. It can be used on afterwards, and begins with a keyframe. A camera
+    /// that stops throws them away with the encoder; only tests want them.
+    #[cfg(test)]
     pub(in super::super) fn drain(&mut self, patience: Duration) -> Result<Vec<AccessUnit>, Loss> {
         let units = self.finish(patience)?;
         // `V4L2_ENC_CMD_START` would do by the book. In Linux 6.1 vicodec then goes on saying EPIPE, since nothing
@@ -116,7 +114,7 @@ impl M2mEncoder {
         Ok(units)
     }
 
-    pub(super) fn poll(&self, wanted: PollFlags, wait: Duration) -> Result<PollFlags, Loss> {
+    fn poll(&self, wanted: PollFlags, wait: Duration) -> Result<PollFlags, Loss> {
         let mut polled = [PollFd::new(&self.node, wanted)];
         // A wait is at most a few seconds, so it fits.
         let wait = Timespec::try_from(wait).unwrap_or_default();
@@ -148,7 +146,7 @@ impl M2mEncoder {
 
     /// Makes an access unit of a coded buffer and gives it back. Headers alone, the empty buffer at the end
     /// of a stream, and what cannot be decoded make none.
-    pub(super) fn accept(&mut self, done: Dequeued) -> Result<Option<AccessUnit>, Loss> {
+    fn accept(&mut self, done: Dequeued) -> Result<Option<AccessUnit>, Loss> {
         let (start, end) = done.contents;
         let contents = self.coded.bytes(done.index).and_then(|bytes| bytes.get(start..end));
         // The one copy of a picture on its way from the encoder to the network.

@@ -141,8 +141,8 @@ fn every_order_of_red_green_and_blue_gives_the_same_picture() {
     use PixelFormat as F;
     let pixels = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]];
     let x = 0x77;
-    type Order = fn([u8; 3], u8) -> Vec<u8>;
-    let orders: [(F, Order); 12] = [
+    type Written = fn([u8; 3], u8) -> Vec<u8>;
+    let orders: [(F, Written); 12] = [
         (F::Rgb24, |[r, g, b], _| vec![r, g, b]),
         (F::Bgr24, |[r, g, b], _| vec![b, g, r]),
         (F::Rgbx32, |[r, g, b], x| vec![r, g, b, x]),
