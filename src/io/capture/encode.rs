@@ -90,7 +90,7 @@ pub(super) struct Pipeline {
     damaged: Damaged,
     is_still_wanted: bool,
     still: Option<Bytes>,
-    /// A step was taken since this was last asked.
+    /// Something of what is said about it is not true any more, and that was not asked yet.
     has_changed: bool,
 }
 
@@ -173,8 +173,10 @@ impl Pipeline {
             && hardware.imports()
             && let Some(exported) = buffer.exported
         {
-            hardware.import(exported, buffer.data.len(), buffer.captured)?;
-            return Ok(Fate::Held);
+            if hardware.import(exported, buffer.data.len(), buffer.captured)? {
+                return Ok(Fate::Held);
+            }
+            self.has_changed = true;
         }
         let picture = match picture(&mut self.decoder, &self.input, buffer.data, self.size) {
             Ok(picture) => picture,
@@ -244,7 +246,7 @@ impl Pipeline {
         self.still.take()
     }
 
-    /// Whether the size or the rate has changed; says so once.
+    /// Whether the size, the rate or the detail has changed; says so once.
     pub(super) fn take_change(&mut self) -> bool {
         std::mem::take(&mut self.has_changed)
     }

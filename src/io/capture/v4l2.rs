@@ -127,30 +127,41 @@ impl Camera {
         if let Some(unit) = self.collect()? {
             return Ok(Some(unit));
         }
-        let other = match &self.way {
-            Way::Passed(_) => None,
-            Way::Encoded(pipeline) => pipeline.readable(),
-        };
-        self.stream.wait(wait, other).map_err(|cause| lost("wait for a picture", &self.device, cause))?;
-        let failed = |cause| lost("read a picture", &self.device, cause);
-        let stale = matches!(self.way, Way::Encoded(_))
-            .then(|| Duration::from_secs(1) * LATE_PICTURES / self.fps.max(1));
-        let Some(filled) = self.stream.next(stale).map_err(failed)? else {
+        let Some(filled) = self.fetch(wait)? else {
             let unit = self.collect()?;
             return if unit.is_some() { Ok(unit) } else { self.check_silence().map(|()| None) };
         };
         let fate = self.take(&filled);
-        if !matches!(fate, Ok(Fate::Held)) {
-            self.stream
-                .give_back(filled.index)
-                .map_err(|cause| lost("give back a buffer", &self.device, cause))?;
-        }
+        let given_back = match (&fate, &self.way) {
+            (Ok(Fate::Held), _) => Ok(()),
+            (_, Way::Encoded(pipeline)) if pipeline.imports() => self.stream.give_back(filled.index),
+            // An encoder that does not import (any more) holds none.
+            _ => self.stream.give_back_all(),
+        };
+        given_back.map_err(|cause| lost("give back a buffer", &self.device, cause))?;
         let fate = fate?;
         if let Fate::Damaged = fate {
             return self.damaged().map(|()| None);
         }
         self.last_seen = media_now();
         Ok(if let Fate::Unit(unit) = fate { Some(unit) } else { None })
+    }
+
+    /// The next buffer that the camera has filled; `None` when there is none, or something else to do.
+    fn fetch(&mut self, wait: Duration) -> Result<Option<Filled>, Loss> {
+        let (other, stale) = match &self.way {
+            Way::Passed(_) => (None, None),
+            Way::Encoded(pipeline) => {
+                (pipeline.readable(), Some(Duration::from_secs(1) * LATE_PICTURES / self.fps.max(1)))
+            }
+        };
+        let failed = |cause| lost("wait for a picture", &self.device, cause);
+        let is_in_error = self.stream.wait(wait, other).map_err(failed)?;
+        match self.stream.next(stale) {
+            Ok(None) if is_in_error => Err(failed(io::Error::from_raw_os_error(libc::EIO))),
+            Ok(filled) => Ok(filled),
+            Err(cause) => Err(lost("read a picture", &self.device, cause)),
+        }
     }
 
     /// A picture that the encoder has finished, after giving back to the camera what it has read.
@@ -275,7 +286,7 @@ fn set_up(controls: &mut Controls, path: &Path, plan: &Plan, video: &config::Vid
             let input = Input { layout, colour: open::colour(&format, *from), fps, exports };
             let pipeline = Pipeline::open(input, (*into, by), video)?;
             if !pipeline.imports() {
-                stream.keep();
+                stream.unexport();
             }
             Ok(Ready { stream, size, fps, way: Way::Encoded(Box::new(pipeline)) })
         }

@@ -4,7 +4,7 @@
 //! or it is written into the encoder's own buffer, which is the only copy (`one copy`).
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::convert::{Picture, copy};
 use super::{Fate, Input};
@@ -18,6 +18,9 @@ use crate::units::{Bitrate, MediaTime};
 /// A memory-to-memory encoder and how it gets its pictures.
 pub(super) struct Hardware {
     encoder: M2mEncoder,
+    path: PathBuf,
+    settings: EncoderSettings,
+    into: PixelFormat,
     /// Pictures go in as they lie in the camera's buffers.
     is_as_it_is: bool,
     /// Pictures that found every buffer of the encoder taken.
@@ -45,7 +48,7 @@ impl Hardware {
             true => M2mEncoder::open_importing(path, &settings, &input.layout)?,
             false => M2mEncoder::open(path, &settings, into)?,
         };
-        Ok(Hardware { encoder, is_as_it_is, left_out: 0 })
+        Ok(Hardware { encoder, path: path.to_owned(), settings, into, is_as_it_is, left_out: 0 })
     }
 
     /// Whether pictures are read from the camera's memory.
@@ -68,14 +71,25 @@ impl Hardware {
         Ok(self.encoder.released()?.map(|token| token as usize))
     }
 
-    /// Lets the encoder read the camera's buffer.
+    /// Lets the encoder read the camera's buffer. Whether it can is known only now: a USB camera's memory is
+    /// in pieces, which bcm2835-codec takes from nobody. Then it gets copies from here on, and `false` is
+    /// the answer.
     pub(super) fn import(
         &mut self,
         (index, picture): (usize, BorrowedFd<'_>),
         bytes_used: usize,
         captured: MediaTime,
-    ) -> Result<(), Loss> {
-        self.encoder.submit_dmabuf(index as u32, picture, bytes_used, captured)
+    ) -> Result<bool, Loss> {
+        match self.encoder.submit_dmabuf(index as u32, picture, bytes_used, captured) {
+            Ok(()) => Ok(true),
+            Err(loss @ Loss::Unfit { .. }) => {
+                log::debug!(reason:% = loss; "the encoder gets copies");
+                // Each open file is an encoder of its own, so the old one may close after this.
+                self.encoder = M2mEncoder::open(&self.path, &self.settings, self.into)?;
+                Ok(false)
+            }
+            Err(loss) => Err(loss),
+        }
     }
 
     /// Copies or converts the picture into the encoder's buffer.
@@ -107,6 +121,7 @@ impl Hardware {
     }
 
     pub(super) fn set_bitrate(&mut self, bitrate: Bitrate) {
+        self.settings.bitrate = bitrate;
         self.encoder.set_bitrate(bitrate);
     }
 

@@ -104,7 +104,7 @@ mod live {
         }
 
         pub(in super::super) fn detail(&self) -> String {
-            format!("encoded in software at {} kbit/s", self.encoder.bitrate().kbps())
+            format!("OpenH264 at {} kbit/s", self.encoder.bitrate().kbps())
         }
     }
 }

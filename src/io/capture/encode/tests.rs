@@ -171,3 +171,31 @@ fn odd_sizes_lose_their_last_line_and_column() {
     let sps = nal_units(&first.data).find_map(|nal| Sps::parse(&nal)).expect("an SPS");
     assert_eq!((sps.width, sps.height), (64, 48));
 }
+
+#[test]
+#[ignore = "needs the device lab (tests/lab)"]
+fn an_encoder_that_cannot_read_the_cameras_memory_gets_copies() {
+    let layout = Layout::packed(PixelFormat::Yuyv, 640, 360);
+    let colour = Colour { range: Range::Limited, matrix: Matrix::Bt601 };
+    let video = config::Video { fps: 10, ..config::Video::default() };
+    let input = Input { layout, colour, fps: 10, exports: true };
+    let by = Chosen::Hardware("/dev/video11".into());
+    let mut pipeline = Pipeline::open(input, (PixelFormat::Yuyv, &by), &video).expect("the encoder opens");
+    assert!(pipeline.imports() && pipeline.detail().ends_with("dma-buf"), "{}", pipeline.detail());
+    let data = vec![100; layout.size_bytes];
+    // Not memory at all.
+    let null = std::fs::File::open("/dev/null").expect("it is there");
+    let mut units = Vec::new();
+    for frame in 0..20 {
+        let exported = Some((frame as usize % 4, std::os::fd::AsFd::as_fd(&null)));
+        let buffer = Buffer { data: &data, captured: at(frame * 3), exported };
+        assert!(matches!(pipeline.encode(&buffer).expect("no loss"), Fate::Nothing), "picture {frame}");
+        let until = media_now().0 + Duration::from_secs(2);
+        while units.len() < frame as usize && media_now().0 < until {
+            units.extend(pipeline.finished().expect("no loss"));
+        }
+    }
+    assert!(units.len() >= 15 && units[0].is_keyframe, "{} units", units.len());
+    assert!(pipeline.take_change());
+    assert!(pipeline.detail().ends_with("one copy"), "{}", pipeline.detail());
+}

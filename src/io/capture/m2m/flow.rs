@@ -114,7 +114,7 @@ impl M2mEncoder {
         Ok(units)
     }
 
-    fn poll(&self, wanted: PollFlags, wait: Duration) -> Result<PollFlags, Loss> {
+    pub(super) fn poll(&self, wanted: PollFlags, wait: Duration) -> Result<PollFlags, Loss> {
         let mut polled = [PollFd::new(&self.node, wanted)];
         // A wait is at most a few seconds, so it fits.
         let wait = Timespec::try_from(wait).unwrap_or_default();
@@ -146,7 +146,7 @@ impl M2mEncoder {
 
     /// Makes an access unit of a coded buffer and gives it back. Headers alone, the empty buffer at the end
     /// of a stream, and what cannot be decoded make none.
-    fn accept(&mut self, done: Dequeued) -> Result<Option<AccessUnit>, Loss> {
+    pub(super) fn accept(&mut self, done: Dequeued) -> Result<Option<AccessUnit>, Loss> {
         let (start, end) = done.contents;
         let contents = self.coded.bytes(done.index).and_then(|bytes| bytes.get(start..end));
         // The one copy of a picture on its way from the encoder to the network.

@@ -253,6 +253,29 @@ fn queues_switched_off_in_mid_flight_give_their_buffers_back() {
 
 #[test]
 #[ignore = "needs the device lab"]
+fn a_damaged_picture_is_left_out_and_all_up_to_the_next_keyframe() {
+    let mut encoder = open();
+    encode(&mut encoder, at(0));
+    for index in 1..4 {
+        assert!(submit(&mut encoder, at(index)));
+    }
+    // The lab's driver damages no picture but empty ones, so the flag is set here. The keyframe is asked for
+    // when the next two are encoded already.
+    encoder.poll(PollFlags::IN, PATIENCE).expect("polled");
+    let mut done = encoder.coded.dequeue().expect("no error").expect("a picture");
+    done.is_damaged = true;
+    while encoder.raw.queued() > 0 {
+        encoder.reclaim().expect("no loss");
+    }
+    assert_eq!(encoder.accept(done).expect("no loss"), None);
+    assert_eq!(encoder.next(Duration::ZERO).expect("no loss"), None, "what depends on it");
+    let next = encode(&mut encoder, at(4));
+    assert!(next.is_keyframe && next.captured == at(4));
+    assert!(!encode(&mut encoder, at(5)).is_keyframe);
+}
+
+#[test]
+#[ignore = "needs the device lab"]
 fn an_encoder_that_spoils_every_picture_is_lost() {
     // Without its canned stream the driver marks each picture as damaged.
     let _reloaded = Reloaded::with("stream=missing.h264");

@@ -62,7 +62,7 @@ impl Stream {
     }
 
     /// Closes the DMA buffers, which nobody wants.
-    pub(super) fn keep(&mut self) {
+    pub(super) fn unexport(&mut self) {
         self.exported.clear();
     }
 
@@ -71,16 +71,16 @@ impl Stream {
         self.exported.get(index).map(AsFd::as_fd)
     }
 
-    /// Waits until a buffer is filled, or `other` is readable, no longer than `wait`.
-    pub(super) fn wait(&self, wait: Duration, other: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    /// Waits until a buffer is filled, or `other` is readable, no longer than `wait`. Whether the camera is
+    /// in error: [`Stream::next`] may know what it is, and if it does not, every wait would be none.
+    pub(super) fn wait(&self, wait: Duration, other: Option<BorrowedFd<'_>>) -> io::Result<bool> {
         let mut polled = vec![PollFd::new(&self.node, PollFlags::IN)];
         polled.extend(other.map(|other| PollFd::from_borrowed_fd(other, PollFlags::IN)));
         // A wait is a fraction of a second, so it fits.
         let wait = Timespec::try_from(wait).unwrap_or_default();
         match poll(&mut polled, Some(&wait)) {
-            // A camera that stopped by itself is in error for ever, which would make every wait none.
-            Ok(_) if is_error(polled[0].revents()) => Err(io::Error::from_raw_os_error(libc::EIO)),
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Ok(_) => Ok(is_error(polled[0].revents())),
+            Err(rustix::io::Errno::INTR) => Ok(false),
             Err(cause) => Err(cause.into()),
         }
     }
@@ -110,6 +110,14 @@ impl Stream {
     /// Lets the driver fill the buffer again.
     pub(super) fn give_back(&mut self, index: usize) -> io::Result<()> {
         self.buffers.queue(index, &[], Duration::ZERO)
+    }
+
+    /// Lets the driver fill all buffers again that nobody reads.
+    pub(super) fn give_back_all(&mut self) -> io::Result<()> {
+        while let Some(index) = self.buffers.free() {
+            self.give_back(index)?;
+        }
+        Ok(())
     }
 
     fn dequeue(&mut self) -> io::Result<Option<Filled>> {

@@ -6,6 +6,9 @@ use crate::engine::picture::{Layout, PixelFormat};
 use crate::io::capture::encode::convert::{Picture, planes_of};
 use std::process::Command;
 
+#[cfg(feature = "openh264")]
+mod loopback;
+
 const VIVID: &str = "/dev/video2";
 const ENCODER: &str = "/dev/video11";
 const SIZE: (u32, u32) = (640, 360);
@@ -50,7 +53,13 @@ fn plain_bars() {
 fn video(encoder: EncoderChoice) -> config::Video {
     let source = VideoSource::V4l2 { device: VIVID.into(), input: CameraInput::Raw, encoder };
     // Slow enough for an unoptimised build on a busy machine: none of these tests is to shed.
-    config::Video { source, size: SIZE, fps: 5, ..config::Video::default() }
+    config::Video {
+        source,
+        size: SIZE,
+        fps: 5,
+        stalled_after: Duration::from_secs(10),
+        ..config::Video::default()
+    }
 }
 
 fn open(encoder: EncoderChoice) -> Camera {
@@ -106,7 +115,7 @@ fn every_format_of_a_camera_shows_the_same_picture() {
         let colour = open::colour(&set, format);
         let mut stream = Stream::start(&device, path).expect("it streams");
         let filled = loop {
-            stream.wait(Duration::from_secs(2), None).expect("it delivers");
+            assert!(!stream.wait(Duration::from_secs(2), None).expect("it delivers"));
             if let Some(filled) = stream.next(None).expect("it delivers") {
                 break filled;
             }
@@ -237,11 +246,13 @@ fn lost_and_back(camera: Camera, encoder: &EncoderChoice) -> String {
 fn a_camera_that_fails_in_any_way_comes_back() {
     plain_bars();
     for encoder in [EncoderChoice::Software, EncoderChoice::Device(ENCODER.into())] {
-        for injected in ["inject_vidioc_qbuf_error=1", "inject_fatal_streaming_error=1"] {
+        for injected in ["inject_vidioc_qbuf_error=1", "inject_fatal_streaming_error=1", "disconnect=1"] {
             let mut camera = open(encoder.clone());
             next(&mut camera);
             set(injected);
-            eprintln!("{injected}: {}", lost_and_back(camera, &encoder));
+            let loss = lost_and_back(camera, &encoder);
+            assert!(!injected.starts_with("disconnect") || loss.contains("plug the camera in"), "{loss}");
+            eprintln!("{injected}: {loss}");
         }
         for injected in ["inject_vidioc_streamon_error=1", "inject_vidioc_reqbufs_error=1"] {
             set(injected);
