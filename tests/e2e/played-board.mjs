@@ -66,10 +66,12 @@ async function play({ state, controls }) {
     say({ t: "ok", id, ...replies[request.t](request) });
     if (request.t !== "controls") say({ t: "state", state });
   };
-  channel.onopen = () => say({ t: "state", state });
+  const opened = new Promise((done) => (channel.onopen = done));
   await device.setLocalDescription(await device.createOffer());
   await viewer.setRemoteDescription(device.localDescription);
   await viewer.setLocalDescription(await viewer.createAnswer());
   await device.setRemoteDescription(viewer.localDescription);
+  await opened;
+  say({ t: "state", state });
   globalThis.board = board;
 }
