@@ -21,6 +21,7 @@
 //! | [`keyframe`], [`rate`] | when the encoder is asked for a keyframe, and how much it may spend |
 //! | [`station`] | all of it together: an input and the time in, commands out |
 
+pub mod bandwidth;
 pub mod bucket;
 pub mod choice;
 pub mod control;

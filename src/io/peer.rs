@@ -94,7 +94,7 @@ pub enum PeerEvent {
     Closed,
     /// The viewer cannot decode until it gets a keyframe (PLI or FIR).
     KeyframeRequested,
-    /// What the network to this viewer carries; at most every 200 ms, and when it changed by over 2%.
+    /// What the network to this viewer carries; at most every 50 ms, and when it changed by over 2%.
     Estimate(Bitrate),
     /// The first packet of the viewer's microphone.
     SoundArrived,

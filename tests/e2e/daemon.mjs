@@ -82,9 +82,10 @@ export async function demo(t, options) {
 
 /**
  * A device on disk: configuration and state in a directory of its own. `start` runs it and `pair` makes links.
- * `config` is TOML that follows the tables of the broker and the page.
+ * `config` is TOML that follows the tables of the broker and the page; media goes by `addresses`, the page is
+ * served at `listen`.
  */
-export async function device(t, broker, config = "") {
+export async function device(t, broker, config = "", { addresses = ["127.0.0.1"], listen = "127.0.0.1" } = {}) {
   const directory = await mkdtemp(join(tmpdir(), "farol-e2e-"));
   t.after(() => rm(directory, { recursive: true, force: true }));
   const http_port = await freePort();
@@ -97,11 +98,12 @@ export async function device(t, broker, config = "") {
     url = "mqtt://127.0.0.1:${broker.mqttPort}"
     username = "farol"
     [links]
+    page = "http://127.0.0.1:${http_port}/"
     broker = "ws://127.0.0.1:${broker.webSocketPort}"
     [http]
-    listen = "127.0.0.1:${http_port}"
+    listen = "${listen}:${http_port}"
     [ice]
-    addresses = ["127.0.0.1"]
+    addresses = ${JSON.stringify(addresses)}
     ${config}`);
   let current;
   t.after(() => current?.kill());

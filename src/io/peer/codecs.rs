@@ -14,7 +14,7 @@ use rtc::rtp_transceiver::rtp_sender::{
 };
 use rtc::shared::error::Result;
 
-use super::interceptors::{CaptureReports, FeedbackTap, PublishedGcc};
+use super::interceptors::{CaptureReports, Estimator, FeedbackTap};
 
 /// `playout-delay`: bounds of how long a viewer may hold a picture back.
 pub const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
@@ -93,7 +93,7 @@ pub fn media_engine() -> Result<MediaEngine> {
 /// whole pictures instead.
 pub fn packet_path(
     engine: &mut MediaEngine,
-    estimator: PublishedGcc,
+    estimator: Estimator,
     tap: FeedbackTap,
     reports: CaptureReports,
 ) -> Result<Registry> {

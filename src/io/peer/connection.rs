@@ -21,7 +21,7 @@ use webrtc::runtime::default_runtime;
 
 use super::clock::CaptureClock;
 use super::ear::Listening;
-use super::interceptors::{CaptureReports, EstimateOutlet, FeedbackTap, PublishedGcc};
+use super::interceptors::{CaptureReports, EstimateOutlet, Estimator, FeedbackTap};
 use super::outlet::{LocalStream, Streams};
 use super::socket::Gated;
 use super::watch::{Observed, Observer};
@@ -113,10 +113,10 @@ pub async fn open(
         let offsets =
             [(numbers.video_ssrc, numbers.video_offset), (numbers.audio_ssrc, numbers.audio_offset)];
         let tap = FeedbackTap::new(id, events.clone(), outlet.clone());
-        let gcc = PublishedGcc::new(settings.start_bitrate, MIN_BITRATE, settings.max_bitrate, outlet);
+        let estimator = Estimator::new(settings.start_bitrate, MIN_BITRATE, settings.max_bitrate, outlet);
         let reports = CaptureReports::new(clock, HashMap::from(offsets));
         let handler = Observer::new(observer.clone(), gathered_sender.clone(), listening.clone());
-        build(settings, mdns, handler, (gcc, tap, reports)).await
+        build(settings, mdns, handler, (estimator, tap, reports)).await
     };
     // The mDNS socket cannot be made where multicast is missing, as in some containers. Without it
     // `.local` candidates stay unresolved, and such a viewer is found by its own checks of ours.
@@ -135,13 +135,13 @@ async fn build(
     settings: &PeerSettings,
     mdns: MulticastDnsMode,
     handler: Observer,
-    (gcc, tap, reports): (PublishedGcc, FeedbackTap, CaptureReports),
+    (estimator, tap, reports): (Estimator, FeedbackTap, CaptureReports),
 ) -> Result<(Arc<dyn PeerConnection>, Arc<Gated>), PeerError> {
     let operation = "opening a peer connection";
     let runtime = default_runtime().ok_or_else(|| library(operation)("it was built without a runtime"))?;
     let sockets = Gated::new(runtime, settings.port.owner());
     let mut engine = codecs::media_engine().map_err(library(operation))?;
-    let path = codecs::packet_path(&mut engine, gcc, tap, reports).map_err(library(operation))?;
+    let path = codecs::packet_path(&mut engine, estimator, tap, reports).map_err(library(operation))?;
     let servers = settings.ice_servers.iter().map(ice_server).collect();
     let connection = PeerConnectionBuilder::new()
         .with_configuration(RTCConfigurationBuilder::new().with_ice_servers(servers).build())

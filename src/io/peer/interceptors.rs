@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rtc::interceptor::{
-    AttributedPacket, BandwidthEstimator, EstimatorStats, Gcc, Interceptor, Packet, PacketReport, StreamInfo,
-    TaggedPacket,
+    AttributedPacket, BandwidthEstimator, Interceptor, Packet, PacketReport, StreamInfo, TaggedPacket,
 };
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
@@ -24,10 +23,11 @@ use tokio::sync::mpsc;
 
 use super::PeerEvent;
 use super::clock::CaptureClock;
+use crate::engine::bandwidth::{Bandwidth, Fate};
 use crate::units::{Bitrate, PeerId};
 
 /// Estimates closer together than this are one.
-const ESTIMATE_INTERVAL: Duration = Duration::from_millis(200);
+const ESTIMATE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// RFC 3550 §6.2 has reports every few seconds; one a second lets a viewer synchronise sound and
 /// picture soon after it joins.
@@ -68,37 +68,33 @@ impl EstimateOutlet {
     }
 }
 
-/// The library's estimator (Google congestion control over transport-wide feedback), whose target it
-/// offers no way to read, with the target published after each report.
-pub struct PublishedGcc {
-    gcc: Gcc,
+/// Our estimate in the place of the library's, told after each report.
+pub struct Estimator {
+    bandwidth: Bandwidth,
     outlet: EstimateOutlet,
+    fates: Vec<Fate>,
 }
 
-impl PublishedGcc {
+impl Estimator {
     /// Starts at `start` and never leaves `min` to `max`.
-    pub fn new(start: Bitrate, min: Bitrate, max: Bitrate, outlet: EstimateOutlet) -> PublishedGcc {
-        let bps = |rate: Bitrate| f64::from(rate.bps());
-        PublishedGcc { gcc: Gcc::new(bps(start), bps(min), bps(max)), outlet }
+    pub fn new(start: Bitrate, min: Bitrate, max: Bitrate, outlet: EstimateOutlet) -> Estimator {
+        Estimator { bandwidth: Bandwidth::new(start, min, max), outlet, fates: Vec::new() }
     }
 }
 
-impl BandwidthEstimator for PublishedGcc {
+impl BandwidthEstimator for Estimator {
     fn on_reports(&mut self, now: Instant, reports: &[PacketReport]) {
-        self.gcc.on_reports(now, reports);
-        self.outlet.publish(now, self.gcc.target_bitrate());
+        self.fates.clear();
+        self.fates.extend(reports.iter().map(|report| Fate {
+            departed: report.departure,
+            arrived: report.arrival.filter(|_| report.arrived),
+            size: report.size,
+        }));
+        self.bandwidth.reported(now, &self.fates);
+        self.outlet.publish(now, self.bandwidth.target_bps());
     }
     fn target_bitrate(&self) -> f64 {
-        self.gcc.target_bitrate()
-    }
-    fn handle_timeout(&mut self, now: Instant) {
-        self.gcc.handle_timeout(now);
-    }
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.gcc.poll_timeout()
-    }
-    fn stats(&self) -> EstimatorStats {
-        self.gcc.stats()
+        self.bandwidth.target_bps()
     }
 }
 
@@ -284,14 +280,14 @@ mod tests {
     fn estimates_are_told_when_they_changed_and_not_too_often() {
         let (mut outlet, mut received) = outlet();
         let start = Instant::now();
-        for (after_ms, bps) in [(0, 1_000_000.0), (50, 2_000_000.0), (300, 1_010_000.0), (301, 1_030_000.0)] {
+        for (after_ms, bps) in [(0, 1_000_000.0), (20, 2_000_000.0), (300, 1_010_000.0), (301, 1_030_000.0)] {
             outlet.publish(start + Duration::from_millis(after_ms), bps);
         }
         let mut told = Vec::new();
         while let Ok((_, PeerEvent::Estimate(rate))) = received.try_recv() {
             told.push(rate.kbps());
         }
-        assert_eq!(told, [1000, 1030], "50 ms is too soon, 1% is no change");
+        assert_eq!(told, [1000, 1030], "20 ms is too soon, 1% is no change");
         assert_eq!(outlet.current_bps.load(Ordering::Relaxed), 1_030_000);
     }
 

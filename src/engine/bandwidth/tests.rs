@@ -1,0 +1,226 @@
+#![expect(clippy::disallowed_methods, reason = "virtual time needs a moment to count from")]
+
+use super::*;
+use crate::config::RatePolicy;
+use crate::engine::rate::RateControl;
+use crate::units::PeerId;
+use proptest::prelude::*;
+
+const FPS: u64 = 30;
+const PACKET: usize = 1200;
+/// The encoder's own ceiling.
+const CEILING: Bitrate = Bitrate::from_kbps(2_500);
+
+/// A camera at the encoder's mercy, a link with a queue before it, and a viewer that reports each 100 ms.
+struct Link {
+    bandwidth: Bandwidth,
+    rate: RateControl,
+    start: Instant,
+    ms: u64,
+    kbps: u64,
+    /// Bytes that pass at once, refilled at the link's rate.
+    bucket: f64,
+    /// When the last packet in the queue will have left it, in microseconds.
+    busy_until_us: u64,
+    encoder: Bitrate,
+    unreported: Vec<Fate>,
+    /// The longest wait and the packets lost since the last look; bytes that arrived.
+    seen: Seen,
+    loss: f64,
+    noise_us: u64,
+    random: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    wait_ms: u64,
+    lost: u32,
+    bytes: usize,
+}
+
+impl Link {
+    fn new(kbps: u64) -> Link {
+        let start = Bitrate::from_kbps(CEILING.kbps() * 3 / 2);
+        let mut rate = RateControl::new(RatePolicy::Slowest, Bitrate::from_kbps(300), CEILING);
+        rate.joined(PeerId(1));
+        Link {
+            bandwidth: Bandwidth::new(start, Bitrate::from_kbps(100), Bitrate::from_kbps(7_500)),
+            rate,
+            start: Instant::now(),
+            ms: 0,
+            kbps,
+            bucket: 0.0,
+            busy_until_us: 0,
+            encoder: CEILING,
+            unreported: Vec::new(),
+            seen: Seen::default(),
+            loss: 0.0,
+            noise_us: 0,
+            random: 7,
+        }
+    }
+
+    fn draw(&mut self) -> f64 {
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.random >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn at(&self, us: u64) -> Instant {
+        self.start + Duration::from_micros(us)
+    }
+
+    fn pass(&mut self, ms: u64) -> Seen {
+        self.seen = Seen::default();
+        for _ in 0..ms {
+            self.ms += 1;
+            if self.ms % (1000 / FPS) == 0 {
+                self.picture();
+            }
+            if self.ms % 100 == 0 {
+                self.report();
+            }
+        }
+        self.seen
+    }
+
+    /// A keyframe each two seconds is eight times as large as the rest, and leaves at once.
+    fn picture(&mut self) {
+        let mean = self.encoder.bps() as usize / 8 / FPS as usize;
+        let is_keyframe = (self.ms / (1000 / FPS)) % 60 == 0;
+        let size = if is_keyframe { mean * 8 } else { mean * 52 / 59 };
+        let packets = size.div_ceil(PACKET).max(1);
+        for n in 0..packets {
+            let last = size - (packets - 1) * PACKET;
+            self.packet(n as u64, if n + 1 == packets { last } else { PACKET });
+        }
+    }
+
+    fn packet(&mut self, n: u64, size: usize) {
+        let departed_us = self.ms * 1000 + n * 20;
+        let service_us = size as u64 * 8_000 / self.kbps;
+        let idle_us = departed_us.saturating_sub(self.busy_until_us);
+        self.bucket = (self.bucket + idle_us as f64 * self.kbps as f64 / 8_000.0).min(8_000.0);
+        let begins = self.busy_until_us.max(departed_us);
+        let wait = begins - departed_us;
+        let departed = self.at(departed_us);
+        let is_lost = wait > 200_000 || self.draw() < self.loss;
+        if wait > 200_000 {
+            self.seen.lost += 1;
+        } else if self.bucket >= size as f64 && wait == 0 {
+            self.bucket -= size as f64;
+        } else {
+            self.busy_until_us = begins + service_us;
+        }
+        let noise = (self.draw() * self.noise_us as f64) as u64;
+        let arrived_us = self.busy_until_us.max(departed_us) + 10_000 + noise;
+        if !is_lost {
+            self.seen.bytes += size;
+            self.seen.wait_ms = self.seen.wait_ms.max(wait / 1000);
+        }
+        // The viewer's clock has nothing to do with ours.
+        let arrived = (!is_lost).then(|| Duration::from_micros(77_000_000 + arrived_us));
+        self.unreported.push(Fate { departed, arrived, size });
+    }
+
+    fn report(&mut self) {
+        let now = self.at(self.ms * 1000);
+        // What is still on its way is told later.
+        let told = Duration::from_micros(77_000_000 + self.ms * 1000 - 10_000);
+        let (done, rest) =
+            self.unreported.drain(..).partition(|fate| fate.arrived.is_none_or(|at| at <= told));
+        self.unreported = rest;
+        self.bandwidth.reported(now, &done);
+        self.rate.estimated(PeerId(1), Bitrate::from_bps(self.bandwidth.target_bps() as u32));
+        if let Some(order) = self.rate.poll(now) {
+            self.encoder = order;
+        }
+    }
+}
+
+fn kbps(seen: Seen, ms: u64) -> u64 {
+    seen.bytes as u64 * 8 / ms
+}
+
+#[test]
+fn wide_link_gets_the_whole_picture_from_the_first_second_on() {
+    let mut link = Link::new(20_000);
+    link.pass(3_000);
+    let seen = link.pass(20_000);
+    assert_eq!(link.encoder, CEILING);
+    assert_eq!(seen.lost, 0);
+}
+
+#[test]
+fn narrow_link_is_found_at_once_used_well_and_left_as_soon_as_it_is_wide() {
+    let mut link = Link::new(4_000);
+    link.pass(5_000);
+    assert_eq!(link.encoder, CEILING);
+    link.kbps = 1_000;
+    let step = link.pass(2_000);
+    let narrow = link.pass(15_000);
+    assert!(step.lost <= 60, "{step:?}");
+    assert!(kbps(narrow, 15_000) >= 700, "0.7 of the link: {} kbit/s", kbps(narrow, 15_000));
+    assert!(narrow.lost == 0 && narrow.wait_ms < 200, "{narrow:?}");
+    link.kbps = 4_000;
+    link.pass(5_000);
+    assert_eq!(link.encoder, CEILING, "full quality within 5 s");
+}
+
+#[test]
+fn narrow_from_the_beginning_is_found_within_seconds() {
+    let mut link = Link::new(800);
+    link.pass(3_000);
+    let seen = link.pass(10_000);
+    assert!(kbps(seen, 10_000) >= 500 && seen.wait_ms < 200, "{} kbit/s, {seen:?}", kbps(seen, 10_000));
+}
+
+#[test]
+fn radio_that_loses_packets_without_being_full_is_no_narrow_link() {
+    for loss in [0.02, 0.10] {
+        let mut link = Link::new(10_000);
+        link.loss = loss;
+        link.pass(20_000);
+        assert_eq!(link.encoder, CEILING, "{loss}");
+    }
+}
+
+#[test]
+fn jitter_is_no_queue() {
+    let mut link = Link::new(10_000);
+    link.noise_us = 60_000;
+    link.pass(30_000);
+    assert_eq!(link.encoder, CEILING);
+}
+
+#[test]
+fn longer_path_is_no_queue_for_good() {
+    let mut link = Link::new(20_000);
+    link.pass(5_000);
+    // As after a change to a mobile network: 300 ms more from one packet to the next.
+    link.start -= Duration::from_millis(300);
+    link.pass(20_000);
+    assert_eq!(link.encoder, CEILING);
+}
+
+proptest! {
+    #[test]
+    fn no_report_leads_outside_the_limits(
+        fates in prop::collection::vec((0u64..2_000, prop::option::of(0u64..5_000), 0usize..1500), 0..200),
+    ) {
+        let start = Instant::now();
+        let mut bandwidth =
+            Bandwidth::new(Bitrate::from_kbps(1_000), Bitrate::from_kbps(100), Bitrate::from_kbps(5_000));
+        for (n, chunk) in fates.chunks(7).enumerate() {
+            let fates: Vec<Fate> = chunk
+                .iter()
+                .map(|&(departed, arrived, size)| Fate {
+                    departed: start + Duration::from_millis(departed),
+                    arrived: arrived.map(Duration::from_millis),
+                    size,
+                })
+                .collect();
+            bandwidth.reported(start + Duration::from_millis(n as u64 * 100), &fates);
+            prop_assert!((100_000.0..=5_000_000.0).contains(&bandwidth.target_bps()));
+        }
+    }
+}
