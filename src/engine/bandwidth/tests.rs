@@ -73,10 +73,10 @@ impl Link {
         self.seen = Seen::default();
         for _ in 0..ms {
             self.ms += 1;
-            if self.ms % (1000 / FPS) == 0 {
+            if self.ms.is_multiple_of(1000 / FPS) {
                 self.picture();
             }
-            if self.ms % 100 == 0 {
+            if self.ms.is_multiple_of(100) {
                 self.report();
             }
         }
@@ -86,7 +86,7 @@ impl Link {
     /// A keyframe each two seconds is eight times as large as the rest, and leaves at once.
     fn picture(&mut self) {
         let mean = self.encoder.bps() as usize / 8 / FPS as usize;
-        let is_keyframe = (self.ms / (1000 / FPS)) % 60 == 0;
+        let is_keyframe = (self.ms / (1000 / FPS)).is_multiple_of(60);
         let size = if is_keyframe { mean * 8 } else { mean * 52 / 59 };
         let packets = size.div_ceil(PACKET).max(1);
         for n in 0..packets {
