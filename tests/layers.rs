@@ -16,6 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["config"],
     &["engine::drift", "engine::resample"],
     &[
+        "engine::bandwidth",
         "engine::bucket",
         "engine::h264",
         "engine::jpeg",
