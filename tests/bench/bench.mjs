@@ -1,8 +1,11 @@
 // `make bench`: the figures of the README, measured on this machine, with a real broker and real browsers.
 //
-// $FAROL is a release build of the daemon, $RECEIVERS the example of that name. Figures of a machine that does
+// $FAROL is a release build of the daemon, $RECEIVERS and $SOURCES the examples of these names. Figures of a machine that does
 // something else meanwhile are worth little; a row that says "against" compares within the same minute.
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as passed } from "node:timers/promises";
 import { launch, open } from "../e2e/browser.mjs";
@@ -150,6 +153,7 @@ async function serve(count) {
   });
 }
 
+/** Viewers without a browser; `leave` says how old the pictures were when their last packet came. */
 async function receive(scope, broker, count) {
   const child = spawn(process.env.RECEIVERS, [String(broker.mqttPort), String(count)], { stdio: ["pipe", "pipe", "inherit"] });
   const ended = new Promise((done) => child.once("exit", done));
@@ -158,8 +162,49 @@ async function receive(scope, broker, count) {
     child.kill();
     await ended;
   });
-  const ready = new Promise((line) => createInterface({ input: child.stdout }).once("line", line));
-  await Promise.race([ready, ended.then(() => Promise.reject(new Error("the receivers have ended")))]);
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const next = async () => {
+    const { value, done } = await lines.next();
+    if (done) throw new Error("the receivers have ended");
+    return value;
+  };
+  await next();
+  return {
+    leave: async () => {
+      child.stdin.end();
+      const [, p50, p99, pictures] = (await next()).split(" ").map(Number);
+      return { p50, p99, pictures };
+    },
+  };
+}
+
+/** From the moment at which a camera's H.264 picture is there to its last packet at each of the viewers. */
+async function age(count) {
+  return within(async (scope) => {
+    const directory = await mkdtemp(join(tmpdir(), "farol-bench-"));
+    scope.after(() => rm(directory, { recursive: true, force: true }));
+    const [config, recording] = [join(directory, "pattern.toml"), join(directory, "pattern.h264")];
+    await writeFile(config, CAMERA);
+    execFileSync(process.env.SOURCES, ["record", config, "120", recording]);
+    const broker = await Mosquitto.start(scope, { rules: "" });
+    const camera = `[signalling]\nsecurity = "open"\nmax_viewers = 64\n[video]\nsource = "replay"\nfile = "${recording}"`;
+    const board = await device(scope, broker, camera);
+    await board.start({ log: "info" });
+    const viewers = await receive(scope, broker, count);
+    await passed(MEASURED_MS);
+    return { count, ...(await viewers.leave()) };
+  });
+}
+
+/** What a picture of each kind of camera costs, in the device lab; nothing where there is none. */
+function costs() {
+  try {
+    const lines = execFileSync("tests/lab/sources", { stdio: ["ignore", "pipe", "inherit"] }).toString();
+    return lines.split("\n").filter(Boolean).map((line) => JSON.parse(line));
+  } catch (cause) {
+    console.log(`\nNo figures of cameras: ${cause.message}`);
+    return [];
+  }
 }
 
 const lit = await lightTheLamp();
@@ -180,3 +225,21 @@ table("Memory and CPU of the daemon", [
     count, mb(all_mb), mb(anonymous_mb), `${Math.round(kbps)} kbit/s`, per(network, count), per(capture, 1),
   ]),
 ]);
+
+const aged = [];
+for (const count of VIEWERS) aged.push(await age(count));
+table("Age of an H.264 camera's picture when its last packet is at the viewer (this machine, loopback)", [
+  ["viewers", "p50", "p99", "pictures"],
+  ...aged.map(({ count, p50, p99, pictures }) => [count, `${p50.toFixed(2)} ms`, `${p99.toFixed(2)} ms`, pictures]),
+]);
+
+const cost = costs();
+if (cost.length > 0) {
+  table("What a picture costs the capture thread, by kind of camera (device lab, one virtual CPU)", [
+    ["camera", "size", "pictures/s", "CPU each", "age p50", "age p99", "how"],
+    ...cost.map(({ kind, size, failed, fps, cpu_ms, age_p50_ms, age_p99_ms, detail }) =>
+      failed !== undefined ? [kind, size, "", "", "", "", failed] : [
+        kind, size, fps.toFixed(1), `${cpu_ms.toFixed(2)} ms`, `${age_p50_ms.toFixed(1)} ms`, `${age_p99_ms.toFixed(1)} ms`, detail,
+      ]),
+  ]);
+}
