@@ -111,18 +111,21 @@ fn next(capture: &mut Capture) -> anyhow::Result<CaptureEvent> {
     }
 }
 
-/// CPU time of the capture thread and of those that it started, so far (proc(5), `schedstat`): all threads
-/// but this one, which only waits.
+/// CPU time of the capture thread and of those that it started, so far: all threads but this one, which only
+/// waits. By ticks of 10 ms (proc(5), `stat`), which every kernel counts; over seconds they are fine enough.
 fn cpu() -> anyhow::Result<Duration> {
-    let mut used = 0;
+    let mut ticks = 0;
     for task in fs::read_dir("/proc/self/task")? {
         let task = task?.path();
         if task.file_name() == Some(std::process::id().to_string().as_ref()) {
             continue;
         }
         // It may have ended meanwhile.
-        let Ok(text) = fs::read_to_string(task.join("schedstat")) else { continue };
-        used += text.split(' ').next().context("schedstat")?.parse::<u64>()?;
+        let Ok(text) = fs::read_to_string(task.join("stat")) else { continue };
+        // Behind the name, which may hold anything, the fields from the third on; utime is the 14th.
+        let (_, fields) = text.rsplit_once(") ").context("stat")?;
+        let times: Result<Vec<u64>, _> = fields.split(' ').skip(11).take(2).map(str::parse).collect();
+        ticks += times?.iter().sum::<u64>();
     }
-    Ok(Duration::from_nanos(used))
+    Ok(Duration::from_millis(10 * ticks))
 }
