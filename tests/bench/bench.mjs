@@ -233,13 +233,24 @@ table("Age of an H.264 camera's picture when its last packet is at the viewer (t
   ...aged.map(({ count, p50, p99, pictures }) => [count, `${p50.toFixed(2)} ms`, `${p99.toFixed(2)} ms`, pictures]),
 ]);
 
+/** How often a picture's bytes are copied or written anew until it is an access unit, by what the source says. */
+function copies(kind, detail) {
+  if (kind === "replay") return "none";
+  if (kind === "h264") return "1 of the coded picture";
+  if (kind === "pattern") return "drawn, encoded, 1 of the coded picture";
+  const raw = detail.endsWith("dma-buf") ? "none" : "1";
+  return `${kind.startsWith("mjpeg") ? "decoded, " : ""}raw: ${raw}, coded: 1`;
+}
+
 const cost = costs();
 if (cost.length > 0) {
   table("What a picture costs the capture thread, by kind of camera (device lab, one virtual CPU)", [
-    ["camera", "size", "pictures/s", "CPU each", "age p50", "age p99", "how"],
+    ["camera", "size", "pictures/s", "CPU each", "age p50", "age p99", "copies"],
     ...cost.map(({ kind, size, failed, fps, cpu_ms, age_p50_ms, age_p99_ms, detail }) =>
       failed !== undefined ? [kind, size, "", "", "", "", failed] : [
-        kind, size, fps.toFixed(1), `${cpu_ms.toFixed(2)} ms`, `${age_p50_ms.toFixed(1)} ms`, `${age_p99_ms.toFixed(1)} ms`, detail,
+        kind, size, fps.toFixed(1), `${cpu_ms.toFixed(1)} ms`, `${age_p50_ms.toFixed(1)} ms`, `${age_p99_ms.toFixed(1)} ms`, copies(kind, detail),
       ]),
   ]);
+  console.log("\n  In the lab vivid gives 13 pictures a second at 1280x720 and 5 at 1920x1080, and the hardware encoder is a");
+  console.log("  driver that hands out a canned stream: what it costs is the way to it and back.");
 }
