@@ -25,7 +25,7 @@ help: ## This list.
 
 # ---- for people -------------------------------------------------------------------------------------
 
-.PHONY: demo build release viewer test check bench lipsync screenshot clean
+.PHONY: demo build release viewer test check bench net lipsync screenshot clean
 demo: build ## A camera, a broker and the page on this machine; prints the address to open.
 	@exec $(DAEMON) demo
 
@@ -47,6 +47,9 @@ bench: need-build need-page need-broker need-browser need-lab viewer tests/node_
 	@cargo build --locked --quiet --release --bin farol --example sources --example lab-camera
 	@cargo build --locked --quiet --example receivers
 	@scripts/bench
+
+net: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## Viewers on narrow networks, in network namespaces.
+	@FAROL=$(abspath $(DAEMON)) tests/net/run
 
 lipsync: need-page need-broker need-browser build tests/node_modules/.package-lock.json ## How far sound and picture are apart in a browser, over 5 minutes.
 	@FAROL=$(abspath $(DAEMON)) node tests/e2e/lipsync.mjs 300

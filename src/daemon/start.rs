@@ -12,6 +12,8 @@ use crate::engine::control::MicrophoneState;
 use crate::engine::rights::ViewerKey;
 use crate::engine::station::{Command, Input, Settings, Station};
 use crate::engine::topic::Topic;
+#[cfg(feature = "broker")]
+use crate::io::broker;
 use crate::io::fanout::Fanout;
 use crate::io::keys::State;
 use crate::io::mqtt::{Mqtt, Publication, Subscription};
@@ -19,7 +21,7 @@ use crate::io::network::Network;
 use crate::io::peer::PeerSettings;
 use crate::io::port::Port;
 use crate::io::systemd::ServiceManager;
-use crate::io::{audio, broker, capture, http};
+use crate::io::{audio, capture, http};
 use crate::units::{Bitrate, DeviceId};
 
 use super::board::Pins;
@@ -65,6 +67,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 /// # Errors
 ///
 /// The page's address cannot be listened on, or the broker inside cannot start.
+#[cfg(feature = "broker")]
 pub fn demo(options: DemoOptions) -> anyhow::Result<()> {
     let mut config = options.config();
     on_one_thread(async move {
@@ -84,6 +87,18 @@ pub fn demo(options: DemoOptions) -> anyhow::Result<()> {
     })
 }
 
+/// There is no demo without a broker inside.
+///
+/// # Errors
+///
+/// Always.
+#[cfg(not(feature = "broker"))]
+pub fn demo(_: DemoOptions) -> anyhow::Result<()> {
+    anyhow::bail!(
+        "this farol was built without the broker of the demo; use `farol run`, or build it with `--features broker`"
+    )
+}
+
 /// Serves the page beside the loop, until the process ends; returns where.
 async fn serve(address: SocketAddr, site: http::Site) -> anyhow::Result<SocketAddr> {
     let listener = http::bind(address).await?;
@@ -97,6 +112,7 @@ async fn serve(address: SocketAddr, site: http::Site) -> anyhow::Result<SocketAd
 }
 
 /// Tells the person at the terminal where to look, and who else can.
+#[cfg(feature = "broker")]
 fn welcome(address: SocketAddr, is_local: bool) {
     let port = address.port();
     if is_local {
