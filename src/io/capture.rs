@@ -10,8 +10,6 @@
 //! Capture never waits for the network: when the channel is full the thread drops access units up
 //! to the next keyframe, and asks its encoder for one.
 
-use std::io;
-use std::path::PathBuf;
 use std::sync::mpsc::{self as std_mpsc, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -26,12 +24,14 @@ use crate::io::clock::media_now;
 use crate::units::{Bitrate, MediaTime};
 
 use identity::Remembered;
+pub(crate) use loss::Loss;
 use outlet::Outlet;
 use retry::Retry;
 
 mod command;
 mod encode;
 mod identity;
+mod loss;
 mod m2m;
 mod outlet;
 mod pattern;
@@ -40,7 +40,6 @@ mod retry;
 #[cfg(feature = "openh264")]
 mod software;
 pub mod survey;
-#[allow(dead_code, reason = "what uses it comes with the other sources")]
 mod sys;
 mod v4l2;
 
@@ -163,50 +162,6 @@ pub fn spawn(video: &config::Video) -> Capture {
         let _ = events_in.try_send(CaptureEvent::Lost { reason });
     }
     Capture { events, commands }
-}
-
-/// Why a source does not deliver. Each says what failed, where, and what to do.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Loss {
-    /// A call to a device failed.
-    #[error("{operation} on {}: {cause}; {remedy}", device.display())]
-    Device {
-        /// What was tried.
-        operation: &'static str,
-        /// Which node.
-        device: PathBuf,
-        /// What the kernel said.
-        cause: io::Error,
-        /// What a person can do.
-        remedy: &'static str,
-    },
-    /// A device that cannot do what is asked.
-    #[error("{}: {what}", device.display())]
-    Unfit {
-        /// Which node.
-        device: PathBuf,
-        /// What it lacks and what to do.
-        what: String,
-    },
-    /// A recording that cannot be played.
-    #[error("replay file {}: {what}", file.display())]
-    Recording {
-        /// Which file.
-        file: PathBuf,
-        /// What is wrong and what to do.
-        what: String,
-    },
-    /// A program that could not be started, ended or does not do what it is for.
-    #[error("video command `{program}`: {what}")]
-    Command {
-        /// Its name.
-        program: String,
-        /// What happened and what to do.
-        what: String,
-    },
-    /// The software encoder or the JPEG decoder failed or is missing.
-    #[error("the software encoder: {0}")]
-    Encoder(String),
 }
 
 /// What became of a control that was set.

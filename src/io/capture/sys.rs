@@ -117,6 +117,7 @@ impl<T: Argument> Request<T> {
 
 const QUERYCAP: Request<v4l2_capability> = Request::reads(0);
 const ENUM_FMT: Request<v4l2_fmtdesc> = Request::exchanges(2);
+#[cfg(test)]
 const G_FMT: Request<v4l2_format> = Request::exchanges(4);
 const S_FMT: Request<v4l2_format> = Request::exchanges(5);
 const REQBUFS: Request<v4l2_requestbuffers> = Request::exchanges(8);
@@ -128,6 +129,7 @@ const STREAMON: Request<std::ffi::c_int> = Request::writes(18);
 const STREAMOFF: Request<std::ffi::c_int> = Request::writes(19);
 const S_PARM: Request<v4l2_streamparm> = Request::exchanges(22);
 const QUERYMENU: Request<v4l2_querymenu> = Request::exchanges(37);
+#[cfg(test)]
 const G_EXT_CTRLS: Request<v4l2_ext_controls> = Request::exchanges(71);
 const S_EXT_CTRLS: Request<v4l2_ext_controls> = Request::exchanges(72);
 const ENUM_FRAMESIZES: Request<v4l2_frmsizeenum> = Request::exchanges(74);
@@ -331,6 +333,7 @@ impl Node {
     }
 
     /// VIDIOC_G_FMT.
+    #[cfg(test)]
     pub(super) fn format(&self, queue: Queue) -> io::Result<BufferFormat> {
         let mut format = v4l2_format { type_: queue.number(), ..zeroed() };
         self.ioctl(&G_FMT, &mut format)?;
@@ -451,6 +454,7 @@ impl Node {
     }
 
     /// VIDIOC_G_EXT_CTRLS for one control of up to 32 bits.
+    #[cfg(test)]
     pub(super) fn control(&self, id: u32) -> io::Result<i32> {
         self.exchange_control(&G_EXT_CTRLS, id, 0)
     }
