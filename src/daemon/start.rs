@@ -1,6 +1,8 @@
 //! What is opened before the loop begins, for `farol run` and for `farol demo`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
+#[cfg(feature = "broker")]
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
 

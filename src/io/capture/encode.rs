@@ -35,6 +35,7 @@ mod hardware;
 pub(super) mod i420;
 mod mjpeg;
 mod own;
+#[cfg(feature = "openh264")]
 mod scale;
 pub(super) mod stills;
 

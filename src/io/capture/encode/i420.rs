@@ -12,6 +12,7 @@ pub(in crate::io::capture) struct I420<'a> {
 
 impl<'a> I420<'a> {
     /// Three planes without padding; `None` when they are shorter than the size says, or it is odd.
+    #[cfg(feature = "openh264")]
     pub(in crate::io::capture) fn of_planes(
         y: &'a [u8],
         u: &'a [u8],
