@@ -93,6 +93,9 @@ async function openPage(link, directory) {
   return {
     plays: () => until("the first picture", 20_000, () => page.locator("video").first().evaluate((video) => video.videoWidth > 0)),
     talk: () => page.locator("button.talk").click({ timeout: 10_000 }),
+    /** The page gives the video element the sound after the first picture. */
+    plays_sound: () => until("sound at the video element", 10_000, () =>
+      page.locator("video").first().evaluate((video) => video.srcObject?.getAudioTracks().length > 0)),
     /** What the page hears of this tone, in its last third of a second. */
     hears: (hz) =>
       page.locator("video").first().evaluate((video, hz) => {
@@ -130,6 +133,7 @@ test("a viewer and the board hear each other", { timeout: 120_000 }, async (t) =
     assert.ok(link, `farol pair prints a link, not: ${printed}`);
     viewer = await openPage(link, directory);
     await viewer.plays();
+    await viewer.plays_sound();
 
     // The room, in the page.
     await until("the room's tone", 15_000, async () => (await viewer.hears(ROOM.hz)).peak > 0.1, 250);
