@@ -73,6 +73,18 @@ pub struct Traffic {
     pub bytes: u64,
     /// From capture to the last packet's departure, of the newest picture.
     pub latest_delay: Duration,
+    /// Packets sent once more because the viewer asked for them (RFC 4588).
+    pub repaired: u64,
+    /// Bytes sent to find out what the network carries, and nothing else.
+    pub padding_bytes: u64,
+    /// Packets that the viewer has not received, by its reports (RFC 3550 §6.4.1).
+    pub lost: u64,
+    /// Requests for a keyframe (PLI or FIR).
+    pub keyframes_asked: u64,
+    /// What the network to the viewer is thought to carry.
+    pub estimate_bps: u32,
+    /// The newest round trip; `None`: not known yet.
+    pub round_trip: Option<Duration>,
 }
 
 /// 20 ms of sound with its timestamp.
