@@ -73,6 +73,8 @@ pub struct PeerSettings {
     pub audio: bool,
     /// Whether a viewer's microphone is taken. With neither, the offer has no audio section.
     pub talkback: bool,
+    /// How long the viewer is to hold pictures back at least.
+    pub playout_delay: Duration,
     /// What the bandwidth estimate starts at.
     pub start_bitrate: Bitrate,
     /// What it never exceeds.
@@ -159,6 +161,7 @@ pub struct Peer {
     clock: CaptureClock,
     estimates: EstimateOutlet,
     bitrates: Bitrates,
+    playout_delay: Duration,
     ears: Ears,
     outgoing: Arc<tokio::sync::Mutex<Outgoing>>,
     gathered: tokio::sync::watch::Receiver<u32>,
@@ -234,6 +237,7 @@ impl Peer {
             clock,
             estimates,
             bitrates,
+            playout_delay: settings.playout_delay,
             ears: opened.ears,
             outgoing: Arc::new(tokio::sync::Mutex::new(opened.outgoing)),
             gathered,
@@ -379,6 +383,7 @@ impl Peer {
             clock: self.clock,
             estimates: self.estimates.clone(),
             bitrates: self.bitrates,
+            playout_delay: self.playout_delay,
         }
     }
 
@@ -406,6 +411,8 @@ pub(super) struct Sending {
     pub estimates: EstimateOutlet,
     /// Their bounds.
     pub bitrates: Bitrates,
+    /// How long the viewer is to hold pictures back at least.
+    pub playout_delay: Duration,
 }
 
 /// Where sender reports are written: into the library, which sends other RTCP too and numbers all of it.
