@@ -45,6 +45,7 @@ use crate::config::IceServer;
 use crate::engine::jitter::Spoken;
 use crate::engine::message::Candidate;
 use crate::io::port::Port;
+pub(super) use crate::io::port::Route;
 use crate::units::{Bitrate, PeerId};
 use channel::Channel;
 pub use channel::Say;
@@ -325,6 +326,7 @@ impl Peer {
     pub async fn restart(&self) -> Result<String, PeerError> {
         self.sockets.restart();
         self.connection.restart_ice().await.map_err(library("restarting ICE"))?;
+        self.ears.tell(Feedback::WayIsSought);
         let mut gathered = self.gathered.clone();
         let sdp = connection::describe(&self.connection, &self.sockets, &mut gathered).await?;
         self.negotiated().ufrag = sdp::ufrag(&sdp).unwrap_or_default().to_string();

@@ -36,6 +36,9 @@ const MIN_BITRATE: Bitrate = Bitrate::from_kbps(100);
 /// RFC 3550 §6.2 has reports every few seconds; one a second lets a viewer synchronise sound and picture soon
 /// after it joins.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// The same while ICE looks for another way, and how long it may.
+const SEARCH_INTERVAL: Duration = Duration::from_millis(40);
+const SEARCH_TIME: Duration = Duration::from_secs(30);
 /// Packets that wait to be repeated; what is asked for beyond that is asked for again.
 const MAX_REPEATS: usize = 256;
 
@@ -108,6 +111,8 @@ struct Sender {
     /// The picture that is being sent, and its next packet.
     current: Option<(Arc<Frame>, usize)>,
     round_trip: Option<Duration>,
+    /// Since when ICE looks for another way than this.
+    sought: Option<(Instant, Option<Arc<Route>>)>,
     playout_delay: Bytes,
     counters: Arc<Counters>,
     /// What is of another era is thrown away.
@@ -135,6 +140,7 @@ impl Feed {
             repeats: VecDeque::new(),
             current: None,
             round_trip: None,
+            sought: None,
             playout_delay: playout_delay_value(playout_delay, sends.audio),
             counters,
             era,
@@ -176,18 +182,26 @@ impl Sender {
         mut feedback: mpsc::Receiver<Feedback>,
     ) -> Result<(), Ended> {
         self.counters.estimate_bps.store(self.pace.estimate_bps as u32, Ordering::Relaxed);
-        let mut reports = tokio::time::interval(REPORT_INTERVAL);
         // The first report goes out right after the first packets: a viewer can synchronise at once.
         let mut has_reported = false;
+        let mut next_report = Instant::now() + REPORT_INTERVAL;
         loop {
             let pause = self.pace.pause(Instant::now());
             let has_work = self.current.is_some() || !self.repeats.is_empty();
             tokio::select! {
                 biased;
-                Some(told) = feedback.recv() => self.take(outgoing, told),
+                Some(told) = feedback.recv() => {
+                    if told == Feedback::WayIsSought {
+                        next_report = Instant::now();
+                    }
+                    self.take(outgoing, told);
+                }
                 // Sound is not paced: it is small, and its gaps are heard.
                 Some(packet) = sound.recv() => self.write_sound(outgoing, &packet).await?,
-                _ = reports.tick() => self.report(outgoing.reports(self.now())).await?,
+                () = tokio::time::sleep_until(next_report.into()) => {
+                    next_report = Instant::now() + self.report_interval(outgoing);
+                    self.report(outgoing.reports(self.now())).await?;
+                }
                 () = wait(pause), if has_work => {
                     self.write_pictures(outgoing).await?;
                     if !std::mem::replace(&mut has_reported, true) {
@@ -339,7 +353,19 @@ impl Sender {
             Feedback::KeyframeWanted => {
                 self.counters.keyframes_asked.fetch_add(1, Ordering::Relaxed);
             }
+            Feedback::WayIsSought => self.sought = Some((Instant::now(), outgoing.route())),
         }
+    }
+
+    /// Reports also show the way that ICE has chosen: while it looks for one, there are more of them.
+    fn report_interval(&mut self, outgoing: &Outgoing) -> Duration {
+        let Some((since, old)) = &self.sought else { return REPORT_INTERVAL };
+        let is_found = old.as_ref().map(Arc::as_ptr) != outgoing.route().as_ref().map(Arc::as_ptr);
+        if is_found || since.elapsed() > SEARCH_TIME {
+            self.sought = None;
+            return REPORT_INTERVAL;
+        }
+        SEARCH_INTERVAL
     }
 
     /// RFC 3550 §6.4.1: now, less when our report left, less how long the viewer had it.
