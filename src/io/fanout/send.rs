@@ -16,7 +16,7 @@ use super::history::{Departures, History, Sent};
 use super::{Frame, Sends, Sound, Traffic};
 use crate::engine::bandwidth::{Bandwidth, Fate};
 use crate::io::peer::{
-    CaptureClock, Ended, EstimateOutlet, Feedback, Form, Line, Numbers, Outgoing, Peer, Reports,
+    CaptureClock, Ended, EstimateOutlet, Feedback, Form, Line, Numbers, Outgoing, Peer, Reports, Route,
     SendParameters, Sending, VIDEO_HZ,
 };
 use crate::units::{Bitrate, MediaTime};
