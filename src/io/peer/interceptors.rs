@@ -89,6 +89,7 @@ impl BandwidthEstimator for Estimator {
             departed: report.departure,
             arrived: report.arrival.filter(|_| report.arrived),
             size: report.size,
+            is_probe: false,
         }));
         self.bandwidth.reported(now, &self.fates);
         self.outlet.publish(now, self.bandwidth.target_bps());
