@@ -16,6 +16,7 @@
 //! The times of arrival are those of transport-wide feedback (draft-holmer-rmcat-transport-wide-cc-extensions).
 //! Pure: it is told the time.
 
+mod fallback;
 mod probe;
 
 use std::collections::VecDeque;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 use crate::units::Bitrate;
 use probe::{ANSWER_HOLDS, Prober, Sent};
 
+pub use fallback::Fallback;
 pub use probe::Probe;
 
 /// A packet whose fate the viewer has told.

@@ -39,8 +39,8 @@ const MEASURED_BYTES: usize = 8_000;
 const MEASURED: Duration = Duration::from_millis(30);
 /// A slow link is not kept busy for longer than this by what leaves at once.
 const AT_ONCE: Duration = Duration::from_millis(80);
-/// A slow link is not kept busy for longer.
-const LONGEST: Duration = Duration::from_millis(150);
+/// A link that carries no more than the estimate is not kept busy for longer, unless it is very slow.
+const LONGEST: Duration = Duration::from_millis(200);
 /// Fewer than five packets say nothing.
 const LEAST_BYTES: usize = 6_000;
 /// The rest after a probe that did not pass, which becomes up to twice as long.
@@ -132,7 +132,7 @@ impl Prober {
         let bps = (estimate_bps * factor).min(wanted_bps / USABLE);
         let bytes_within = |bps: f64, time: Duration| (bps / 8.0 * time.as_secs_f64()) as usize;
         let bytes = (BUCKET_BYTES + MEASURED_BYTES.max(bytes_within(bps, MEASURED)))
-            .min(bytes_within(bps, LONGEST))
+            .min(bytes_within(estimate_bps, LONGEST))
             .max(LEAST_BYTES);
         let is_idle = arriving_bps < estimate_bps / 2.0;
         let at_once_bytes = match is_idle {

@@ -289,7 +289,7 @@ fn link_that_stays_narrow_is_asked_seldom_and_gently() {
         let seen = link.pass(60_000);
         let share = seen.padding as f64 * 8.0 / 60.0 / (kbps as f64 * 1000.0);
         assert!(seen.probes >= 4 && share < 0.11, "{share}, {seen:?}");
-        assert!(seen.lost == 0 && seen.wait_ms < 190, "{seen:?}");
+        assert!(seen.lost == 0 && seen.wait_ms < 190, "{kbps} kbit/s: {seen:?}");
         let target_kbps = link.bandwidth.target_bps() as u64 / 1000;
         assert!(target_kbps < kbps * 23 / 20, "{target_kbps}");
     }
