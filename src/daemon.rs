@@ -337,6 +337,7 @@ impl Daemon {
             PeerEvent::ControlOpened => return self.control.open(peer),
             PeerEvent::ControlClosed => return self.control.shut(peer),
             PeerEvent::Control { is_text, data } => return self.control_heard(now, peer, is_text, &data),
+            PeerEvent::RelayLost { was_used } => Input::RelayLost { peer, was_used },
             PeerEvent::Disconnected => return log::debug!(peer:%; "viewer not heard for a while"),
             PeerEvent::SoundArrived => return log::debug!(peer:%; "viewer sends sound"),
             PeerEvent::Estimate(bitrate) => {

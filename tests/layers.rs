@@ -33,8 +33,8 @@ const FLOORS: &[&[&str]] = &[
     &["engine::bandwidth", "engine::keyframe", "engine::session"],
     &["engine::roster"],
     &["engine::station"],
-    &["io::clock", "io::port", "io::tls"],
-    &["io::fetch"],
+    &["io::clock", "io::tls"],
+    &["io::fetch", "io::port"],
     &["io::*"],
     // The first writes packets into what `peer` opened, the second shows what `capture` would do.
     &["io::fanout", "io::devices"],

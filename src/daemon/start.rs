@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 
 use crate::config::demo::DemoOptions;
-use crate::config::{Audio, Config, Ice, Security, When};
+use crate::config::{Audio, Config, Ice, Security, Tls, When};
 use crate::engine::control::MicrophoneState;
 use crate::engine::rights::ViewerKey;
 use crate::engine::station::{Command, Input, Settings, Station};
@@ -21,7 +21,7 @@ use crate::io::keys::State;
 use crate::io::mqtt::{Mqtt, Publication, Subscription};
 use crate::io::network::Network;
 use crate::io::peer::PeerSettings;
-use crate::io::port::Port;
+use crate::io::port::{Port, Trust};
 use crate::io::systemd::ServiceManager;
 use crate::io::{audio, capture, http};
 use crate::units::{Bitrate, DeviceId};
@@ -159,6 +159,8 @@ fn daemon(
     let of_bitrate = |share: f64| Bitrate::from_bps((f64::from(video.bitrate.bps()) * share) as u32);
     let peers = Peers::new(PeerSettings {
         ice_servers: config.ice.servers,
+        turn_trust: Arc::new(Trust::new(Tls { ca_file: config.ice.ca_file, client: None })),
+        ice_policy: config.ice.policy,
         addresses: config.ice.addresses,
         port,
         audio: config.audio != Audio::None,

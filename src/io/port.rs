@@ -15,11 +15,13 @@
 //! | `stun` | what kind is it |
 //! | `view` | what the library takes for its socket |
 //! | `socket` | a real socket |
+//! | `relay` | how TURN servers are reached |
 //!
 //! The library polls from its own tasks while ours come and go, so each part keeps a lock, held for a few
 //! instructions and never across a wait.
 
 mod demux;
+mod relay;
 mod socket;
 pub mod stun;
 mod view;
@@ -35,12 +37,12 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use webrtc::runtime::AsyncUdpSocket;
 
 use demux::{Demux, Way};
 use socket::Socket;
 
 pub use demux::Owner;
+pub use relay::{Loss, Relay, Relays, Routes, Trust};
 pub use view::View;
 
 /// How often a port number is drawn until one is free on every address.
@@ -120,7 +122,7 @@ impl Port {
         self: &Arc<Self>,
         owner: Owner,
         believed: SocketAddr,
-        private: Arc<dyn AsyncUdpSocket>,
+        private: Arc<Relay>,
     ) -> io::Result<Arc<View>> {
         let local = believed.ip();
         let socket = self.sockets.iter().find(|socket| socket.serves(local)).cloned();
@@ -213,12 +215,12 @@ impl Place {
         self.port.number
     }
 
-    /// What the library is to take for the socket that it has bound to `believed`. `private` is that socket.
+    /// What the library is to take for the socket that it has bound to `believed`. `private` has that socket.
     ///
     /// # Errors
     ///
     /// The port is not open on that address.
-    pub fn view(&self, believed: SocketAddr, private: Arc<dyn AsyncUdpSocket>) -> io::Result<Arc<View>> {
+    pub fn view(&self, believed: SocketAddr, private: Arc<Relay>) -> io::Result<Arc<View>> {
         self.port.view(self.owner, believed, private)
     }
 

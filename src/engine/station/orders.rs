@@ -82,6 +82,13 @@ pub enum Input {
         /// All of its packets together.
         bitrate: Bitrate,
     },
+    /// A relayed address of ours is gone, or can be had again.
+    RelayLost {
+        /// Which peer connection had it.
+        peer: PeerId,
+        /// Whether media went by it.
+        was_used: bool,
+    },
     /// The camera is lost (`true`) or back.
     CameraLost(bool),
     /// The board's switch forbids camera and microphone, or does not any more.

@@ -20,7 +20,8 @@ use webrtc::runtime::{
 
 use super::address::with_port;
 use super::early::{Datagram, Gate};
-use crate::io::port::Place;
+use crate::config::IceServer;
+use crate::io::port::{Place, Relay, Relays};
 
 /// mDNS (RFC 6762 §3) shares its port with everybody and has nothing to do with the peer.
 const MDNS_PORT: u16 = 5353;
@@ -30,6 +31,7 @@ const MDNS_PORT: u16 = 5353;
 pub struct Gated {
     inner: Arc<dyn Runtime>,
     place: Place,
+    relays: Relays,
     sockets: Mutex<Vec<Weak<GatedSocket>>>,
     /// What the library believes its addresses to be, of those that are views.
     believed: Mutex<Vec<SocketAddr>>,
@@ -37,8 +39,18 @@ pub struct Gated {
 
 impl Gated {
     /// Around the library's own runtime, at a place of the port.
-    pub fn new(inner: Arc<dyn Runtime>, place: Place) -> Arc<Gated> {
-        Arc::new(Gated { inner, place, sockets: Mutex::default(), believed: Mutex::default() })
+    pub fn new(inner: Arc<dyn Runtime>, place: Place, relays: Relays) -> Arc<Gated> {
+        Arc::new(Gated { inner, place, relays, sockets: Mutex::default(), believed: Mutex::default() })
+    }
+
+    /// The STUN and TURN servers as the library takes them: it reaches all of them through these sockets.
+    pub fn servers(&self, servers: &[IceServer]) -> Vec<IceServer> {
+        self.relays.routes.for_library(servers)
+    }
+
+    /// Waits until a relayed address of ours is gone; whether media went by it.
+    pub async fn relay_lost(&self) -> bool {
+        self.relays.loss.told().await
     }
 
     /// Checks for an offer with this ufrag are ours.
@@ -188,10 +200,10 @@ impl Runtime for Gated {
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let local = socket.local_addr()?;
-        let own = self.inner.wrap_udp_socket(socket)?;
         if local.port() == MDNS_PORT {
-            return Ok(own);
+            return self.inner.wrap_udp_socket(socket);
         }
+        let own = Relay::new(socket, self.relays.clone())?;
         let inner: Arc<dyn AsyncUdpSocket> = match self.place.view(local, own.clone()) {
             Ok(view) => {
                 lock(&self.believed).push(local);
@@ -223,7 +235,12 @@ impl Runtime for Gated {
         &'a self,
         host: &'a str,
     ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
-        self.inner.resolve_host(host)
+        Box::pin(async move {
+            match self.relays.routes.resolve(host).await {
+                Some(resolved) => resolved,
+                None => self.inner.resolve_host(host).await,
+            }
+        })
     }
 
     fn now(&self) -> Instant {

@@ -67,6 +67,33 @@ pub fn transaction(bytes: &[u8]) -> Option<Transaction> {
     bytes.get(8..20)?.try_into().ok()
 }
 
+/// The transaction of a request of any method (RFC 8489 §5: the two bits of the class are 0).
+pub fn request(bytes: &[u8]) -> Option<Transaction> {
+    let (first, second) = (*bytes.first()?, *bytes.get(1)?);
+    let is_request = first <= 63 && first & 0x01 == 0 && second & 0x10 == 0;
+    is_request.then(|| transaction(bytes)).flatten()
+}
+
+/// Whether a TURN client sends something on with it: a Send indication, or ChannelData (RFC 8656 §11, §12).
+pub fn is_relayed(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0x00, 0x16]) || bytes.first().is_some_and(|first| (64..=79).contains(first))
+}
+
+/// Whether a TURN server has lent an address: the success response to Allocate (RFC 8656 §7.3).
+pub fn is_allocation(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0x01, 0x03])
+}
+
+/// Whether a TURN server refuses to refresh an allocation since it knows none: 437, or 401 from a server
+/// that has restarted and does not know its own nonce (RFC 8656 §8.2, §19).
+pub fn is_allocation_unknown(bytes: &[u8]) -> bool {
+    let code = || match *attribute(bytes, 0x0009)? {
+        [_, _, hundreds, rest, ..] => Some(u16::from(hundreds & 7) * 100 + u16::from(rest)),
+        _ => None,
+    };
+    bytes.starts_with(&[0x01, 0x14]) && matches!(code(), Some(401 | 437))
+}
+
 /// A STUN attribute's value (RFC 8489 §14): type, length, value, padded to 4 bytes.
 fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
     let mut rest = bytes.get(20..)?;

@@ -1,8 +1,7 @@
 //! What the WebRTC library takes for a socket of its own: one board address of one peer connection at the port.
 //!
 //! Packets of a picture are gathered and leave in one system call (UDP GSO, Linux 4.18), at the latest when
-//! the library's task rests. What is said to a TURN server goes by a private socket: an allocation belongs to
-//! the addresses at both of its ends (RFC 8656 §2.2), and a second one from the same port would be refused.
+//! the library's task rests. What is said to a TURN server goes by a private [`Relay`].
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
 use super::demux::Way;
+use super::relay::Relay;
 use super::socket::Socket;
 use super::stun::{self, Kind};
 use super::{Port, lock};
@@ -32,7 +32,7 @@ pub struct View {
     /// What the library believes its address to be; it is rewritten wherever somebody else reads it.
     believed: SocketAddr,
     /// For TURN.
-    private: Arc<dyn AsyncUdpSocket>,
+    private: Arc<Relay>,
     inbox: Mutex<Inbox>,
     run: Mutex<Run>,
 }
@@ -58,7 +58,7 @@ impl View {
         socket: Arc<Socket>,
         way: Way,
         believed: SocketAddr,
-        private: Arc<dyn AsyncUdpSocket>,
+        private: Arc<Relay>,
     ) -> View {
         View { port, socket, way, believed, private, inbox: Mutex::default(), run: Mutex::default() }
     }
