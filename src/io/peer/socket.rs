@@ -21,7 +21,7 @@ use webrtc::runtime::{
 use super::address::with_port;
 use super::early::{Datagram, Gate};
 use crate::config::IceServer;
-use crate::io::port::{Place, Relay, Relays};
+use crate::io::port::{Place, Relay, Relays, Routes};
 
 /// mDNS (RFC 6762 §3) shares its port with everybody and has nothing to do with the peer.
 const MDNS_PORT: u16 = 5353;
@@ -45,12 +45,17 @@ impl Gated {
 
     /// The STUN and TURN servers as the library takes them: it reaches all of them through these sockets.
     pub fn servers(&self, servers: &[IceServer]) -> Vec<IceServer> {
-        self.relays.routes.for_library(servers)
+        self.relays.detours.for_library(servers)
     }
 
     /// Waits until a relayed address of ours is gone; whether media went by it.
     pub async fn relay_lost(&self) -> bool {
         self.relays.loss.told().await
+    }
+
+    /// Where the way to the viewer is noted.
+    pub fn routes(&self) -> Arc<Routes> {
+        self.place.routes()
     }
 
     /// Checks for an offer with this ufrag are ours.
@@ -236,7 +241,7 @@ impl Runtime for Gated {
         host: &'a str,
     ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
         Box::pin(async move {
-            match self.relays.routes.resolve(host).await {
+            match self.relays.detours.resolve(host).await {
                 Some(resolved) => resolved,
                 None => self.inner.resolve_host(host).await,
             }

@@ -2,11 +2,11 @@
 //!
 //! By a socket of its own for each local address of each peer connection, since an allocation belongs to the
 //! addresses at both of its ends (RFC 8656 §2.2), and a second one from the port that all share would be
-//! refused. What goes to an address of [`Routes`] leaves by a TCP or TLS connection instead, one for each.
+//! refused. What goes to an address of [`Detours`] leaves by a TCP or TLS connection instead, one for each.
 //!
 //! | file | question |
 //! |---|---|
-//! | `routes` | under which address the library knows a server that is reached by a stream |
+//! | `detours` | under which address the library knows a server that is reached by a stream |
 //! | `stream` | how one such connection lives and ends |
 //! | `line` | how it is opened |
 //! | `frame` | where one message ends in it |
@@ -15,7 +15,7 @@
 mod frame;
 mod line;
 mod loss;
-mod routes;
+mod detours;
 mod stream;
 
 use std::collections::{HashMap, VecDeque};
@@ -29,11 +29,11 @@ use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
 use super::lock;
 use super::socket::Socket;
-use stream::{Stream, Work};
+use stream::{Kept, Stream, Work};
 
 pub use line::Trust;
 pub use loss::Loss;
-pub use routes::Routes;
+pub use detours::Detours;
 
 /// Messages from servers that wait for the library, which reads them at once unless it is gone or stuck.
 /// When it is full, the newest is dropped, as a socket's buffer does.
@@ -43,7 +43,7 @@ const MAX_WAITING: usize = 512;
 #[derive(Clone, Debug, Default)]
 pub struct Relays {
     /// Its servers that are reached by a stream.
-    pub routes: Arc<Routes>,
+    pub detours: Arc<Detours>,
     /// How their certificates are checked.
     pub trust: Arc<Trust>,
     /// Whether a relayed address is gone.
@@ -89,22 +89,31 @@ impl Relay {
     /// There is no room, or no way.
     pub fn try_send(&self, to_server: SocketAddr, message: &[u8]) -> io::Result<()> {
         self.relays.loss.sent(to_server, message);
-        if let Some(sent) = self.by_stream(to_server, message) {
+        if let Some(sent) = self.by_stream(to_server, message, Kept::ForOthers) {
             return sent;
         }
         let (ecn, segment_size, src_ip) = (None, None, None);
         self.udp.try_send(&Transmit { destination: to_server, ecn, contents: message, segment_size, src_ip })
     }
 
+    /// Waits until there may be room on the way to a server.
+    pub async fn writable(&self, to_server: SocketAddr) {
+        let room = lock(&self.streams).get(&to_server).map(Stream::room);
+        match room {
+            Some(room) => room.await,
+            None => self.udp.writable().await,
+        }
+    }
+
     /// `None`: that server is reached by UDP.
-    fn by_stream(&self, to: SocketAddr, message: &[u8]) -> Option<io::Result<()>> {
+    fn by_stream(&self, to: SocketAddr, message: &[u8], kept: Kept) -> Option<io::Result<()>> {
         let mut streams = lock(&self.streams);
         if let Some(stream) = streams.get(&to) {
-            return Some(stream.try_send(message));
+            return Some(stream.try_send(message, kept));
         }
-        let route = self.relays.routes.of(to)?;
+        let detour = self.relays.detours.of(to)?;
         let work = Work {
-            route,
+            detour,
             known_as: to,
             local: self.local.ip(),
             inbox: self.inbox.clone(),
@@ -112,7 +121,7 @@ impl Relay {
             loss: self.relays.loss.clone(),
         };
         let stream = streams.entry(to).or_insert(Stream::open(work));
-        Some(stream.try_send(message))
+        Some(stream.try_send(message, kept))
     }
 }
 
@@ -169,7 +178,7 @@ impl AsyncUdpSocket for Relay {
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
         let length = transmit.contents.len();
         self.relays.loss.sent(transmit.destination, transmit.contents);
-        if self.by_stream(transmit.destination, transmit.contents).is_some() {
+        if self.by_stream(transmit.destination, transmit.contents, Kept::None).is_some() {
             // What has no room is lost, as on any network: to wait would hold up the library's only task,
             // and with it every other way to this viewer.
             return Poll::Ready(Ok(length));

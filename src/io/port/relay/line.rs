@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::routes::Route;
+use super::detours::Detour;
 use crate::config::Tls;
 use crate::io::tls;
 
@@ -58,17 +58,17 @@ pub(super) enum Line {
 }
 
 impl Line {
-    /// Connects from a local address, and shakes hands where the route says so.
-    pub(super) async fn open(route: &Route, local: IpAddr, trust: &Trust) -> io::Result<Line> {
-        match tokio::time::timeout(CONNECT_TIMEOUT, Line::try_open(route, local, trust)).await {
+    /// Connects from a local address, and shakes hands where the detour says so.
+    pub(super) async fn open(detour: &Detour, local: IpAddr, trust: &Trust) -> io::Result<Line> {
+        match tokio::time::timeout(CONNECT_TIMEOUT, Line::try_open(detour, local, trust)).await {
             Ok(line) => line,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
     }
 
-    async fn try_open(route: &Route, local: IpAddr, trust: &Trust) -> io::Result<Line> {
+    async fn try_open(detour: &Detour, local: IpAddr, trust: &Trust) -> io::Result<Line> {
         let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for &address in &route.addresses {
+        for &address in &detour.addresses {
             let stream = match connect(address, local).await {
                 Ok(stream) => stream,
                 Err(cause) => {
@@ -76,10 +76,10 @@ impl Line {
                     continue;
                 }
             };
-            if !route.is_tls {
+            if !detour.is_tls {
                 return Ok(Line::Plain(stream));
             }
-            let name = ServerName::try_from(route.host.clone()).map_err(io::Error::other)?;
+            let name = ServerName::try_from(detour.host.clone()).map_err(io::Error::other)?;
             let connector = TlsConnector::from(trust.client().await?);
             return Ok(Line::Tls(Box::new(connector.connect(name, stream).await?)));
         }

@@ -24,12 +24,14 @@ use super::Inbox;
 use super::frame::{self, Frames};
 use super::line::{Line, Trust};
 use super::loss::Loss;
-use super::routes::Route;
+use super::detours::Detour;
 use crate::io::port::stun;
 
 /// Messages that wait to be written. When it is full, the newest is dropped or refused: a quarter of a
 /// second of a 4 Mbit/s stream, and whatever is behind it would only come later still.
 const QUEUE: usize = 128;
+/// Room that media leaves to everything else.
+const KEPT: usize = 32;
 /// Messages written with one system call, and with TLS in one record.
 const BATCH: usize = 12;
 /// Between two attempts to connect, doubled each time.
@@ -52,7 +54,7 @@ pub(super) struct Stream {
 
 /// What a connection works with.
 pub(super) struct Work {
-    pub(super) route: Route,
+    pub(super) detour: Detour,
     /// Under which address the library knows the server.
     pub(super) known_as: SocketAddr,
     pub(super) local: IpAddr,
@@ -71,13 +73,36 @@ impl Stream {
     }
 
     /// Takes a message, or says that there is no room or no connection any more.
-    pub(super) fn try_send(&self, message: &[u8]) -> io::Result<()> {
+    pub(super) fn try_send(&self, message: &[u8], kept: Kept) -> io::Result<()> {
+        if kept == Kept::ForOthers && self.queue.capacity() <= KEPT && !self.queue.is_closed() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         match self.queue.try_send(message.to_vec()) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(_)) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TrySendError::Closed(_)) => Err(io::ErrorKind::NotConnected.into()),
         }
     }
+
+    /// Waits until there is room for media, or no connection any more.
+    pub(super) fn room(&self) -> impl Future<Output = ()> + Send + use<> {
+        let queue = self.queue.downgrade();
+        async move {
+            // Room is all that is wanted; it is given back at once.
+            if let Some(queue) = queue.upgrade() {
+                let _ = queue.reserve_many(KEPT + 1).await;
+            }
+        }
+    }
+}
+
+/// Whether a message leaves some room for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// Media does: checks and reports must get through however much of it there is.
+    ForOthers,
+    /// Those checks and reports.
+    None,
 }
 
 /// What has become of a connection.
@@ -134,8 +159,8 @@ impl Work {
 
     /// The server, for people.
     fn server(&self) -> String {
-        let (host, port) = (&self.route.host, self.route.port);
-        format!("{host}:{port} by {}", if self.route.is_tls { "TLS" } else { "TCP" })
+        let (host, port) = (&self.detour.host, self.detour.port);
+        format!("{host}:{port} by {}", if self.detour.is_tls { "TLS" } else { "TCP" })
     }
 
     /// Connects while it takes what is to be said then. `None`: the peer connection is gone.
@@ -144,7 +169,7 @@ impl Work {
         waiting: &mut VecDeque<Vec<u8>>,
         messages: &mut mpsc::Receiver<Vec<u8>>,
     ) -> Option<io::Result<Line>> {
-        let opening = Line::open(&self.route, self.local, &self.trust);
+        let opening = Line::open(&self.detour, self.local, &self.trust);
         meanwhile(opening, waiting, messages).await
     }
 

@@ -1,9 +1,9 @@
 //! Under which address does the WebRTC library know a TURN server that it cannot reach itself?
 //!
 //! The library speaks TURN over UDP alone. A server that is reached by TCP or TLS is handed to it as one on
-//! UDP, under a made-up name that only [`Routes::resolve`] knows, which gives it made-up addresses that are
+//! UDP, under a made-up name that only [`Detours::resolve`] knows, which gives it made-up addresses that are
 //! nobody's: 240.0.0.0/4 (RFC 1112 §4) and 100::/64 (RFC 6666 §4). What is sent to such an address takes its
-//! [`Route`]. Nobody else ever sees name or address: viewers are handed the real URL.
+//! [`Detour`]. Nobody else ever sees name or address: viewers are handed the real URL.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,13 +17,13 @@ const DOMAIN: &str = ".turn.invalid";
 
 /// The TURN servers of one peer connection that are reached by a stream.
 #[derive(Debug, Default)]
-pub struct Routes {
-    known: Mutex<Vec<Route>>,
+pub struct Detours {
+    known: Mutex<Vec<Detour>>,
 }
 
 /// How one server is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Route {
+pub(super) struct Detour {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) is_tls: bool,
@@ -31,7 +31,7 @@ pub(super) struct Route {
     pub(super) addresses: Vec<SocketAddr>,
 }
 
-impl Routes {
+impl Detours {
     /// The servers as the library takes them. What neither it nor we can reach is left out.
     pub fn for_library(&self, servers: &[IceServer]) -> Vec<IceServer> {
         let adapted = servers.iter().map(|server| IceServer {
@@ -54,17 +54,17 @@ impl Routes {
             }
         };
         let mut known = lock(&self.known);
-        let at = known.iter().position(|route| {
-            (route.host.as_str(), route.port, route.is_tls) == (url.host.as_str(), url.port, is_tls)
+        let at = known.iter().position(|detour| {
+            (detour.host.as_str(), detour.port, detour.is_tls) == (url.host.as_str(), url.port, is_tls)
         });
         let at = at.unwrap_or_else(|| {
-            known.push(Route { host: url.host, port: url.port, is_tls, addresses: Vec::new() });
+            known.push(Detour { host: url.host, port: url.port, is_tls, addresses: Vec::new() });
             known.len() - 1
         });
         Some(format!("turn:{at}{DOMAIN}:{}?transport=udp", url.port))
     }
 
-    /// The addresses of a name that [`Routes::for_library`] made up, as `name:port`; `None`: it is another.
+    /// The addresses of a name that [`Detours::for_library`] made up, as `name:port`; `None`: it is another.
     /// One of each family in which the server can be reached.
     ///
     /// # Errors
@@ -73,16 +73,16 @@ impl Routes {
     pub async fn resolve(&self, host_and_port: &str) -> Option<io::Result<Vec<SocketAddr>>> {
         let (name, _) = host_and_port.rsplit_once(':')?;
         let at: u16 = name.strip_suffix(DOMAIN)?.parse().ok()?;
-        let route = lock(&self.known).get(usize::from(at)).cloned()?;
-        let found: Vec<SocketAddr> = match tokio::net::lookup_host((route.host.as_str(), route.port)).await {
+        let detour = lock(&self.known).get(usize::from(at)).cloned()?;
+        let found: Vec<SocketAddr> = match tokio::net::lookup_host((detour.host.as_str(), detour.port)).await {
             Ok(found) => found.collect(),
             Err(cause) => {
-                log::warn!(host = route.host.as_str(), cause:%; "a TURN server's name is not resolved: check ice.servers and the board's DNS");
+                log::warn!(host = detour.host.as_str(), cause:%; "a TURN server's name is not resolved: check ice.servers and the board's DNS");
                 return Some(Err(cause));
             }
         };
         let has = |is_ipv4: bool| found.iter().any(|address| address.is_ipv4() == is_ipv4);
-        let made_up = [made_up(at, true, route.port), made_up(at, false, route.port)]
+        let made_up = [made_up(at, true, detour.port), made_up(at, false, detour.port)]
             .into_iter()
             .filter(|address| has(address.is_ipv4()))
             .collect();
@@ -92,8 +92,8 @@ impl Routes {
         Some(Ok(made_up))
     }
 
-    /// The route of what is sent to an address; `None`: it goes there by UDP.
-    pub(super) fn of(&self, to: SocketAddr) -> Option<Route> {
+    /// The detour of what is sent to an address; `None`: it goes there by UDP.
+    pub(super) fn of(&self, to: SocketAddr) -> Option<Detour> {
         let at = match to.ip() {
             IpAddr::V4(ip) => match ip.octets() {
                 [240, 0, high, low] => u16::from_be_bytes([high, low]),
@@ -105,9 +105,9 @@ impl Routes {
             },
         };
         let known = lock(&self.known);
-        let mut route = known.get(usize::from(at))?.clone();
-        route.addresses.retain(|address| address.is_ipv4() == to.is_ipv4());
-        Some(route)
+        let mut detour = known.get(usize::from(at))?.clone();
+        detour.addresses.retain(|address| address.is_ipv4() == to.is_ipv4());
+        Some(detour)
     }
 }
 
@@ -134,8 +134,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_behind_a_stream_is_known_by_an_address_that_is_nobodys() {
-        let routes = Routes::default();
-        let servers = routes.for_library(&[
+        let detours = Detours::default();
+        let servers = detours.for_library(&[
             server(&["stun:192.0.2.1", "turn:192.0.2.1?transport=udp"]),
             server(&["turn:127.0.0.1:443?transport=tcp", "turns:[::1]:5350"]),
             server(&["turns:192.0.2.1?transport=udp", "stuns:192.0.2.1"]),
@@ -145,22 +145,22 @@ mod tests {
         let names = ["turn:0.turn.invalid:443?transport=udp", "turn:1.turn.invalid:5350?transport=udp"];
         assert_eq!(servers[1].urls, names);
         assert_eq!(servers[1].username.as_deref(), Some("ana"));
-        let first = routes.resolve("0.turn.invalid:443").await.expect("ours").expect("an address");
-        let second = routes.resolve("1.turn.invalid:5350").await.expect("ours").expect("an address");
+        let first = detours.resolve("0.turn.invalid:443").await.expect("ours").expect("an address");
+        let second = detours.resolve("1.turn.invalid:5350").await.expect("ours").expect("an address");
         assert_eq!(first, ["240.0.0.0:443".parse().expect("an address")]);
         assert_eq!(second, ["[100::1]:5350".parse().expect("an address")]);
-        let route = routes.of(second[0]).expect("a route");
-        assert!(route.is_tls && route.addresses == ["[::1]:5350".parse().expect("an address")]);
-        assert_eq!(routes.of("192.0.2.1:3478".parse().expect("an address")), None);
+        let detour = detours.of(second[0]).expect("a detour");
+        assert!(detour.is_tls && detour.addresses == ["[::1]:5350".parse().expect("an address")]);
+        assert_eq!(detours.of("192.0.2.1:3478".parse().expect("an address")), None);
     }
 
     #[tokio::test]
     async fn the_same_server_has_one_address_and_other_names_are_not_ours() {
-        let routes = Routes::default();
+        let detours = Detours::default();
         let tcp = [server(&["turn:127.0.0.1?transport=tcp"])];
-        assert_eq!(routes.for_library(&tcp), routes.for_library(&tcp));
+        assert_eq!(detours.for_library(&tcp), detours.for_library(&tcp));
         for name in ["turn.example.org:3478", "1.turn.invalid:3478", "x.turn.invalid:1", ""] {
-            assert!(routes.resolve(name).await.is_none(), "{name}");
+            assert!(detours.resolve(name).await.is_none(), "{name}");
         }
     }
 }
