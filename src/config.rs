@@ -337,6 +337,13 @@ pub enum IcePolicy {
     Relay,
 }
 
+impl IcePolicy {
+    /// Whether every path counts.
+    pub fn is_all(&self) -> bool {
+        *self == IcePolicy::All
+    }
+}
+
 /// TURN servers that share a secret with us, from which passwords for a time are made: the scheme that
 /// coturn calls `use-auth-secret`.
 #[derive(Clone, Debug, PartialEq)]

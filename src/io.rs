@@ -12,6 +12,7 @@ pub mod fanout;
 pub mod fetch;
 pub mod gpio;
 pub mod http;
+pub mod ice_source;
 pub mod keys;
 pub mod log;
 pub mod mqtt;

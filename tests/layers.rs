@@ -18,6 +18,7 @@ const FLOORS: &[&[&str]] = &[
     &[
         "engine::bucket",
         "engine::h264",
+        "engine::ice",
         "engine::jpeg",
         "engine::motion",
         "engine::night",

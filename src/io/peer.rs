@@ -330,8 +330,8 @@ impl Peer {
     /// # Errors
     ///
     /// The library refuses them, or the connection is closed; the old ones stay.
-    pub async fn use_servers(&self, servers: &[IceServer], policy: IcePolicy) -> Result<(), PeerError> {
-        let configuration = connection::configuration(policy, servers, &self.sockets);
+    pub async fn use_servers(&self, servers: &[IceServer]) -> Result<(), PeerError> {
+        let configuration = connection::configuration(self.sockets.policy(), servers, &self.sockets);
         let operation = "taking other ICE servers";
         self.connection.set_configuration(configuration).await.map_err(library(operation))
     }

@@ -16,12 +16,14 @@
 //! | `view` | what the library takes for its socket |
 //! | `route` | by which way a viewer's media leaves |
 //! | `socket` | a real socket |
+//! | `mapping` | under which address a NAT shows it, and keeping that |
 //! | `relay` | how TURN servers are reached |
 //!
 //! The library polls from its own tasks while ours come and go, so each part keeps a lock, held for a few
 //! instructions and never across a wait.
 
 mod demux;
+mod mapping;
 mod relay;
 mod route;
 mod socket;
@@ -35,11 +37,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use demux::{Demux, Way};
+use mapping::Mappings;
 use socket::Socket;
 
 pub use demux::Owner;
@@ -55,6 +59,7 @@ pub struct Port {
     sockets: Vec<Arc<Socket>>,
     number: u16,
     inside: Mutex<Inside>,
+    mappings: Mutex<Mappings>,
     next_owner: AtomicU64,
     tasks: Mutex<Vec<AbortHandle>>,
 }
@@ -85,8 +90,8 @@ impl Port {
     }
 
     fn serve(sockets: Vec<Arc<Socket>>, number: u16) -> Arc<Port> {
-        let (inside, next_owner, tasks) = Default::default();
-        let port = Arc::new(Port { sockets, number, inside, next_owner, tasks });
+        let (inside, mappings, next_owner, tasks) = Default::default();
+        let port = Arc::new(Port { sockets, number, inside, mappings, next_owner, tasks });
         let mut tasks = Vec::new();
         for socket in &port.sockets {
             let (socket, port) = (socket.clone(), Arc::downgrade(&port));
@@ -107,6 +112,20 @@ impl Port {
     /// The UDP port number.
     pub fn number(&self) -> u16 {
         self.number
+    }
+
+    /// Keeps a NAT from forgetting the port: asks these STUN servers so often under which address they see it.
+    /// What comes out says that an offer that names such an address is out of date. To be called once, in the
+    /// runtime that serves the port.
+    pub fn keep_mapped(
+        self: &Arc<Self>,
+        stun_servers: Vec<(String, u16)>,
+        interval: Duration,
+    ) -> mpsc::Receiver<()> {
+        let (sender, changes) = mpsc::channel(1);
+        let keep = mapping::keep(Arc::downgrade(self), stun_servers, interval, sender);
+        lock(&self.tasks).push(tokio::spawn(keep).abort_handle());
+        changes
     }
 
     /// A place for a peer connection.
@@ -146,6 +165,9 @@ impl Port {
     }
 
     fn received(&self, local: IpAddr, from: SocketAddr, bytes: &[u8]) {
+        if stun::kind(bytes) == stun::Kind::Success && lock(&self.mappings).received(bytes) {
+            return;
+        }
         let view = {
             let mut inside = lock(&self.inside);
             let Some(way) = inside.demux.received(local, from, bytes) else {

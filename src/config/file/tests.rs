@@ -206,6 +206,7 @@ listen = "[::]:8080"
             ],
             udp_ports: 50_000..=50_010,
             addresses: vec!["192.0.2.7".parse().expect("an address"), "fd00::7".parse().expect("an address")],
+            ..Ice::default()
         },
         http: Some("[::]:8080".parse().expect("an address")),
         board: crate::config::board::Board::default(),

@@ -279,7 +279,8 @@ impl Station {
             name: self.settings.name.clone(),
             sdp,
             ttl_s: OFFER_EXPIRY.as_secs(),
-            ice_servers: self.settings.ice_servers.clone(),
+            ice_servers: self.told_servers(slot),
+            ice_transport_policy: self.settings.ice.policy(),
             rights: self.rights_of(slot),
         }
     }

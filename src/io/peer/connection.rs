@@ -146,7 +146,7 @@ async fn build(
     let operation = "opening a peer connection";
     let runtime = default_runtime().ok_or_else(|| library(operation)("it was built without a runtime"))?;
     let relays = Relays { trust: settings.turn_trust.clone(), ..Relays::default() };
-    let sockets = Gated::new(runtime, settings.port.owner(), relays);
+    let sockets = Gated::new(runtime, settings.port.owner(), relays, settings.ice_policy);
     let mut engine = codecs::media_engine().map_err(library(operation))?;
     let path = codecs::packet_path(&mut engine, tap).map_err(library(operation))?;
     let overheard = Overheard::new().map_err(library(operation))?;

@@ -18,9 +18,9 @@ use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, RecvMeta, Runtime, Transmit,
 };
 
-use super::address::with_port;
+use super::address::{with_port, without_related};
 use super::early::{Datagram, Gate};
-use crate::config::IceServer;
+use crate::config::{IcePolicy, IceServer};
 use crate::io::port::{Place, Relay, Relays, Routes};
 
 /// mDNS (RFC 6762 §3) shares its port with everybody and has nothing to do with the peer.
@@ -32,6 +32,7 @@ pub struct Gated {
     inner: Arc<dyn Runtime>,
     place: Place,
     relays: Relays,
+    policy: IcePolicy,
     sockets: Mutex<Vec<Weak<GatedSocket>>>,
     /// What the library believes its addresses to be, of those that are views.
     believed: Mutex<Vec<SocketAddr>>,
@@ -39,13 +40,19 @@ pub struct Gated {
 
 impl Gated {
     /// Around the library's own runtime, at a place of the port.
-    pub fn new(inner: Arc<dyn Runtime>, place: Place, relays: Relays) -> Arc<Gated> {
-        Arc::new(Gated { inner, place, relays, sockets: Mutex::default(), believed: Mutex::default() })
+    pub fn new(inner: Arc<dyn Runtime>, place: Place, relays: Relays, policy: IcePolicy) -> Arc<Gated> {
+        let (sockets, believed) = Default::default();
+        Arc::new(Gated { inner, place, relays, policy, sockets, believed })
     }
 
     /// The STUN and TURN servers as the library takes them: it reaches all of them through these sockets.
     pub fn servers(&self, servers: &[IceServer]) -> Vec<IceServer> {
         self.relays.detours.for_library(servers)
+    }
+
+    /// Which paths count.
+    pub fn policy(&self) -> IcePolicy {
+        self.policy
     }
 
     /// Waits until a relayed address of ours is gone; whether media went by it.
@@ -58,15 +65,18 @@ impl Gated {
         self.place.routes()
     }
 
-    /// Checks for an offer with this ufrag are ours.
+    /// Checks for an offer with this ufrag are ours, unless only relays count: then the port answers nobody.
     pub fn named(&self, ufrag: &str) {
-        self.place.named(ufrag);
+        if self.policy.is_all() {
+            self.place.named(ufrag);
+        }
     }
 
     /// An SDP or a candidate of the library's with the port that viewers are to send to, where it has
     /// the one that the library believes in.
     pub fn as_seen(&self, text: &str) -> String {
-        with_port(text, &lock(&self.believed), self.place.number())
+        let seen = with_port(text, &lock(&self.believed), self.place.number());
+        if self.policy.is_all() { seen } else { without_related(&seen) }
     }
 
     /// The answer is applied: see [`Gate::answered`].

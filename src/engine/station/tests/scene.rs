@@ -42,7 +42,7 @@ impl Scene {
             name: "lamp".into(),
             security,
             max_viewers,
-            ice_servers: vec![],
+            ice: IceServers::default(),
             rate_policy: RatePolicy::Slowest,
             bitrates: Bitrate::from_kbps(300)..=Bitrate::from_kbps(2_500),
         };

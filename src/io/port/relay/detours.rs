@@ -124,6 +124,10 @@ fn made_up(at: u16, is_ipv4: bool, port: u16) -> SocketAddr {
 mod tests {
     use super::*;
 
+    fn at(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
     fn server(urls: &[&str]) -> IceServer {
         IceServer {
             urls: urls.iter().map(|url| url.to_string()).collect(),
@@ -147,11 +151,11 @@ mod tests {
         assert_eq!(servers[1].username.as_deref(), Some("ana"));
         let first = detours.resolve("0.turn.invalid:443").await.expect("ours").expect("an address");
         let second = detours.resolve("1.turn.invalid:5350").await.expect("ours").expect("an address");
-        assert_eq!(first, ["240.0.0.0:443".parse().expect("an address")]);
-        assert_eq!(second, ["[100::1]:5350".parse().expect("an address")]);
+        assert_eq!(first, [at("240.0.0.0:443")]);
+        assert_eq!(second, [at("[100::1]:5350")]);
         let detour = detours.of(second[0]).expect("a detour");
-        assert!(detour.is_tls && detour.addresses == ["[::1]:5350".parse().expect("an address")]);
-        assert_eq!(detours.of("192.0.2.1:3478".parse().expect("an address")), None);
+        assert!(detour.is_tls && detour.addresses == [at("[::1]:5350")]);
+        assert_eq!(detours.of(at("192.0.2.1:3478")), None);
     }
 
     #[tokio::test]
