@@ -131,7 +131,8 @@ async fn a_picture_comes_by_relay_alone_over_tcp() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_picture_comes_by_relay_alone_over_tls() {
     for users in [Users::Ana, Users::Shared] {
-        a_picture_comes_by(users, |coturn| format!("turns:127.0.0.1:{}?transport=tcp", coturn.tls_port)).await;
+        a_picture_comes_by(users, |coturn| format!("turns:127.0.0.1:{}?transport=tcp", coturn.tls_port))
+            .await;
     }
 }
 

@@ -64,9 +64,15 @@ mod tests {
     #[test]
     fn related_addresses_can_be_left_out() {
         for (written, expected) in [
-            ("candidate:3 1 udp 7 203.0.113.5 61000 typ relay raddr 192.0.2.9 rport 40001", "0.0.0.0 rport 9"),
+            (
+                "candidate:3 1 udp 7 203.0.113.5 61000 typ relay raddr 192.0.2.9 rport 40001",
+                "0.0.0.0 rport 9",
+            ),
             ("a=candidate:3 1 udp 7 ::5 61000 typ relay raddr fd00::9 rport 40001\r\n", ":: rport 9\r\n"),
-            ("candidate:3 1 udp 7 ::5 61 typ relay raddr fd00::9 rport 4 generation 0", ":: rport 9 generation 0"),
+            (
+                "candidate:3 1 udp 7 ::5 61 typ relay raddr fd00::9 rport 4 generation 0",
+                ":: rport 9 generation 0",
+            ),
         ] {
             let before = written.split(" raddr ").next().expect("a part");
             assert_eq!(without_related(written), format!("{before} raddr {expected}"));

@@ -183,6 +183,8 @@ fn setting_engine(
         .with_srflx_acceptance_min_wait(now)
         .with_prflx_acceptance_min_wait(now)
         .with_relay_acceptance_min_wait(now)
+        // A restart is for a path that is gone: it begins on new sockets, and asks relays anew.
+        .with_discard_local_candidates_during_ice_restart(true)
         .with_turn_allocation_refresh_interval_cap(NAT_INTERVAL)
         .with_sctp_max_receive_buffer_size(channel::RECEIVE_BUFFER_BYTES)
         .build()

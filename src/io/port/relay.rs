@@ -12,10 +12,10 @@
 //! | `frame` | where one message ends in it |
 //! | `loss` | whether a relayed address of ours is gone |
 
+mod detours;
 mod frame;
 mod line;
 mod loss;
-mod detours;
 mod stream;
 
 use std::collections::{HashMap, VecDeque};
@@ -31,9 +31,9 @@ use super::lock;
 use super::socket::Socket;
 use stream::{Kept, Stream, Work};
 
+pub use detours::Detours;
 pub use line::Trust;
 pub use loss::Loss;
-pub use detours::Detours;
 
 /// Messages from servers that wait for the library, which reads them at once unless it is gone or stuck.
 /// When it is full, the newest is dropped, as a socket's buffer does.

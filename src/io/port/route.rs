@@ -160,9 +160,11 @@ impl Routes {
             _ => return,
         };
         let mut current = lock(&self.0);
-        let is_known = current
-            .as_ref()
-            .is_some_and(|route| (route.local, route.to, route.relayed) == (local, to, relayed));
+        // After an ICE restart a relay is reached by another socket, though all else may be as it was.
+        let is_known = current.as_ref().is_some_and(|route| {
+            (route.local, route.to, route.relayed) == (local, to, relayed)
+                && Arc::ptr_eq(&route.private, private)
+        });
         if !is_known {
             log::debug!(local:%, to:%, is_relayed = relayed.is_some(); "media goes this way");
             let (socket, private) = (socket.clone(), private.clone());

@@ -74,7 +74,8 @@ impl Detours {
         let (name, _) = host_and_port.rsplit_once(':')?;
         let at: u16 = name.strip_suffix(DOMAIN)?.parse().ok()?;
         let detour = lock(&self.known).get(usize::from(at)).cloned()?;
-        let found: Vec<SocketAddr> = match tokio::net::lookup_host((detour.host.as_str(), detour.port)).await {
+        let found: Vec<SocketAddr> = match tokio::net::lookup_host((detour.host.as_str(), detour.port)).await
+        {
             Ok(found) => found.collect(),
             Err(cause) => {
                 log::warn!(host = detour.host.as_str(), cause:%; "a TURN server's name is not resolved: check ice.servers and the board's DNS");

@@ -21,10 +21,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::Inbox;
+use super::detours::Detour;
 use super::frame::{self, Frames};
 use super::line::{Line, Trust};
 use super::loss::Loss;
-use super::detours::Detour;
 use crate::io::port::stun;
 
 /// Messages that wait to be written. When it is full, the newest is dropped or refused: a quarter of a
