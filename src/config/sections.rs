@@ -149,9 +149,10 @@ fn ice<'t>(
     let entries = walk.tables(section, "servers", "a table such as { urls = [\"stun:host:port\"] }");
     let (mut servers, mut shared) = (Vec::new(), Vec::new());
     for entry in &entries {
-        match entry.has("secret_file") {
-            true => shared.extend(turn::shared(walk, entry, read_secret)),
-            false => servers.push(turn::ice_server(walk, entry, read_secret)),
+        match turn::entry(walk, entry, read_secret) {
+            Some(turn::Entry::Fixed(server)) => servers.push(server),
+            Some(turn::Entry::Shared(server)) => shared.push(server),
+            None => {}
         }
     }
     let source = turn::source(walk, section);
