@@ -185,7 +185,10 @@ impl Port {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::io::port::{Relay, Relays};
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 9));
 
@@ -218,6 +221,43 @@ mod tests {
         assert!(!round(&mut mappings, Some("203.0.113.5:4000")));
         assert!(round(&mut mappings, Some("203.0.113.5:4001")));
         assert!(!round(&mut mappings, Some("203.0.113.5:4001")));
+    }
+
+    /// Answers everybody with the address that it is told, as a NAT would have it.
+    async fn stun_server(mut seen_as: tokio::sync::watch::Receiver<SocketAddr>) -> u16 {
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a loopback port");
+        let port = socket.local_addr().expect("it is bound").port();
+        tokio::spawn(async move {
+            let mut bytes = [0; 1500];
+            while let Ok((length, from)) = socket.recv_from(&mut bytes).await {
+                let transaction = stun::transaction(&bytes[..length]).expect("a question");
+                let answer = stun::tests::success(transaction, *seen_as.borrow_and_update());
+                socket.send_to(&answer, from).await.expect("it can answer");
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn the_port_keeps_asking_and_tells_when_a_nat_has_moved_it() {
+        let port = Port::open(&[[127, 0, 0, 1].into()], 0..=0).expect("a free port");
+        let place = port.owner();
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a loopback port");
+        let believed = socket.local_addr().expect("it is bound");
+        let relay: Arc<Relay> = Relay::new(socket, Relays::default()).expect("a relay");
+        let _view = place.view(believed, relay).expect("a view");
+        let (nat, seen_as) = tokio::sync::watch::channel(at("203.0.113.5:4000"));
+        let server = stun_server(seen_as).await;
+        let servers = vec![("127.0.0.1".to_string(), server)];
+        let mut changes = port.keep_mapped(servers, Duration::from_millis(20));
+        // Some rounds without a change.
+        while lock(&port.mappings).entries.values().all(|entry| entry.seen == Seen::NotYet) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(changes.try_recv().is_err());
+        nat.send_replace(at("203.0.113.5:4001"));
+        let told = tokio::time::timeout(Duration::from_secs(20), changes.recv()).await;
+        assert_eq!(told, Ok(Some(())));
     }
 
     #[test]

@@ -119,6 +119,7 @@ impl Relay {
             inbox: self.inbox.clone(),
             trust: self.relays.trust.clone(),
             loss: self.relays.loss.clone(),
+            given_up_after: stream::GIVEN_UP_AFTER,
         };
         let stream = streams.entry(to).or_insert(Stream::open(work));
         Some(stream.try_send(message, kept))

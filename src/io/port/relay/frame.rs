@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn what_is_no_turn_message_is_told() {
         let mut frames = Frames::default();
-        frames.read(b"HTTP/1.1 400 Bad Request\r\n");
+        frames.read(b"SSH-2.0-OpenSSH\r\n");
         assert_eq!(frames.next(), Err(OutOfStep));
     }
 }

@@ -8,17 +8,17 @@
 //!
 //! The library asks for an address for 8 s. A server that comes back later is asked the same question once
 //! more, and its answer is told as a loss: what the peer connection has said of its relays is out of date.
-#![expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::time::Instant;
 
 use super::Inbox;
 use super::detours::Detour;
@@ -38,7 +38,7 @@ const BATCH: usize = 12;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// The library has given up asking for an address: 200 ms, doubled up to 1600 ms, seven times.
-const GIVEN_UP_AFTER: Duration = Duration::from_millis(7800);
+pub(super) const GIVEN_UP_AFTER: Duration = Duration::from_millis(7800);
 /// How long a server may take to answer one question.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the last messages may take.
@@ -61,6 +61,8 @@ pub(super) struct Work {
     pub(super) inbox: Arc<Inbox>,
     pub(super) trust: Arc<Trust>,
     pub(super) loss: Arc<Loss>,
+    /// When the library has given up asking for an address.
+    pub(super) given_up_after: Duration,
 }
 
 impl Stream {
@@ -121,7 +123,7 @@ impl Work {
         loop {
             let Some(line) = self.connect(&mut waiting, &mut messages).await else { return };
             let cause = match line {
-                Ok(line) if begun.elapsed() > GIVEN_UP_AFTER => match ask_again(line, &question).await {
+                Ok(line) if begun.elapsed() > self.given_up_after => match ask_again(line, &question).await {
                     Ok(()) => {
                         log::info!(server = self.server().as_str(); "a TURN server answers again");
                         return self.loss.tell(self.known_as);
