@@ -17,5 +17,6 @@ pub mod mqtt;
 pub mod network;
 pub mod peer;
 pub mod port;
+pub mod status;
 pub mod still;
 pub mod systemd;

@@ -45,11 +45,11 @@ pub struct Counts {
     pub frames_dropped: u64,
     /// Sound packets handed to the network.
     pub sound_sent: u64,
-    /// RTP packets of both kinds.
+    /// RTP packets of all kinds.
     pub packets: u64,
-    /// Their payload.
+    /// Their length, without UDP's and IP's headers.
     pub bytes: u64,
-    /// Bytes that only found out what the network carries.
+    /// Of these, what only found out what the network carries.
     pub padding_bytes: u64,
     /// Packets that did not arrive, by the viewer's reports.
     pub lost: u64,
@@ -155,7 +155,7 @@ impl Pair {
 /// How much of something there is in a second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rates {
-    /// Payload and padding together.
+    /// Everything that was sent, without UDP's and IP's headers.
     pub bps: u64,
     /// Whole pictures.
     pub frames_per_s: f64,
@@ -172,16 +172,14 @@ pub struct Watching {
     pub joined: Instant,
     /// By which way.
     pub path: Option<Pair>,
-    /// The newest reading. Its counts are those since the viewer joined.
+    /// The newest reading.
     pub latest: Reading,
-    /// Counts of stretches that are over: sending may begin anew within a session.
-    before: Counts,
     window: VecDeque<(Instant, Counts)>,
     troubles: Troubles,
 }
 
 /// A viewer that has left, for the log.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Left {
     /// Its last reading; the counts are those of its whole visit.
     pub latest: Reading,
@@ -206,26 +204,17 @@ impl Tally {
             joined: now,
             path: None,
             latest: Reading::default(),
-            before: Counts::default(),
             window: VecDeque::from([(now, Counts::default())]),
             troubles: Troubles::default(),
         });
     }
 
-    /// Its counters begin at zero again. What they said last was read before.
-    pub fn restarted(&mut self, peer: PeerId) {
-        if let Some(viewer) = self.viewers.get_mut(&peer) {
-            viewer.before = viewer.latest.counts;
-        }
-    }
-
-    /// Takes a reading of a viewer's counters as they are since [`joined`](Self::joined) or
-    /// [`restarted`](Self::restarted).
+    /// Takes a reading of a viewer's counters as they are since [`joined`](Self::joined).
     pub fn read(&mut self, now: Instant, peer: PeerId, reading: Reading) {
         let Some(viewer) = self.viewers.get_mut(&peer) else { return };
         // By RFC 3550 §6.4.1 a late packet takes a loss back; a counter that falls would be a restart to
         // whoever draws it.
-        let counts = reading.counts.plus(&viewer.before).each(&viewer.latest.counts, u64::max);
+        let counts = reading.counts.each(&viewer.latest.counts, u64::max);
         viewer.latest = Reading { counts, ..reading };
         if viewer.window.back().is_some_and(|(at, _)| now.saturating_duration_since(*at) >= STEP) {
             viewer.window.push_back((now, counts));
@@ -300,7 +289,7 @@ impl Watching {
         let new = last.since(first);
         Rates {
             // Whole bits a second; what a link carries fits a u64 many times over.
-            bps: ((new.bytes + new.padding_bytes) as f64 * 8.0 / seconds) as u64,
+            bps: (new.bytes as f64 * 8.0 / seconds) as u64,
             frames_per_s: new.frames_sent as f64 / seconds,
             lost_share: (new.lost as f64 / new.packets.max(1) as f64).min(1.0),
         }

@@ -78,6 +78,8 @@ fn value(text: &str) -> Value {
 fn written(id: u64, request: &Request) -> Value {
     let (kind, more) = match request {
         Request::Status => ("status", json!({})),
+        Request::Statistics { of_all: false } => ("stats", json!({})),
+        Request::Statistics { of_all: true } => ("stats", json!({ "of": "all" })),
         Request::Controls => ("controls", json!({})),
         Request::Snapshot => ("snapshot", json!({})),
         Request::Set { control, value } => {

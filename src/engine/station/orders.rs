@@ -179,6 +179,8 @@ pub enum Story {
     },
     /// A viewer watches.
     ViewerJoined {
+        /// Its peer connection.
+        peer: PeerId,
         /// Its name, or `somebody` in open mode.
         viewer: String,
         /// Its slot.
@@ -190,6 +192,8 @@ pub enum Story {
     },
     /// A viewer went.
     ViewerLeft {
+        /// Its peer connection, which is closed.
+        peer: Option<PeerId>,
         /// Its name.
         viewer: String,
         /// Its slot.

@@ -121,11 +121,16 @@ fn of_viewers(page: &mut Page, report: &Report, totals: &BTreeMap<String, Counts
 type Counter = (&'static str, Option<&'static str>, &'static str, fn(&Counts) -> u64);
 
 const COUNTERS: &[Counter] = &[
-    ("farol_viewer_sent_bytes", Some("bytes"), "RTP payload sent.", |counts| counts.bytes),
+    (
+        "farol_viewer_sent_bytes",
+        Some("bytes"),
+        "RTP packets' length, without UDP's and IP's headers.",
+        |counts| counts.bytes,
+    ),
     (
         "farol_viewer_padding_bytes",
         Some("bytes"),
-        "Bytes sent only to find out what the network carries.",
+        "Bytes of these that only found out what the network carries.",
         |counts| counts.padding_bytes,
     ),
     ("farol_viewer_sent_packets", None, "RTP packets sent.", |counts| counts.packets),

@@ -234,7 +234,7 @@ pub struct ViewerReport {
     pub path: Option<PathReport>,
     /// What its network is thought to carry.
     pub estimate_bps: Option<u64>,
-    /// What it was sent in the last seconds: RTP payload and padding, without headers.
+    /// What it was sent in the last seconds: RTP packets, without UDP's and IP's headers.
     pub sent_bps: u64,
     /// Whole pictures a second, in the last seconds.
     pub frames_per_s: f64,
@@ -250,9 +250,9 @@ pub struct ViewerReport {
     pub sound_packets: u64,
     /// RTP packets sent.
     pub packets: u64,
-    /// Their payload.
+    /// Their length, without UDP's and IP's headers.
     pub bytes: u64,
-    /// Bytes that only found out what the network carries.
+    /// Of these, what only found out what the network carries.
     pub padding_bytes: u64,
     /// Packets that did not arrive, by its reports.
     pub lost: u64,

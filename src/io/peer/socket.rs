@@ -57,6 +57,14 @@ impl Gated {
         with_port(text, &lock(&self.believed), self.place.number())
     }
 
+    /// The same for an address alone.
+    pub fn seen(&self, address: SocketAddr) -> SocketAddr {
+        match lock(&self.believed).contains(&address) {
+            true => SocketAddr::new(address.ip(), self.place.number()),
+            false => address,
+        }
+    }
+
     /// The answer is applied: see [`Gate::answered`].
     pub fn answered(&self, now: Instant, ours: &str, theirs: &str) {
         self.each(|gate| gate.answered(now, ours, theirs));
