@@ -153,7 +153,7 @@ impl Daemon {
                 Happened::Peer(News::Said(peer, event)) => self.peer_said(now, peer, event),
                 Happened::Pins(event) => self.pins_said(now, event),
                 Happened::Capture(event) => self.captured(now, event),
-                Happened::Audio(event) => self.heard(event),
+                Happened::Audio(event) => self.heard(now, event),
                 Happened::Speaker(event) => self.talk.take(event),
                 Happened::Mqtt(event) => self.broker_said(now, event),
                 Happened::Asked(asked) => self.answer(now, asked),
@@ -274,7 +274,7 @@ impl Daemon {
                 let (width, height, fps) = (format.width, format.height, format.fps);
                 log::info!(width, height, fps, detail = format.detail.as_str(); "camera delivers");
                 self.fanout.started(format.forces_keyframes);
-                self.statistics.camera_started(&format);
+                self.statistics.camera_started(now, &format);
                 self.control.stills.started(format.takes_stills);
                 self.camera = Camera::Running;
                 // No keyframe is asked for: a stream begins with one, and an order now would hold up the
@@ -296,7 +296,7 @@ impl Daemon {
         }
     }
 
-    fn heard(&mut self, event: AudioEvent) {
+    fn heard(&mut self, now: Instant, event: AudioEvent) {
         match &event {
             AudioEvent::Started { .. } => self.is_heard = true,
             AudioEvent::Paused | AudioEvent::Lost { .. } => self.is_heard = false,
@@ -310,13 +310,13 @@ impl Daemon {
             }
             AudioEvent::Started { detail } => {
                 log::info!(detail = detail.as_str(); "microphone delivers");
-                self.statistics.sound(Ok(&detail));
+                self.statistics.sound(now, Ok(&detail));
                 self.control.microphone = MicrophoneState::Ready;
             }
             AudioEvent::Paused => log::debug!("microphone rests"),
             AudioEvent::Lost { reason } => {
                 log::warn!(reason = reason.as_str(); "microphone lost; it is tried again");
-                self.statistics.sound(Err(&reason));
+                self.statistics.sound(now, Err(&reason));
                 self.control.microphone = MicrophoneState::Lost;
             }
         }

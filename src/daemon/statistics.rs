@@ -129,7 +129,9 @@ impl Statistics {
     }
 
     /// The camera delivers this.
-    pub(super) fn camera_started(&mut self, format: &Format) {
+    pub(super) fn camera_started(&mut self, now: Instant, format: &Format) {
+        self.rates.frames.begin(now, self.board.camera.frames as f64);
+        self.rates.camera_bytes.begin(now, self.camera_bytes as f64);
         let camera = &mut self.board.camera;
         (camera.width, camera.height, camera.fps) = (format.width, format.height, format.fps);
         camera.detail.clone_from(&format.detail);
@@ -149,7 +151,8 @@ impl Statistics {
     }
 
     /// The microphone delivers (`Ok`), or is lost for this reason.
-    pub(super) fn sound(&mut self, state: Result<&str, &str>) {
+    pub(super) fn sound(&mut self, now: Instant, state: Result<&str, &str>) {
+        self.rates.sound_bytes.begin(now, self.sound_bytes as f64);
         let Some(sound) = &mut self.board.sound else { return };
         match state {
             Ok(detail) => (sound.detail, sound.reason) = (detail.to_owned(), None),

@@ -328,6 +328,12 @@ impl Gauge {
         }
     }
 
+    /// Forgets what was before: something begins here that should not be spread over the time before it.
+    pub fn begin(&mut self, now: Instant, total: f64) {
+        self.window.clear();
+        self.read(now, total);
+    }
+
     /// In a second, over the last seconds.
     pub fn per_second(&self) -> f64 {
         match (self.window.front(), self.window.back()) {

@@ -155,6 +155,8 @@ servers = [
 ]
 [http]
 listen = "[::]:8080"
+[metrics]
+listen = "127.0.0.1:9100"
 "#;
     let server = |url: &str, username: Option<&str>, credential: Option<&str>| IceServer {
         urls: vec![url.to_string()],
@@ -208,6 +210,7 @@ listen = "[::]:8080"
             addresses: vec!["192.0.2.7".parse().expect("an address"), "fd00::7".parse().expect("an address")],
         },
         http: Some("[::]:8080".parse().expect("an address")),
+        metrics: Some("127.0.0.1:9100".parse().expect("an address")),
         board: crate::config::board::Board::default(),
     };
     assert_eq!(read(text), Ok(expected));
@@ -269,6 +272,15 @@ credential_file = "/etc/farol/turn"
         )
         .join("\n")
     );
+}
+
+#[test]
+fn metrics_are_never_on_the_pages_own_port() {
+    let same = "[http]\nlisten = \"127.0.0.1:8080\"\n[metrics]\nlisten = \"127.0.0.1:8080\"\n";
+    let told = faults(same);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("metrics.listen") && told[0].contains("who watches"), "{told:?}");
+    assert!(read("[metrics]\nlisten = \"127.0.0.1:9100\"").is_ok());
 }
 
 #[test]

@@ -77,16 +77,19 @@ fn head(board: &BoardReport) -> String {
 
 fn camera(camera: &CameraReport) -> String {
     let device = if camera.detail.is_empty() { &camera.source } else { &camera.detail };
+    let ceiling = match camera.target_bps < camera.ceiling_bps {
+        true => format!(" of {}", bits(camera.ceiling_bps)),
+        false => String::new(),
+    };
     match camera.state {
         Source::Running => format!(
-            "{}x{}, {:.1} of {} frames/s, {} (set to {}, at most {}), {} frames, {} dropped; {}",
+            "{}x{}, {:.1} of {} frames/s, {} (set to {}{ceiling}), {} frames, {} dropped; {}",
             camera.width,
             camera.height,
             camera.frames_per_s,
             camera.fps,
             bits(camera.bps),
             bits(camera.target_bps),
-            bits(camera.ceiling_bps),
             camera.frames,
             camera.frames_dropped,
             shown(device),

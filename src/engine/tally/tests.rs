@@ -323,5 +323,9 @@ fn a_gauge_is_what_came_in_the_last_seconds() {
         let total = if second < 5 { 0.0 } else { f64::from(second - 5) * 3.0 };
         gauge.read(start + Duration::from_secs(second.into()), total);
     }
-    assert!((gauge.per_second() - 12.0 / 5.0).abs() < 0.7, "{}", gauge.per_second());
+    assert_eq!(gauge.per_second(), 12.0 / 5.0);
+    // It was at rest for long, and begins.
+    gauge.begin(start + Duration::from_secs(60), 12.0);
+    gauge.read(start + Duration::from_secs(61), 42.0);
+    assert_eq!(gauge.per_second(), 30.0);
 }
