@@ -102,8 +102,10 @@ test("who unfolds the details sees how the way here is, and the board is asked n
   assert.equal(await asked(), 0, "nothing is asked while it is folded");
   await panel.getByText("Details").click();
   await asks({ t: "stats", of: "all" });
-  await panel.getByText("1.9 Mbit/s, of 6.1 Mbit/s that the network carries").waitFor();
-  await panel.getByText("3, of which 3 were sent again").waitFor();
+  const shown = (name) => panel.locator(`dt:text-is("${name}") + dd`).innerText();
+  await panel.getByText("6.1 Mbit/s").waitFor();
+  const names = ["Path", "Sent", "Network carries", "Round trip", "Lost packets", "Sent again"];
+  assert.deepEqual(await Promise.all(names.map(shown)), ["direct, local", "1.9 Mbit/s", "6.1 Mbit/s", "12 ms", "3", "3"]);
   assert.equal(await panel.locator(".details tr").count(), 3, "a head and two viewers");
   await panel.locator(".details tr", { hasText: "Rui" }).getByText("network too slow").waitFor();
   await panel.locator(".details table").scrollIntoViewIfNeeded();

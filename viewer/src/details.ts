@@ -41,12 +41,13 @@ export class Details {
   /** Shows what the board said. */
   show({ me, viewers, more }: Statistics): void {
     const { path, sentBps, estimateBps, framesPerS, roundTripMs, framesDropped, lost, repaired } = me;
-    const rate = estimateBps === null ? wordsForBitrate(sentBps) : DETAILS.of(wordsForBitrate(sentBps), wordsForBitrate(estimateBps));
     this.#set(DETAILS.path, wordsForPath(path));
-    this.#set(DETAILS.rate, rate);
+    this.#set(DETAILS.rate, wordsForBitrate(sentBps));
+    this.#set(DETAILS.network, estimateBps === null ? DETAILS.unknown : wordsForBitrate(estimateBps));
     this.#set(DETAILS.frames, framesPerS.toFixed(1));
     this.#set(DETAILS.roundTrip, roundTripMs === null ? DETAILS.unknown : `${Math.round(roundTripMs)} ms`);
-    this.#set(DETAILS.lost, DETAILS.repaired(lost, repaired));
+    this.#set(DETAILS.lost, String(lost));
+    this.#set(DETAILS.repaired, String(repaired));
     this.#set(DETAILS.leftOut, String(framesDropped));
     this.#others.hidden = viewers.length <= 1;
     const rows = viewers.map((viewer) => rowFor(viewer));

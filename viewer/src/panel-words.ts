@@ -31,16 +31,16 @@ export const DETAILS = {
   title: "Details",
   path: "Path",
   rate: "Sent",
+  network: "Network carries",
   frames: "Frames a second",
   roundTrip: "Round trip",
   lost: "Lost packets",
+  repaired: "Sent again",
   leftOut: "Frames left out",
   unknown: "–",
   columns: ["Viewer", "Path", "Sent", "Round trip"],
   connecting: "connecting",
   troubles: { silent: "not heard", thinned: "network too slow", lossy: "losing packets" },
-  of: (sent: string, network: string) => `${sent}, of ${network} that the network carries`,
-  repaired: (lost: number, repaired: number) => (lost === 0 ? "0" : `${lost}, of which ${repaired} were sent again`),
   more: (count: number) => `and ${count} more`,
 } as const;
 
