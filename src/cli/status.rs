@@ -1,4 +1,8 @@
 //! `farol status`: how the daemon on this board is, and who watches.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "who watches a terminal waits for time to pass, and for Ctrl-C"
+)]
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::thread;

@@ -199,7 +199,6 @@ fn report() -> (Report, Tally) {
         keyframes: 912,
         reason: None,
         frames_dropped: 3,
-        ..CameraReport::default()
     };
     let board = BoardReport {
         name: "Doorstep".to_owned(),
