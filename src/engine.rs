@@ -19,6 +19,7 @@
 //! | [`session`] | one viewer's negotiation |
 //! | [`roster`] | all sessions: who is let in, who has to go |
 //! | [`keyframe`], [`rate`] | when the encoder is asked for a keyframe, and how much it may spend |
+//! | [`whip`] | how a media server is offered to |
 //! | [`station`] | all of it together: an input and the time in, commands out |
 
 pub mod bandwidth;
@@ -47,3 +48,4 @@ pub mod shed;
 pub mod station;
 pub mod talk;
 pub mod topic;
+pub mod whip;

@@ -30,7 +30,7 @@ const FLOORS: &[&[&str]] = &[
     ],
     &["engine::choice", "engine::jitter", "engine::message", "engine::shed", "engine::talk"],
     &["engine::control", "engine::sdp", "engine::seal"],
-    &["engine::bandwidth", "engine::keyframe", "engine::session"],
+    &["engine::bandwidth", "engine::keyframe", "engine::session", "engine::whip"],
     &["engine::roster"],
     &["engine::station"],
     &["io::clock", "io::port", "io::tls"],
