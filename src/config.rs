@@ -13,6 +13,7 @@ mod secret;
 mod sections;
 mod url;
 mod walk;
+pub mod whip;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -50,6 +51,8 @@ pub struct Config {
     pub http: Option<SocketAddr>,
     /// What hangs on the board's pins.
     pub board: board::Board,
+    /// The media servers that the stream is offered to.
+    pub whip: Vec<whip::Whip>,
 }
 
 /// The MQTT broker, as the device reaches it.
@@ -345,6 +348,7 @@ impl Default for Config {
             ice: Ice::default(),
             http: None,
             board: board::Board::default(),
+            whip: Vec::new(),
         }
     }
 }

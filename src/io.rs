@@ -21,3 +21,4 @@ pub mod port;
 pub mod still;
 pub mod systemd;
 pub mod tls;
+pub mod whip;

@@ -22,7 +22,7 @@ fn faults(text: &str) -> Vec<String> {
 
 /// The keys that the parser asks for, sections left out.
 fn known_keys() -> Vec<String> {
-    let (root, errors) = DeTable::parse_recoverable("[[ice.servers]]");
+    let (root, errors) = DeTable::parse_recoverable("[[ice.servers]]\n[[whip]]");
     assert!(errors.is_empty());
     let (mut walk, top) = Walk::new("", root.get_ref());
     sections::config(&mut walk, &top, None, &|_| Ok(None));
@@ -98,7 +98,7 @@ fn every_commented_line_of_the_documented_file_is_right_when_it_is_uncommented()
     // TLS files go with a TLS broker.
     text = text.replacen("mqtt://", "mqtts://", 1);
     // The alternatives that cannot stand beside each other, and the one secret that is a file.
-    for line in ["password_credential", "credential_file"] {
+    for line in ["password_credential", "credential_file", "token_credential"] {
         let start = text.find(&format!("\n{line} = ")).expect("it is shown") + 1;
         let end = start + text[start..].find('\n').expect("lines end");
         text.replace_range(start..end, "");

@@ -82,6 +82,12 @@ pub enum Input {
         /// All of its packets together.
         bitrate: Bitrate,
     },
+    /// An uplink to a media server is about to connect; its id is of [`draw_peer`](super::Station::draw_peer).
+    UplinkConnecting(PeerId),
+    /// It is sent pictures from now on.
+    UplinkStarted(PeerId),
+    /// It is gone.
+    UplinkGone(PeerId),
     /// The camera is lost (`true`) or back.
     CameraLost(bool),
     /// The board's switch forbids camera and microphone, or does not any more.
