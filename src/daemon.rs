@@ -14,6 +14,7 @@
 //! | `board` | what becomes of what happens on the pins: privacy, motion, the LED |
 //! | `story` | how what happened is told in the log |
 //! | `talk` | who may speak, and who does |
+//! | `whip` | how media servers are sent the stream |
 
 #![expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
 
@@ -25,6 +26,7 @@ mod start;
 mod stills;
 mod story;
 mod talk;
+mod whip;
 
 use std::time::{Duration, Instant};
 
@@ -52,6 +54,7 @@ use control::Control;
 use peers::{Done, News, Peers};
 use stills::Made;
 use talk::Talk;
+use whip::{Replied, Uplinks};
 
 pub use start::{demo, run};
 
@@ -65,6 +68,7 @@ struct Daemon {
     station: Station,
     mqtt: Mqtt,
     peers: Peers,
+    uplinks: Uplinks,
     fanout: Fanout,
     capture: Capture,
     microphone: Option<Microphone>,
@@ -103,6 +107,8 @@ enum Happened {
     Round,
     Due,
     ControlDue,
+    UplinkDue,
+    Uplink(Replied),
     Still(Made),
     Peer(News),
     Pins(BoardEvent),
@@ -121,6 +127,7 @@ impl Daemon {
         let round = self.manager.interval().map_or(ROUND, |watchdog| watchdog.min(ROUND));
         let mut rounds = interval(round);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.tend_uplinks(Instant::now());
         self.carry_out(Instant::now());
         self.manager.ready(&self.status());
         loop {
@@ -140,7 +147,8 @@ impl Daemon {
                 }
                 Happened::Due => self.station.handle(now, Input::Tick),
                 // What is due is done below, whatever happened.
-                Happened::ControlDue => {}
+                Happened::ControlDue | Happened::UplinkDue => {}
+                Happened::Uplink(replied) => self.uplink_replied(now, replied),
                 Happened::Still(made) => self.still_made(made),
                 Happened::Peer(News::Done(done)) => self.peer_work_done(now, done),
                 Happened::Peer(News::Said(peer, event)) => self.peer_said(now, peer, event),
@@ -150,6 +158,7 @@ impl Daemon {
                 Happened::Speaker(event) => self.talk.take(event),
                 Happened::Mqtt(event) => self.broker_said(now, event),
             }
+            self.tend_uplinks(now);
             self.carry_out(now);
             self.show_whether_media_leaves();
             self.tend_control(now);
@@ -164,6 +173,7 @@ impl Daemon {
     async fn next(&mut self, signals: &mut Signals, rounds: &mut Interval) -> Happened {
         let due = self.station.deadline();
         let control_due = self.control.due();
+        let uplink_due = self.uplinks.deadline();
         tokio::select! {
             biased;
             _ = signals.terminate.recv() => Happened::Stop("SIGTERM"),
@@ -181,6 +191,8 @@ impl Daemon {
             event = self.talk.next() => event.map_or(Happened::Broken("speaker thread"), Happened::Speaker),
             () = sleep_until(due) => Happened::Due,
             () = sleep_until(control_due) => Happened::ControlDue,
+            () = sleep_until(uplink_due) => Happened::UplinkDue,
+            replied = self.uplinks.next() => Happened::Uplink(replied),
             made = self.control.stills.next() => Happened::Still(made),
             event = self.mqtt.events.recv() => event.map_or(Happened::Broken("MQTT task"), Happened::Mqtt),
         }
@@ -321,11 +333,16 @@ impl Daemon {
 
     fn peer_work_done(&mut self, now: Instant, done: Done) {
         for input in self.peers.take_done(done) {
-            self.station.handle(now, input);
+            if !self.uplink_took(now, &input) {
+                self.station.handle(now, input);
+            }
         }
     }
 
     fn peer_said(&mut self, now: Instant, peer: PeerId, event: PeerEvent) {
+        if self.uplink_heard(now, peer, &event) {
+            return;
+        }
         let input = match event {
             PeerEvent::Candidate { candidate, sdp } => Input::PeerCandidate { peer, candidate, sdp },
             PeerEvent::GatheringComplete { sdp } => Input::PeerGathered { peer, sdp },
@@ -344,7 +361,9 @@ impl Daemon {
                 Input::Estimate { peer, bitrate }
             }
         };
-        self.station.handle(now, input);
+        if !self.uplink_took(now, &input) {
+            self.station.handle(now, input);
+        }
     }
 
     /// Takes changed keys over: `farol pair` and `farol revoke` write the file and need not tell us.
@@ -370,6 +389,7 @@ impl Daemon {
         if self.network.has_changed() {
             log::info!(addresses = self.network.to_string().as_str(); "the board's addresses have changed");
             self.station.handle(now, Input::NetworkChanged);
+            self.uplinks_moved(now);
         }
     }
 
@@ -383,12 +403,17 @@ impl Daemon {
         };
         let broker = if self.is_online { "offer lit" } else { "no broker" };
         let watching = self.station.watching();
-        format!("{broker}, {watching} watching, {camera}")
+        let uplinks = match self.uplinks.live() {
+            0 => String::new(),
+            live => format!(", {live} media servers"),
+        };
+        format!("{broker}, {watching} watching{uplinks}, {camera}")
     }
 
     async fn stop(mut self, now: Instant) -> anyhow::Result<()> {
         self.manager.stopping();
         self.station.handle(now, Input::Shutdown);
+        self.end_uplinks(now);
         self.carry_out(now);
         let goodbyes = async {
             // The viewers' `bye` leaves before their connections close.
@@ -396,9 +421,9 @@ impl Daemon {
             self.peers.close_all().await;
         };
         // A program that films for us ends before we do, with all that it has started.
-        let last_words = async { tokio::join!(goodbyes, self.capture.stop()) };
+        let last_words = async { tokio::join!(goodbyes, self.uplinks.finish(now), self.capture.stop()) };
         if tokio::time::timeout(LAST_WORDS, last_words).await.is_err() {
-            log::warn!("stopped without waiting longer for the broker and the viewers");
+            log::warn!("stopped without waiting longer for the broker, the viewers and the media servers");
         }
         Ok(())
     }

@@ -130,8 +130,13 @@ impl Peers {
     }
 
     pub(super) fn open(&mut self, peer: PeerId) {
+        self.open_with(peer, self.settings.clone());
+    }
+
+    /// Opens one that is not a viewer's.
+    pub(super) fn open_with(&mut self, peer: PeerId, settings: Arc<PeerSettings>) {
         self.open.insert(peer, None);
-        let (settings, say) = (self.settings.clone(), self.say.clone());
+        let say = self.say.clone();
         self.work.spawn(async move {
             let opened = Peer::offer(peer, &settings, say).await;
             Done::Opened(peer, opened.map(|(connection, sdp)| (Arc::new(connection), sdp)))
