@@ -244,7 +244,10 @@ impl Daemon {
                 self.fanout.remove(peer);
                 self.peers.close(peer);
             }
-            (Command::ApplyAnswer(_) | Command::StartMedia | Command::RestartIce | Command::ClosePeer, None) => {}
+            (
+                Command::ApplyAnswer(_) | Command::StartMedia | Command::RestartIce | Command::ClosePeer,
+                None,
+            ) => {}
         }
     }
 

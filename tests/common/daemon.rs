@@ -39,6 +39,8 @@ pub struct Setup {
     pub talkback: String,
     /// An ALSA configuration in place of the system's, in which `{home}` is the home.
     pub alsa: Option<String>,
+    /// Further sections, in which `{home}` is the home.
+    pub more: String,
 }
 
 impl Setup {
@@ -55,16 +57,18 @@ impl Setup {
             audio: "tone",
             talkback: String::new(),
             alsa: None,
+            more: String::new(),
         }
     }
 
     fn toml(&self, directory: &TempDir) -> String {
         let here = directory.path().display();
-        let Setup { broker, password, max_viewers, video, stun, audio, talkback, alsa } = self;
+        let Setup { broker, password, max_viewers, video, stun, audio, talkback, alsa, more } = self;
         if let Some(alsa) = alsa {
             let text = alsa.replace("{home}", &here.to_string());
             std::fs::write(directory.path().join("asound.conf"), text).expect("a writable directory");
         }
+        let more = more.replace("{home}", &here.to_string());
         let login = password.map_or(String::new(), |password| {
             std::fs::write(directory.path().join("password"), password).expect("a writable directory");
             format!("username = \"farol\"\npassword_file = \"{here}/password\"")
@@ -79,7 +83,7 @@ impl Setup {
              [video]\n{video}\n\
              [audio]\nsource = \"{audio}\"\n\
              [talkback]\n{talkback}\n\
-             [ice]\naddresses = [\"127.0.0.1\"]\n{servers}\n"
+             [ice]\naddresses = [\"127.0.0.1\"]\n{servers}\n{more}\n"
         )
     }
 }

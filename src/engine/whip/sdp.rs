@@ -49,9 +49,10 @@ pub fn widened(answer: &str, offer: &str, kinds: &[&str]) -> String {
         }
         push(&mut out, &words.join(" "));
         push(&mut out, "c=IN IP4 0.0.0.0");
-        if let Some(mid) = value(&lines, "mid") {
-            push(&mut out, &format!("a=mid:{mid}"));
-        }
+        // The formats stay described, as browsers leave them: the library looks them up.
+        let kept = ["a=mid:", "a=rtpmap:", "a=fmtp:", "a=sctp-port:"];
+        let is_kept = |line: &&&str| kept.iter().any(|start| line.starts_with(start));
+        lines.iter().filter(is_kept).for_each(|line| push(&mut out, line));
     }
     // One section too many is for the peer connection to refuse.
     answered.flatten().for_each(|line| push(&mut out, line));
@@ -168,7 +169,7 @@ mod tests {
     const OFFER: &str = "v=0\r\ns=-\r\na=group:BUNDLE 0 1 2\r\na=ice-options:trickle\r\n\
         m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=ice-ufrag:ours\r\na=ice-pwd:secret\r\n\
         a=candidate:1 1 udp 1 10.0.0.2 5000 typ host\r\n\
-        m=video 9 UDP/TLS/RTP/SAVPF 102\r\na=mid:1\r\n\
+        m=video 9 UDP/TLS/RTP/SAVPF 102\r\na=mid:1\r\na=rtpmap:102 H264/90000\r\na=sendonly\r\n\
         m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:2\r\n";
     const ANSWER: &str = "v=0\r\ns=-\r\na=group:BUNDLE 0 1\r\n\
         m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=ice-ufrag:old\r\na=ice-pwd:older\r\n\
