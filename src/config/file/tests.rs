@@ -6,6 +6,8 @@ use super::*;
 use crate::config::{Audio, Broker, Ice, IceServer, Links, Login, Security, Tls, Video, VideoSource, When};
 use crate::units::Bitrate;
 
+use crate::config::whip::Whip;
+
 const DOCUMENTED: &str = include_str!("../../../config/farol.toml");
 
 fn read(text: &str) -> Result<Config, Vec<Fault>> {
@@ -155,6 +157,13 @@ servers = [
 ]
 [http]
 listen = "[::]:8080"
+[[whip]]
+url = "https://media.example.org/whip/nest"
+name = "studio"
+token_credential = "whip-token"
+ca_file = "/etc/farol/ca.pem"
+video = true
+audio = false
 "#;
     let server = |url: &str, username: Option<&str>, credential: Option<&str>| IceServer {
         urls: vec![url.to_string()],
@@ -209,6 +218,14 @@ listen = "[::]:8080"
         },
         http: Some("[::]:8080".parse().expect("an address")),
         board: crate::config::board::Board::default(),
+        whip: vec![Whip {
+            name: "studio".to_string(),
+            url: "https://media.example.org/whip/nest".parse().expect("a URL"),
+            token: Some(Secret::Credential("whip-token".to_string())),
+            tls: Tls { ca_file: Some("/etc/farol/ca.pem".into()), client: None },
+            video: true,
+            audio: false,
+        }],
     };
     assert_eq!(read(text), Ok(expected));
 }

@@ -58,6 +58,15 @@ pub struct Created {
     pub servers: Vec<IceServer>,
 }
 
+/// What became of a posted offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Offered {
+    /// The server has made a session.
+    Taken(Created),
+    /// It has not, or none that is of use; then that is to be deleted.
+    Refused(Fault, Option<Url>),
+}
+
 /// What became of a PATCH with candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trickled {
@@ -85,11 +94,10 @@ impl Reply {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// What the response to a posted offer means (RFC 9725 §4.2). With a fault comes the session that
-    /// is to be deleted, if there is one.
-    pub fn to_offer(&self) -> Result<Created, (Fault, Option<Url>)> {
+    /// What the response to a posted offer means (RFC 9725 §4.2).
+    pub fn to_offer(&self) -> Offered {
         if self.status != 201 {
-            return Err((self.refusal(), None));
+            return Offered::Refused(self.refusal(), None);
         }
         // Relative to who answered (RFC 9110 §10.2.2); only the web's own schemes can be asked.
         let session = self.header("location").and_then(|location| self.url.join(location).ok());
@@ -99,16 +107,16 @@ impl Reply {
             self.header("content-type").filter(|found| !headers::is_type(found, "application/sdp"));
         if let Some(found) = wrong_type {
             let found: String = found.chars().filter(|c| !c.is_control()).take(60).collect();
-            return Err((
+            return Offered::Refused(
                 slowly(&format!("the server answers with {found} instead of application/sdp")),
                 session,
-            ));
+            );
         }
         if !self.body.starts_with("v=0") {
-            return Err((slowly("the server says 201 without an SDP answer"), session));
+            return Offered::Refused(slowly("the server says 201 without an SDP answer"), session);
         }
         let links = self.headers.iter().filter(|(name, _)| name == "link");
-        Ok(Created {
+        Offered::Taken(Created {
             answer: self.body.clone(),
             session,
             etag: self.header("etag").map(str::to_owned),
@@ -193,6 +201,20 @@ mod tests {
         Reply { status, url, headers, body: body.to_owned() }
     }
 
+    fn taken(reply: &Reply) -> Created {
+        match reply.to_offer() {
+            Offered::Taken(created) => created,
+            refused => panic!("{refused:?}"),
+        }
+    }
+
+    fn refused(reply: &Reply) -> (Fault, Option<Url>) {
+        match reply.to_offer() {
+            Offered::Refused(fault, session) => (fault, session),
+            taken => panic!("{taken:?}"),
+        }
+    }
+
     fn created(location: &str) -> Reply {
         reply(201, &[("content-type", "application/sdp"), ("location", location), ("etag", "\"a\"")], ANSWER)
     }
@@ -208,11 +230,11 @@ mod tests {
             ("ftp://media.test/s", None),
             ("https://", None),
         ] {
-            let found = created(location).to_offer().expect("a session").session;
+            let found = taken(&created(location)).session;
             assert_eq!(found.as_ref().map(Url::as_str), session, "{location}");
         }
-        let without = reply(201, &[("content-type", "application/sdp")], ANSWER).to_offer();
-        assert_eq!(without.expect("a session").session, None);
+        let without = reply(201, &[("content-type", "application/sdp")], ANSWER);
+        assert_eq!(taken(&without).session, None);
     }
 
     #[test]
@@ -221,7 +243,7 @@ mod tests {
             [("text/html", ANSWER), ("application/sdp", "<html>"), ("application/sdp", "")]
         {
             let reply = reply(201, &[("content-type", content_type), ("location", "/s")], body);
-            let (fault, session) = reply.to_offer().expect_err("no answer");
+            let (fault, session) = refused(&reply);
             assert_eq!(fault.again, Again::Slowly);
             assert_eq!(session.expect("a session").path(), "/s");
         }
@@ -234,7 +256,7 @@ mod tests {
             200, 204, 301, 302, 303, 304, 400, 401, 402, 403, 404, 405, 406, 408, 409, 410, 412, 413, 415,
             422, 428, 429, 451, 500, 501, 502, 503, 504, 599,
         ] {
-            let (fault, session) = reply(status, &[], "").to_offer().expect_err("no session");
+            let (fault, session) = refused(&reply(status, &[], ""));
             assert_eq!(session, None);
             table += &format!("{:?}: {}\n", fault.again, fault.reason);
         }
@@ -244,10 +266,10 @@ mod tests {
     #[test]
     fn busy_server_is_left_alone_for_as_long_as_it_asks() {
         for status in [429, 503] {
-            let (fault, _) = reply(status, &[("retry-after", "17")], "").to_offer().expect_err("no session");
+            let (fault, _) = refused(&reply(status, &[("retry-after", "17")], ""));
             assert_eq!(fault.again, Again::After(Duration::from_secs(17)));
         }
-        let (fault, _) = reply(500, &[("retry-after", "17")], "").to_offer().expect_err("no session");
+        let (fault, _) = refused(&reply(500, &[("retry-after", "17")], ""));
         assert_eq!(fault.again, Again::Soon);
     }
 

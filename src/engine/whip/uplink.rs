@@ -17,9 +17,11 @@ use url::Url;
 
 use crate::config::IceServer;
 
-use super::reply::{Again, Created, Fault, Reply, Restarted, Trickled};
-use super::sdp::{self, FRAGMENT};
+use super::orders::{Command, Input, Method, Request, Story};
+use super::reply::{Again, Created, Fault, Offered, Reply, Restarted, Trickled};
+use super::sdp;
 use super::step::{Action, Event, State, step};
+use super::wait::wait;
 
 /// How long an offer waits for candidates: the response takes longer than a STUN server's, and what comes
 /// later must be trickled, which not every server takes.
@@ -34,117 +36,6 @@ const CONNECTING_WITHOUT_HELP: Duration = Duration::from_secs(5);
 const RESTARTING: Duration = Duration::from_secs(15);
 /// A session that lived so long was a good one: what failed before it counts no more.
 const GOOD_AFTER: Duration = Duration::from_secs(30);
-
-/// What happens to an uplink.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// Whether it is to be connected.
-    Wanted(bool),
-    /// The peer connection has made this offer, for the first time or after [`Command::RestartIce`].
-    Offered(String),
-    /// It could make none; why, for people.
-    OfferFailed(String),
-    /// A local candidate, `candidate:` included, and the offer with all so far.
-    Candidate(String, String),
-    /// The offer with all candidates.
-    Gathered(String),
-    /// [`Command::ApplyAnswer`] worked.
-    AnswerApplied,
-    /// It did not; why, for people.
-    AnswerFailed(String),
-    /// DTLS is up, or ICE has a pair again.
-    Connected,
-    /// The server has not been heard for some seconds.
-    Silent,
-    /// The peer connection is closed or broken; why, in a word.
-    Lost(&'static str),
-    /// The board's addresses have changed.
-    NetworkChanged,
-    /// The response to the request with this ticket, or why there is none, for people.
-    Replied(u64, Result<Reply, String>),
-    /// Time has passed.
-    Tick,
-}
-
-/// What an uplink wants done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Open a peer connection, with these ICE servers beside the configured ones, and make an offer.
-    OpenPeer(Vec<IceServer>),
-    /// Send a request; its response is awaited unless it deletes.
-    Send(Request),
-    /// Set the remote description.
-    ApplyAnswer(String),
-    /// Let media flow.
-    StartMedia,
-    /// Make an offer with new ICE credentials.
-    RestartIce,
-    /// Close the peer connection.
-    ClosePeer,
-    /// Something to tell people.
-    Tell(Story),
-}
-
-/// A request to the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// Comes back with the response.
-    pub ticket: u64,
-    /// What it does.
-    pub method: Method,
-    /// Where; `None`: the endpoint that is configured.
-    pub url: Option<Url>,
-    /// The ICE session that it is about (RFC 9110 §13.1.1).
-    pub if_match: Option<String>,
-    /// The body.
-    pub body: String,
-}
-
-/// What a request does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// Brings an offer.
-    Post,
-    /// Brings candidates or new credentials.
-    Patch,
-    /// Ends the session.
-    Delete,
-}
-
-impl Method {
-    /// The media type of the body.
-    pub fn content_type(self) -> Option<&'static str> {
-        match self {
-            Method::Post => Some("application/sdp"),
-            Method::Patch => Some(FRAGMENT),
-            Method::Delete => None,
-        }
-    }
-}
-
-/// The story that a person would tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Story {
-    /// Media flows.
-    Live,
-    /// Another path is sought; why, in a word.
-    Restarting(&'static str),
-    /// Media flows again on another path.
-    Resumed,
-    /// It failed, and is tried again.
-    Failed {
-        /// Why, for people.
-        reason: String,
-        /// When.
-        again: Duration,
-        /// How many failures in a row this makes.
-        failures: u32,
-    },
-    /// Something odd that does not stop it.
-    Odd(&'static str),
-    /// It ended because it is not wanted any more.
-    Ended,
-}
 
 /// What an awaited response is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +76,8 @@ pub struct Uplink {
     has_help_left: bool,
     fault: Option<Fault>,
     failures: u32,
+    /// Neither the server nor a person is waited for.
+    waits_by_itself: bool,
     next_ticket: u64,
     /// The request whose response is awaited, and what it is about.
     awaited: Option<(u64, About)>,
@@ -211,6 +104,7 @@ impl Uplink {
             has_help_left: false,
             fault: None,
             failures: 0,
+            waits_by_itself: false,
             next_ticket: 1,
             awaited: None,
             commands: VecDeque::new(),
@@ -240,9 +134,7 @@ impl Uplink {
             Input::AnswerFailed(reason) => self.fail(now, Event::NotApplied, reason),
             Input::Connected => _ = self.advance(now, Event::Connected),
             Input::Silent => self.path_in_doubt(now, Event::Silent, "the server is not heard"),
-            Input::NetworkChanged => {
-                self.path_in_doubt(now, Event::Moved, "the board's addresses have changed");
-            }
+            Input::NetworkChanged => self.network_changed(now),
             Input::Lost(why) => self.fail(now, Event::Lost, format!("the connection is {why}")),
             Input::Replied(ticket, reply) => self.replied(now, ticket, reply),
             Input::Tick => {}
@@ -305,6 +197,19 @@ impl Uplink {
             self.advance(now, event);
         } else {
             self.fail(now, Event::Lost, why.to_owned());
+        }
+    }
+
+    /// Another path may be better, or the only one. A server that restarts no ICE is left alone until it is
+    /// silent: an address that the path does not use may come and go. Who waits tries at once, since the network
+    /// may be back.
+    fn network_changed(&mut self, now: Instant) {
+        match self.state {
+            State::Live if self.session.etag.is_some() => {
+                self.path_in_doubt(now, Event::Moved, "the board's addresses have changed");
+            }
+            State::Waiting if self.waits_by_itself => self.due = Some(now),
+            _ => {}
         }
     }
 
@@ -453,10 +358,10 @@ impl Uplink {
     fn offer_answered(&mut self, now: Instant, reply: Result<Reply, String>) {
         let outcome = match reply {
             Ok(reply) => reply.to_offer(),
-            Err(reason) => Err((Fault { reason, again: Again::Soon }, None)),
+            Err(reason) => Offered::Refused(Fault { reason, again: Again::Soon }, None),
         };
         match outcome {
-            Ok(Created { answer, session, etag, servers }) => {
+            Offered::Taken(Created { answer, session, etag, servers }) => {
                 if session.is_none() {
                     self.tell(Story::Odd(
                         "the server does not say where the session is; it cannot be ended there",
@@ -468,7 +373,7 @@ impl Uplink {
                 self.servers = servers;
                 self.advance(now, Event::Created);
             }
-            Err((fault, session)) => {
+            Offered::Refused(fault, session) => {
                 self.session = Session { url: session, ..Session::default() };
                 self.fault = Some(fault);
                 self.advance(now, Event::Refused);
@@ -515,6 +420,7 @@ impl Uplink {
             _ if std::mem::take(&mut self.has_help_left) => Duration::ZERO,
             again => wait(again, self.failures, self.random.next_u32()),
         };
+        self.waits_by_itself = fault.again == Again::Soon;
         self.failures = self.failures.saturating_add(1);
         self.due = Some(now + again);
         if self.is_wanted {
@@ -525,24 +431,6 @@ impl Uplink {
     fn tell(&mut self, story: Story) {
         self.commands.push_back(Command::Tell(story));
     }
-}
-
-/// The wait after so many failures in a row before this one; `random`, evenly spread over all its values, picks
-/// a point in its upper half, so that many boards do not come back in step. What a server asks for is never
-/// shortened: up to a tenth is added.
-fn wait(again: Again, failures: u32, random: u32) -> Duration {
-    let spread = |longest_ms: u64| (longest_ms * u64::from(random)) >> 32;
-    let (first_ms, longest_ms) = match again {
-        Again::Soon => (1_000_u64, 60_000),
-        Again::Slowly => (30_000, 300_000),
-        // At most an hour.
-        Again::After(wait) => {
-            let wait_ms = wait.max(Duration::from_secs(1)).as_millis() as u64;
-            return Duration::from_millis(wait_ms + spread(wait_ms / 10));
-        }
-    };
-    let half_ms = longest_ms.min(first_ms << failures.min(6)) / 2;
-    Duration::from_millis(half_ms + spread(half_ms))
 }
 
 #[cfg(test)]

@@ -307,9 +307,25 @@ fn server_that_restarts_no_ice_gets_a_new_offer() {
     scene.put(Input::Replied(ticket, Ok(unnamed)));
     scene.put(Input::AnswerApplied);
     scene.put(Input::Connected);
+    scene.put(Input::NetworkChanged);
+    assert_eq!(scene.uplink.state(), State::Live, "the path may be as good as before");
     scene.put(Input::Silent);
     assert_eq!(scene.count(&Command::RestartIce), 0, "no ETag, no restart");
     assert_eq!((scene.uplink.state(), scene.requests(Method::Delete)), (State::Waiting, 1));
+}
+
+#[test]
+fn network_that_comes_back_is_tried_at_once_unless_the_server_asks_for_time() {
+    let (mut cut, ticket) = Scene::posted();
+    cut.uplink.failures = 6;
+    cut.put(Input::Replied(ticket, Err("it cannot be reached".into())));
+    cut.put(Input::NetworkChanged);
+    assert_eq!(cut.uplink.state(), State::Opening);
+
+    let (mut busy, ticket) = Scene::posted();
+    busy.put(Input::Replied(ticket, Ok(reply(503, &[("retry-after", "40")], ""))));
+    busy.put(Input::NetworkChanged);
+    assert_eq!(busy.uplink.state(), State::Waiting);
 }
 
 #[test]
