@@ -179,6 +179,19 @@ async fn server_that_ends_the_session_gets_a_new_offer() {
     server.peer(1).until("picture and sound", has_both).await;
 }
 
+/// A switch that cannot be read is on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_offered_while_privacy_is_on() {
+    let server = MediaServer::start().await;
+    let pins = "[gpio]\nchip = \"/dev/gpiochip-that-is-not-there\"\n[gpio.privacy]\nline = 3\n";
+    let home = home(&format!("{pins}{}", server.section("studio", "")));
+    let mut daemon = home.start();
+    daemon.says(&["not everything on the pins is there"]).await;
+    daemon.terminate();
+    assert!(daemon.ends().await.success());
+    assert_eq!(server.asked(&Method::POST).len(), 0);
+}
+
 /// A server that shares no code with us: aiohttp and aiortc, Debian's `python3-aiortc`. It ends with the test.
 struct Aiortc {
     child: Child,
