@@ -43,9 +43,8 @@ test: ## Everything: style, lints, docs, page, units, a real browser, the device
 check: ## The quick part of it: style, lints, types, unit tests.
 	@scripts/stages fmt types clippy core lib
 
-bench: need-build need-page need-broker need-browser need-lab viewer tests/node_modules/.package-lock.json ## The figures of the README, measured on this machine.
-	@cargo build --locked --quiet --release --bin farol --example sources --example lab-camera
-	@cargo build --locked --quiet --example receivers
+bench: need-build need-page need-broker need-browser need-janus need-lab viewer tests/node_modules/.package-lock.json ## farol against Janus, and the figures of the README; QUICK=1 is shorter.
+	@cargo build --locked --quiet --release --bin farol --example sources --example lab-camera --example rig
 	@scripts/bench
 
 net: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## Viewers on narrow networks, in network namespaces.
