@@ -89,7 +89,8 @@ page: types viewer ## The page: types, tests, build.
 
 e2e: need-page need-broker need-browser build tests/node_modules/.package-lock.json ## A real browser against the daemon.
 	@[ -n "$(wildcard tests/e2e/*.test.mjs)" ] || { echo "make e2e: there is no tests/e2e/*.test.mjs" >&2; exit 1; }
-	@FAROL=$(abspath $(DAEMON)) node --test --test-concurrency=1 $(wildcard tests/e2e/*.test.mjs)
+	@cargo build --locked --quiet --example rig
+	@FAROL=$(abspath $(DAEMON)) RIG=$(abspath $(CARGO_DIR)/debug/examples/rig) node --test --test-concurrency=1 $(wildcard tests/e2e/*.test.mjs)
 
 lab: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## The unit on a booted machine, and the drivers' tests.
 	@cargo build --locked --quiet --examples

@@ -27,13 +27,13 @@ async function atMosquitto(scope, recording) {
   const camera = `[video]\nsource = "replay"\nfile = "${recording}"`;
   const board = await device(scope, broker, camera, { addresses: [ADDRESS ?? "127.0.0.1"] });
   const link = await board.pair("Ana");
-  const daemon = await board.start({ log: "info" });
+  const daemon = await board.start();
   return { link, daemon, isAlone: (from) => daemon.line(/camera rests/, from) };
 }
 
 /** The open page of `farol demo`, whose broker is in the daemon, and whose picture is encoded for it. */
 async function atTheDemo(scope) {
-  const { page: link, daemon } = await demo(scope, { log: "info" });
+  const { page: link, daemon } = await demo(scope);
   return { link, daemon, isAlone: (from) => daemon.line(/camera rests/, from) };
 }
 
