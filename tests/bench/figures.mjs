@@ -21,7 +21,7 @@ export function table(title, rows) {
 
 /** Whether a figure reaches its goal; nothing fails for one that does not. */
 export function goal(what, figure, most, unit = "") {
-  const digits = most < 1 ? 3 : 2;
+  const digits = most < 1 ? 3 : most < 100 ? 2 : 0;
   const text = (value) => `${value.toFixed(digits)}${unit}`;
   console.log(`  ${figure <= most ? "met   " : "MISSED"}  ${what}: ${text(figure)}, at most ${most}${unit}`);
 }

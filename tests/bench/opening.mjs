@@ -73,7 +73,7 @@ const WHERE = { farol: "farol, a sealed link at Mosquitto", demo: "farol demo", 
 const seen = (runs) => runs.map((marks) => marks["first frame"]);
 const ms = (value) => `${Math.round(value)} ms`;
 
-/** The median until the first picture, of each; and of farol's for Janus's one. */
+/** The median until the first picture, of each. */
 export function sumUp({ cold, warm }) {
   const of = (all) => Object.fromEntries(Object.entries(all).map(([name, runs]) => [name, median(seen(runs))]));
   return { cold: of(cold), warm: of(warm) };
