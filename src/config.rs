@@ -48,6 +48,8 @@ pub struct Config {
     pub ice: Ice,
     /// The page and its `/farol.json`, served by the daemon itself when an address is given.
     pub http: Option<SocketAddr>,
+    /// Whether the page's port also carries MQTT between browsers and the broker.
+    pub bridge: bool,
     /// What hangs on the board's pins.
     pub board: board::Board,
 }
@@ -346,6 +348,7 @@ impl Default for Config {
             talkback: None,
             ice: Ice::default(),
             http: None,
+            bridge: false,
             board: board::Board::default(),
         }
     }

@@ -37,13 +37,15 @@ pub(super) fn config<'t>(
         .map(PathBuf::from)
         .or(state_dir)
         .unwrap_or(default.state_dir);
+    let broker = broker(walk, &broker_section);
     Config {
         name: walk
             .parsed(&device, "name", "at most 64 characters without control characters", name)
             .unwrap_or(default.name),
         board: board(walk, top, &state_dir),
         state_dir,
-        broker: broker(walk, &broker_section),
+        bridge: bridge(walk, &http, &broker),
+        broker,
         links: links(walk, &links_section),
         security: walk
             .word(&signalling, "security", &[("sealed", Security::Sealed), ("open", Security::Open)])
@@ -59,6 +61,17 @@ pub(super) fn config<'t>(
             text.parse::<SocketAddr>().ok().filter(|address| address.port() != 0)
         }),
     }
+}
+
+fn bridge<'t>(walk: &mut Walk<'t>, http: &Section<'t>, broker: &Broker) -> bool {
+    let is_wanted = walk.flag(http, "bridge").unwrap_or(false);
+    if is_wanted && !http.has("listen") {
+        walk.conflict(http, "listen", "is missing: http.bridge is on that port");
+    }
+    if is_wanted && broker.tls.is_some() {
+        walk.conflict(http, "bridge", "speaks plain MQTT to the broker: use mqtt:// in broker.url, or false");
+    }
+    is_wanted
 }
 
 fn name(text: &str) -> Option<String> {

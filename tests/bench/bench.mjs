@@ -70,7 +70,7 @@ function tellGoals(rows, opened) {
   goal(`resident memory for each viewer from ${first.count} to ${last.count}`, each_mb, 0.5, " MB");
   goal(`capture to last packet at ${last.count} viewers, p99`, last.farol.p99, 2, " ms");
   for (const [how, all] of [["cold browser", opened.cold], ["new tab", opened.warm]]) {
-    for (const [where, name] of [["the demo", "demo"], ["Mosquitto", "farol"]]) {
+    for (const [where, name] of [["farol run", "farol"], ["farol demo", "demo"]]) {
       goal(`page open to first picture at ${where}, ${how}, p50`, all[name], 150, " ms");
       goal(`page open to first picture at ${where}, ${how}, to Janus's`, all[name] / all.janus, 0.65);
     }

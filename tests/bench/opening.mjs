@@ -1,4 +1,4 @@
-// How long until a picture is seen? farol's page at Mosquitto and in the demo, and a page at Janus, in turns.
+// How long until a picture is seen? farol's page and a page at Janus, in turns.
 import { demo, device } from "../e2e/daemon.mjs";
 import { Mosquitto } from "../e2e/mosquitto.mjs";
 import { STEPS, connect, connectInside, connectWarm } from "./connect.mjs";
@@ -21,11 +21,11 @@ export async function lightTheLamp(recording, runs) {
   return times;
 }
 
-/** A sealed link at Mosquitto's own WebSocket listener; the camera is the recording. */
-async function atMosquitto(scope, recording) {
+/** A sealed link at Mosquitto's own WebSocket listener, or by the page's port; the camera is the recording. */
+async function atMosquitto(scope, recording, bridge = false) {
   const broker = await Mosquitto.start(scope);
   const camera = `[video]\nsource = "replay"\nfile = "${recording}"`;
-  const board = await device(scope, broker, camera, { addresses: [ADDRESS ?? "127.0.0.1"] });
+  const board = await device(scope, broker, camera, { addresses: [ADDRESS ?? "127.0.0.1"], bridge });
   const link = await board.pair("Ana");
   const daemon = await board.start();
   return { link, daemon, isAlone: (from) => daemon.line(/camera rests/, from) };
@@ -46,7 +46,11 @@ async function atJanus(scope, recording) {
 /** The times of each step of so many openings at each: `cold`, each in a Chromium of its own, and `warm`, in a new tab. */
 export async function openings(recording, runs) {
   return within(async (scope) => {
-    const scenes = { farol: await atMosquitto(scope, recording), demo: await atTheDemo(scope) };
+    const scenes = {
+      farol: await atMosquitto(scope, recording, true),
+      mosquitto: await atMosquitto(scope, recording),
+      demo: await atTheDemo(scope),
+    };
     if (ADDRESS !== undefined) scenes.janus = await atJanus(scope, recording);
     const cold = Object.fromEntries(Object.keys(scenes).map((name) => [name, []]));
     const inside = [];
@@ -69,7 +73,7 @@ export async function openings(recording, runs) {
   });
 }
 
-const WHERE = { farol: "farol, a sealed link at Mosquitto", demo: "farol demo", janus: "Janus, a page of the least" };
+const WHERE = { farol: "farol, a sealed link, MQTT by the page's port", mosquitto: "farol, by Mosquitto's WebSocket", demo: "farol demo", janus: "Janus, a page of the least" };
 const seen = (runs) => runs.map((marks) => marks["first frame"]);
 const ms = (value) => `${Math.round(value)} ms`;
 
