@@ -43,9 +43,8 @@ test: ## Everything: style, lints, docs, page, units, a real browser, the device
 check: ## The quick part of it: style, lints, types, unit tests.
 	@scripts/stages fmt types clippy core lib
 
-bench: need-build need-page need-broker need-browser need-lab viewer tests/node_modules/.package-lock.json ## The figures of the README, measured on this machine.
-	@cargo build --locked --quiet --release --bin farol --example sources --example lab-camera
-	@cargo build --locked --quiet --example receivers
+bench: need-build need-page need-broker need-browser need-janus need-lab viewer tests/node_modules/.package-lock.json ## farol against Janus, and the figures of the README; QUICK=1 is shorter.
+	@cargo build --locked --quiet --release --bin farol --example sources --example lab-camera --example rig
 	@scripts/bench
 
 net: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## Viewers on narrow networks, in network namespaces.
@@ -90,7 +89,8 @@ page: types viewer ## The page: types, tests, build.
 
 e2e: need-page need-broker need-browser build tests/node_modules/.package-lock.json ## A real browser against the daemon.
 	@[ -n "$(wildcard tests/e2e/*.test.mjs)" ] || { echo "make e2e: there is no tests/e2e/*.test.mjs" >&2; exit 1; }
-	@FAROL=$(abspath $(DAEMON)) node --test --test-concurrency=1 $(wildcard tests/e2e/*.test.mjs)
+	@cargo build --locked --quiet --example rig
+	@FAROL=$(abspath $(DAEMON)) RIG=$(abspath $(CARGO_DIR)/debug/examples/rig) node --test --test-concurrency=1 $(wildcard tests/e2e/*.test.mjs)
 
 lab: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## The unit on a booted machine, and the drivers' tests.
 	@cargo build --locked --quiet --examples

@@ -53,6 +53,8 @@ pub struct Config {
     pub http: Option<SocketAddr>,
     /// Where Prometheus finds what is counted; `None`: nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Whether the page's port also carries MQTT between browsers and the broker.
+    pub bridge: bool,
     /// What hangs on the board's pins.
     pub board: board::Board,
     /// The media servers that the stream is offered to.
@@ -403,6 +405,7 @@ impl Default for Config {
             ice: Ice::default(),
             http: None,
             metrics: None,
+            bridge: false,
             board: board::Board::default(),
             whip: Vec::new(),
         }

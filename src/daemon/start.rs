@@ -59,8 +59,10 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     }
     on_one_thread(async move {
         if let Some(address) = config.http {
-            let broker = config.links.broker.clone().unwrap_or_default();
-            let address = serve(address, http::Site { device, broker, bridge: None }).await?;
+            let bridge = config.bridge.then(|| (config.broker.host.clone(), config.broker.port));
+            let own = bridge.is_some().then(|| "/mqtt".to_owned());
+            let broker = config.links.broker.clone().or(own).unwrap_or_default();
+            let address = serve(address, http::Site { device, broker, bridge }).await?;
             log::info!(address:%; "page served");
         }
         let keys = Some(Keys { state, stamp });
@@ -90,7 +92,8 @@ pub fn demo(options: DemoOptions) -> anyhow::Result<()> {
             // The page is on this machine, and so is whoever watches; nothing else is offered.
             config.ice.addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
         }
-        let site = http::Site { device, broker: "/mqtt".to_string(), bridge: Some(broker.address()) };
+        let bridge = (broker.address().ip().to_string(), broker.address().port());
+        let site = http::Site { device, broker: "/mqtt".to_string(), bridge: Some(bridge) };
         let address = serve(address, site).await?;
         welcome(address, is_local);
         daemon(config, device, Vec::new(), None)?.work().await
