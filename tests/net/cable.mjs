@@ -49,6 +49,8 @@ export class Cable {
     /** The device's end. */
     this.link = `cable${n}`;
     this.bridge = `bridge${n}`;
+    /** The viewer's side of the street, which is another bridge while the cable is led through a guest. */
+    this.bridge_to_viewer = this.bridge;
     /** The street's ends: what leaves by the one goes to the device, by the other to the viewer. */
     this.to_device = `device${n}`;
     this.to_viewer = `viewer${n}`;
@@ -107,7 +109,7 @@ export class Cable {
 
   /** An outage on the way: nothing passes, and neither end's card notices; or everything again. */
   outage(is_out) {
-    street("ip", "link", "set", this.to_viewer, ...(is_out ? ["nomaster"] : ["master", this.bridge]));
+    street("ip", "link", "set", this.to_viewer, ...(is_out ? ["nomaster"] : ["master", this.bridge_to_viewer]));
   }
 
   /** Pulls the cable from the device, which notices; or plugs it in. IPv6 addresses go with it. */
