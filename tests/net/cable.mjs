@@ -107,6 +107,11 @@ export class Cable {
     }
   }
 
+  /** Bytes that have gone to the viewer since `narrow` was first called, with their Ethernet headers. */
+  passed() {
+    return Number(street("tc", "-s", "qdisc", "show", "dev", this.to_viewer).toString().match(/Sent (\d+) bytes/)[1]);
+  }
+
   /** An outage on the way: nothing passes, and neither end's card notices; or everything again. */
   outage(is_out) {
     street("ip", "link", "set", this.to_viewer, ...(is_out ? ["nomaster"] : ["master", this.bridge_to_viewer]));
