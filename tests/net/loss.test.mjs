@@ -1,28 +1,47 @@
 // Who loses packets on the way, and sees a whole picture all the same?
+//
+// Chromium asks for a missing packet as soon as the next has come, so a picture waits for one round trip, 60 ms
+// here, and for two where the request or the repeated packet is lost as well: at 10% in both directions one try of
+// five fails. Seven in a row, half a second nearly, happen to one of 100,000 lost packets; half a minute loses 400.
 import assert from "node:assert/strict";
 import test from "node:test";
+import { setTimeout as passed } from "node:timers/promises";
 import { board, Cable } from "./cable.mjs";
 import { during, FREEZE_MS, judged } from "./seen.mjs";
 import { Weather } from "./weather.mjs";
 
-const SECONDS = Number(process.env.FAROL_NET_SECONDS ?? 30);
+const SECONDS = 30;
+/** Both ways: a round trip of about 50 ms; 3 ms more or less put one packet of a picture before another. */
+const SKIES = [
+  { name: "loss of 2%", netem: "delay 25ms 3ms loss 2%" },
+  { name: "loss of 10%", netem: "delay 25ms 3ms loss 10%" },
+];
+
+function taken(list, n) {
+  const [one] = list.splice(n, 1, undefined);
+  return one;
+}
 
 test("lost, late and reordered packets are repaired before the picture freezes", async (t) => {
-  const cable = await Cable.lay(t);
-  const weather = await Weather.rise(t);
-  weather.cover(t, cable);
-  const { daemon, link } = await board(t, [cable], { kbps: 1500, width: 640, height: 360 });
-  const viewer = await cable.watch(t, link(cable));
-  const skies = process.env.FAROL_NET_SKIES?.split(";") ?? ["delay 25ms 5ms loss 2%", "delay 25ms 5ms loss 10%"];
-  for (const netem of skies) {
-    await weather.turn(netem, process.env.FAROL_NET_UP ?? netem);
-    await new Promise((passed) => setTimeout(passed, 2000));
-    const round = () => during(viewer, SECONDS * 1000);
-    await judged(t, netem, round, ({ freezes, gap_ms, decoded }) => {
-      assert.equal(freezes, 0, `no gap over ${FREEZE_MS} ms: ${gap_ms} ms`);
-      assert.ok(decoded >= SECONDS * 27, `nine of ten pictures are whole: ${decoded} in ${SECONDS} s`);
-    });
-    t.diagnostic(JSON.stringify(await weather.done()));
+  const skies = process.env.FAROL_NET_SKIES?.split(";").map((netem) => ({ name: netem, netem })) ?? SKIES;
+  const cables = [];
+  for (const _ of skies) cables.push(await Cable.lay(t));
+  const weather = await Weather.rise(t, cables);
+  const { link } = await board(t, cables, { kbps: 1500, width: 640, height: 360, policy: "majority" });
+  const viewers = [];
+  for (const [n, cable] of cables.entries()) {
+    viewers.push(await cable.watch(t, link(cable)));
+    await weather.turn(cable, skies[n].netem);
   }
-  t.diagnostic(daemon.said.filter((line) => /encoder follows/.test(line)).map((line) => line.split(" ")[0] + line.match(/kbps=\d+/)).join(" "));
+  await passed(2000);
+  // All at the same time; who has to be looked at once more is so alone.
+  const first = viewers.map((viewer) => during(viewer, SECONDS * 1000));
+  await Promise.all(skies.map(({ name }, n) => {
+    const round = () => first[n] === undefined ? during(viewers[n], SECONDS * 1000) : taken(first, n);
+    return judged(t, name, round, ({ freezes, gap_ms, decoded, seconds }) => {
+      assert.equal(freezes, 0, `no gap over ${FREEZE_MS} ms: ${gap_ms} ms`);
+      assert.ok(decoded >= seconds * 27, `nine of ten pictures are whole: ${decoded} in ${seconds} s`);
+    });
+  }));
+  for (const [n, cable] of cables.entries()) t.diagnostic(`${skies[n].name}: ${JSON.stringify(await weather.done(cable))}`);
 });

@@ -67,6 +67,7 @@ export async function between(viewer, from, to) {
   );
   const gaps = shown.slice(1).map((at, n) => at - shown[n]);
   return {
+    seconds: Math.round((to - from) / 100) / 10,
     frames: shown.length - 2,
     fps: Math.round(((shown.length - 2) / (to - from)) * 10_000) / 10,
     gap_ms: Math.round(Math.max(...gaps)),
