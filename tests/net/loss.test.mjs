@@ -11,10 +11,10 @@ import { during, FREEZE_MS, judged } from "./seen.mjs";
 import { Weather } from "./weather.mjs";
 
 const SECONDS = 30;
-/** Both ways: a round trip of about 50 ms; 3 ms more or less put one packet of a picture before another. */
+/** Both ways: a round trip of 50 ms, and one packet of fifty overtakes all that are on their way. */
 const SKIES = [
-  { name: "loss of 2%", netem: "delay 25ms 3ms loss 2%" },
-  { name: "loss of 10%", netem: "delay 25ms 3ms loss 10%" },
+  { name: "loss of 2%", netem: "delay 25ms reorder 2% loss 2%" },
+  { name: "loss of 10%", netem: "delay 25ms reorder 2% loss 10%" },
 ];
 
 function taken(list, n) {
