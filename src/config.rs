@@ -14,6 +14,7 @@ mod sections;
 mod turn;
 mod url;
 mod walk;
+pub mod whip;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -54,6 +55,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// What hangs on the board's pins.
     pub board: board::Board,
+    /// The media servers that the stream is offered to.
+    pub whip: Vec<whip::Whip>,
 }
 
 /// The MQTT broker, as the device reaches it.
@@ -401,6 +404,7 @@ impl Default for Config {
             http: None,
             metrics: None,
             board: board::Board::default(),
+            whip: Vec::new(),
         }
     }
 }

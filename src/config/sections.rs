@@ -11,6 +11,7 @@ use super::media::{audio, talkback, video};
 use super::turn;
 use super::url;
 use super::walk::{Section, Walk};
+use super::whip::whip;
 use super::{Broker, Config, Ice, IcePolicy, IceServer, Links, Login, Secret, Security, Tls};
 
 pub(super) const A_PATH: &str = "the path of a file";
@@ -40,6 +41,7 @@ pub(super) fn config<'t>(
         .or(state_dir)
         .unwrap_or(default.state_dir);
     let http = walk.parsed(&http, "listen", "an address and a port, such as \"127.0.0.1:8080\"", listen);
+    let audio = audio(walk, &audio_section);
     Config {
         name: walk
             .parsed(&device, "name", "at most 64 characters without control characters", name)
@@ -55,7 +57,8 @@ pub(super) fn config<'t>(
             .number(&signalling, "max_viewers", 1..=64, " viewers")
             .map_or(default.max_viewers, |viewers| viewers as usize),
         video: video(walk, &video_section),
-        audio: audio(walk, &audio_section),
+        whip: whip(walk, top, &audio),
+        audio,
         talkback: talkback(walk, &talkback_section),
         ice: ice(walk, &ice_section, read_secret),
         metrics: metrics_address(walk, &metrics, http),
