@@ -45,6 +45,7 @@ use crate::config::IceServer;
 use crate::engine::jitter::Spoken;
 use crate::engine::message::Candidate;
 use crate::io::port::Port;
+pub(super) use crate::io::port::Route;
 use crate::units::{Bitrate, PeerId};
 use channel::Channel;
 pub use channel::Say;
@@ -73,6 +74,8 @@ pub struct PeerSettings {
     pub audio: bool,
     /// Whether a viewer's microphone is taken. With neither, the offer has no audio section.
     pub talkback: bool,
+    /// How long the viewer is to hold pictures back at least.
+    pub playout_delay: Duration,
     /// What the bandwidth estimate starts at.
     pub start_bitrate: Bitrate,
     /// What it never exceeds.
@@ -159,6 +162,7 @@ pub struct Peer {
     clock: CaptureClock,
     estimates: EstimateOutlet,
     bitrates: Bitrates,
+    playout_delay: Duration,
     ears: Ears,
     outgoing: Arc<tokio::sync::Mutex<Outgoing>>,
     gathered: tokio::sync::watch::Receiver<u32>,
@@ -234,6 +238,7 @@ impl Peer {
             clock,
             estimates,
             bitrates,
+            playout_delay: settings.playout_delay,
             ears: opened.ears,
             outgoing: Arc::new(tokio::sync::Mutex::new(opened.outgoing)),
             gathered,
@@ -321,6 +326,7 @@ impl Peer {
     pub async fn restart(&self) -> Result<String, PeerError> {
         self.sockets.restart();
         self.connection.restart_ice().await.map_err(library("restarting ICE"))?;
+        self.ears.tell(Feedback::WayIsSought);
         let mut gathered = self.gathered.clone();
         let sdp = connection::describe(&self.connection, &self.sockets, &mut gathered).await?;
         self.negotiated().ufrag = sdp::ufrag(&sdp).unwrap_or_default().to_string();
@@ -379,6 +385,7 @@ impl Peer {
             clock: self.clock,
             estimates: self.estimates.clone(),
             bitrates: self.bitrates,
+            playout_delay: self.playout_delay,
         }
     }
 
@@ -406,6 +413,8 @@ pub(super) struct Sending {
     pub estimates: EstimateOutlet,
     /// Their bounds.
     pub bitrates: Bitrates,
+    /// How long the viewer is to hold pictures back at least.
+    pub playout_delay: Duration,
 }
 
 /// Where sender reports are written: into the library, which sends other RTCP too and numbers all of it.

@@ -17,7 +17,7 @@ use super::padding::{PADDING, Padding};
 use super::{Frame, Sends, Sound, Traffic};
 use crate::engine::bandwidth::{Bandwidth, Fallback, Fate};
 use crate::io::peer::{
-    CaptureClock, Ended, EstimateOutlet, Feedback, Form, Line, Numbers, Outgoing, Peer, Reports,
+    CaptureClock, Ended, EstimateOutlet, Feedback, Form, Line, Numbers, Outgoing, Peer, Reports, Route,
     SendParameters, Sending, VIDEO_HZ,
 };
 use crate::units::{Bitrate, MediaTime};
@@ -29,17 +29,17 @@ const PACE_FACTOR: f64 = 2.5;
 const BURST_BYTES: f64 = 32.0 * 1024.0;
 /// UDP and IP headers.
 const OVERHEAD_BYTES: usize = 48;
-/// `playout-delay` 0 to 0: two fields of 12 bits, minimum and maximum, in units of 10 ms. Chromium then
-/// shows each picture at once, and does not hold it back for sound that takes longer either.
-const AT_ONCE: Bytes = Bytes::from_static(&[0, 0, 0]);
-/// 0 to 10 s. For pictures with sound, which Chromium plays 50 to 130 ms late beside pictures at once, and
-/// 16 to 25 ms with this. It must be said, since the last value stands; up to 500 ms means at once as well.
-const WITH_SOUND: Bytes = Bytes::from_static(&[0, 0x03, 0xe8]);
+/// The most that a viewer with sound may hold pictures back, in units of 10 ms. With a limit of zero Chromium
+/// plays sound 50 to 130 ms late beside pictures at once; with this, 16 to 25 ms.
+const MOST_WITH_SOUND: u32 = 1000;
 /// The lowest estimate: below it even sound and a still picture do not pass.
 const MIN_BITRATE: Bitrate = Bitrate::from_kbps(100);
 /// RFC 3550 §6.2 has reports every few seconds; one a second lets a viewer synchronise sound and picture soon
 /// after it joins.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// The same while ICE looks for another way, and how long it may.
+const SEARCH_INTERVAL: Duration = Duration::from_millis(40);
+const SEARCH_TIME: Duration = Duration::from_secs(30);
 /// Packets that wait to be repeated; what is asked for beyond that is asked for again.
 const MAX_REPEATS: usize = 256;
 
@@ -115,6 +115,9 @@ struct Sender {
     /// The picture that is being sent, and its next packet.
     current: Option<(Arc<Frame>, usize)>,
     round_trip: Option<Duration>,
+    /// Since when ICE looks for another way than this.
+    sought: Option<(Instant, Option<Arc<Route>>)>,
+    playout_delay: Bytes,
     counters: Arc<Counters>,
     /// What is of another era is thrown away.
     era: Arc<AtomicU64>,
@@ -124,10 +127,11 @@ impl Feed {
     /// Sends what the viewer's answer takes of what its rights allow. Before it is spawned, whoever sent to this
     /// viewer before must have been aborted.
     pub(super) fn new(peer: &Peer, rights: Sends, counters: Arc<Counters>, era: Arc<AtomicU64>) -> Feed {
-        let Sending { video, audio, outgoing, feedback, reports, clock, estimates, bitrates } =
+        let Sending { video, audio, outgoing, feedback, reports, clock, estimates, bitrates, playout_delay } =
             peer.sending();
+        let sends = Sends { video: video.is_some() && rights.video, audio: audio.is_some() && rights.audio };
         let sender = Sender {
-            sends: Sends { video: video.is_some() && rights.video, audio: audio.is_some() && rights.audio },
+            sends,
             is_wide: video.or(audio).is_some_and(|parameters| parameters.wide_id.is_some()),
             clock,
             reports,
@@ -142,6 +146,8 @@ impl Feed {
             repeats: VecDeque::new(),
             current: None,
             round_trip: None,
+            sought: None,
+            playout_delay: playout_delay_value(playout_delay, sends.audio),
             counters,
             era,
         };
@@ -182,18 +188,26 @@ impl Sender {
         mut feedback: mpsc::Receiver<Feedback>,
     ) -> Result<(), Ended> {
         self.counters.estimate_bps.store(self.pace.estimate_bps as u32, Ordering::Relaxed);
-        let mut reports = tokio::time::interval(REPORT_INTERVAL);
         // The first report goes out right after the first packets: a viewer can synchronise at once.
         let mut has_reported = false;
+        let mut next_report = Instant::now() + REPORT_INTERVAL;
         loop {
             let pause = self.pace.pause(Instant::now());
             let has_work = self.current.is_some() || !self.repeats.is_empty();
             tokio::select! {
                 biased;
-                Some(told) = feedback.recv() => self.take(outgoing, told),
+                Some(told) = feedback.recv() => {
+                    if told == Feedback::WayIsSought {
+                        next_report = Instant::now();
+                    }
+                    self.take(outgoing, told);
+                }
                 // Sound is not paced: it is small, and its gaps are heard.
                 Some(packet) = sound.recv() => self.write_sound(outgoing, &packet).await?,
-                _ = reports.tick() => self.report(outgoing.reports(self.now())).await?,
+                () = tokio::time::sleep_until(next_report.into()) => {
+                    next_report = Instant::now() + self.report_interval(outgoing);
+                    self.report(outgoing.reports(self.now())).await?;
+                }
                 () = wait(pause), if has_work => {
                     self.write_pictures(outgoing).await?;
                     if !std::mem::replace(&mut has_reported, true) {
@@ -320,7 +334,7 @@ impl Sender {
         // The first packet speaks for the picture: without it there is no picture either.
         if part == 0 {
             form.captured = Some(frame.captured);
-            form.playout_delay = Some(if self.sends.audio { WITH_SOUND } else { AT_ONCE });
+            form.playout_delay = Some(self.playout_delay.clone());
         }
         form
     }
@@ -387,7 +401,19 @@ impl Sender {
             Feedback::KeyframeWanted => {
                 self.counters.keyframes_asked.fetch_add(1, Ordering::Relaxed);
             }
+            Feedback::WayIsSought => self.sought = Some((Instant::now(), outgoing.route())),
         }
+    }
+
+    /// Reports also show the way that ICE has chosen: while it looks for one, there are more of them.
+    fn report_interval(&mut self, outgoing: &Outgoing) -> Duration {
+        let Some((since, old)) = &self.sought else { return REPORT_INTERVAL };
+        let is_found = old.as_ref().map(Arc::as_ptr) != outgoing.route().as_ref().map(Arc::as_ptr);
+        if is_found || since.elapsed() > SEARCH_TIME {
+            self.sought = None;
+            return REPORT_INTERVAL;
+        }
+        SEARCH_INTERVAL
     }
 
     /// RFC 3550 §6.4.1: now, less when our report left, less how long the viewer had it.
@@ -425,6 +451,16 @@ impl Sender {
     fn is_of_now(&self, era: u64) -> bool {
         era == self.era.load(Ordering::Relaxed)
     }
+}
+
+/// `playout-delay`: two fields of 12 bits, the least and the most that a picture is held back, in units of 10 ms.
+/// Zero to zero shows each at once. It must be said also where there is no limit, since the last value stands.
+fn playout_delay_value(least: Duration, has_sound: bool) -> Bytes {
+    // At most a second.
+    let least = least.as_millis() as u32 / 10;
+    let most = if has_sound { MOST_WITH_SOUND } else { least };
+    let bytes = (least << 12 | most).to_be_bytes();
+    Bytes::copy_from_slice(&bytes[1..])
 }
 
 /// Zero does not even ask the timer, whose grain is 1 ms.
@@ -509,6 +545,15 @@ mod tests {
                 (0..bytes.div_ceil(1100)).for_each(|_| pace.spend(1100.min(bytes)));
             }
         }
+    }
+
+    #[test]
+    fn pictures_are_held_back_as_configured_and_longer_only_for_sound() {
+        let value = |ms, has_sound| playout_delay_value(Duration::from_millis(ms), has_sound).to_vec();
+        assert_eq!(value(0, false), [0, 0, 0]);
+        assert_eq!(value(0, true), [0, 0x03, 0xe8]);
+        assert_eq!(value(160, false), [0x01, 0x00, 0x10]);
+        assert_eq!(value(160, true), [0x01, 0x03, 0xe8]);
     }
 
     #[test]
