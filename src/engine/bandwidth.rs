@@ -362,9 +362,12 @@ impl Bandwidth {
 
     fn end_of_the_queue(&mut self, now: Instant) {
         if let State::Draining { since, capacity_bps, before_bps, .. } = self.state {
-            // A queue at what is sent meanwhile takes longer to go: the viewer's machine was held up and then
-            // read everything at once.
-            let was_none = now.saturating_duration_since(since) < SOONEST;
+            // A queue of many pictures takes longer to go at what is sent meanwhile: the viewer's machine was held
+            // up, and then read everything at once.
+            let is_of_a_picture = self
+                .large
+                .is_some_and(|(departed, ..)| since.saturating_duration_since(departed) < 2 * SOONEST);
+            let was_none = !is_of_a_picture && now.saturating_duration_since(since) < SOONEST;
             self.target_bps = if was_none { before_bps * 0.97 } else { capacity_bps * 0.9 };
         }
         self.state = State::Free;
