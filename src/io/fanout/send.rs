@@ -372,7 +372,7 @@ impl Sender {
             Feedback::Arrivals(arrivals) if self.is_wide => {
                 let now = Instant::now();
                 self.departures.fates(now, &arrivals, &mut self.fates);
-                if let Some(newest) = self.fates.iter().filter(|fate| fate.arrived.is_some()).next_back() {
+                if let Some(newest) = self.fates.iter().rfind(|fate| fate.arrived.is_some()) {
                     // With what waits in the path now, and at most the time between two reports too long.
                     self.answered_after = now.saturating_duration_since(newest.departed);
                 }
