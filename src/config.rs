@@ -50,6 +50,8 @@ pub struct Config {
     pub ice: Ice,
     /// The page and its `/farol.json`, served by the daemon itself when an address is given.
     pub http: Option<SocketAddr>,
+    /// Where Prometheus finds what is counted; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// What hangs on the board's pins.
     pub board: board::Board,
 }
@@ -397,6 +399,7 @@ impl Default for Config {
             talkback: None,
             ice: Ice::default(),
             http: None,
+            metrics: None,
             board: board::Board::default(),
         }
     }

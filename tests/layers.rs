@@ -30,7 +30,7 @@ const FLOORS: &[&[&str]] = &[
         "engine::servo",
         "engine::topic",
     ],
-    &["engine::choice", "engine::jitter", "engine::message", "engine::shed", "engine::talk"],
+    &["engine::choice", "engine::jitter", "engine::message", "engine::shed", "engine::talk", "engine::tally"],
     &["engine::control", "engine::sdp", "engine::seal"],
     &["engine::bandwidth", "engine::keyframe", "engine::session"],
     &["engine::roster"],

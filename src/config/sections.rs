@@ -33,11 +33,13 @@ pub(super) fn config<'t>(
     let talkback_section = walk.section(top, "talkback");
     let ice_section = walk.section(top, "ice");
     let http = walk.section(top, "http");
+    let metrics = walk.section(top, "metrics");
     let state_dir = walk
         .text(&device, "state_dir", "the path of a directory")
         .map(PathBuf::from)
         .or(state_dir)
         .unwrap_or(default.state_dir);
+    let http = walk.parsed(&http, "listen", "an address and a port, such as \"127.0.0.1:8080\"", listen);
     Config {
         name: walk
             .parsed(&device, "name", "at most 64 characters without control characters", name)
@@ -56,10 +58,30 @@ pub(super) fn config<'t>(
         audio: audio(walk, &audio_section),
         talkback: talkback(walk, &talkback_section),
         ice: ice(walk, &ice_section, read_secret),
-        http: walk.parsed(&http, "listen", "an address and a port, such as \"127.0.0.1:8080\"", |text| {
-            text.parse::<SocketAddr>().ok().filter(|address| address.port() != 0)
-        }),
+        metrics: metrics_address(walk, &metrics, http),
+        http,
     }
+}
+
+fn listen(text: &str) -> Option<SocketAddr> {
+    text.parse::<SocketAddr>().ok().filter(|address| address.port() != 0)
+}
+
+fn metrics_address<'t>(
+    walk: &mut Walk<'t>,
+    section: &Section<'t>,
+    page: Option<SocketAddr>,
+) -> Option<SocketAddr> {
+    let allowed = "an address and a port, such as \"127.0.0.1:9100\"";
+    let address = walk.parsed(section, "listen", allowed, listen);
+    if address.is_some() && address == page {
+        walk.conflict(
+            section,
+            "listen",
+            "is the page's own address: metrics say who watches, so they need another",
+        );
+    }
+    address
 }
 
 fn name(text: &str) -> Option<String> {

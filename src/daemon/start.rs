@@ -31,6 +31,7 @@ use super::board::Pins;
 use super::control::Control;
 use super::peers::Peers;
 use super::servers::Servers;
+use super::statistics::Statistics;
 use super::talk::Talk;
 use super::{Camera, Daemon, Keys, story};
 
@@ -62,7 +63,11 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             log::info!(address:%; "page served");
         }
         let keys = Some(Keys { state, stamp });
-        daemon(config, device, viewers, keys)?.work().await
+        let metrics = config.metrics;
+        let state_dir = config.state_dir.clone();
+        let daemon = daemon(config, device, viewers, keys)?;
+        daemon.statistics.open_doors(&state_dir, metrics).await?;
+        daemon.work().await
     })
 }
 
@@ -137,6 +142,7 @@ fn daemon(
     viewers: Vec<ViewerKey>,
     keys: Option<Keys>,
 ) -> anyhow::Result<Daemon> {
+    let board = Statistics::of_config(&config, device);
     let settings = Settings {
         device,
         name: config.name.clone(),
@@ -185,6 +191,7 @@ fn daemon(
     let duck = audio::DuckGain::default();
     let client_id = format!("farol-{:032x}", u128::from_be_bytes(random()?));
     let control = Control::new(microphone, pins.has());
+    let statistics = Statistics::new(Instant::now(), board);
     Ok(Daemon {
         station,
         mqtt: Mqtt::spawn(config.broker, client_id, subscriptions, will),
@@ -200,6 +207,7 @@ fn daemon(
         manager: ServiceManager::of_this_process(),
         control,
         refusals: story::Refusals::default(),
+        statistics,
         camera: Camera::Resting,
         network: Network::now(),
         servers,

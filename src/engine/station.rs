@@ -69,6 +69,23 @@ pub struct Settings {
     pub bitrates: RangeInclusive<Bitrate>,
 }
 
+/// A viewer that is sent media, or is being connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Visit {
+    /// Its peer connection.
+    pub peer: PeerId,
+    /// Its name, or `somebody` in open mode.
+    pub viewer: String,
+    /// Its slot.
+    pub slot: Slot,
+    /// What it may do, of what it asked for.
+    pub rights: Rights,
+    /// Media flows; else a path is looked for.
+    pub is_streaming: bool,
+    /// Since when.
+    pub since: Instant,
+}
+
 /// The keeper. See the module's text.
 pub struct Station {
     settings: Settings,
@@ -207,6 +224,20 @@ impl Station {
     /// How many viewers stream.
     pub fn watching(&self) -> usize {
         self.roster.connected()
+    }
+
+    /// Who is sent media, or is being connected.
+    pub fn visits(&self) -> impl Iterator<Item = Visit> {
+        use crate::engine::session::State;
+        self.roster.live_sessions().filter_map(|(key, session)| {
+            let is_streaming = match session.state {
+                State::Connecting => false,
+                State::Streaming => true,
+                State::New | State::Offering | State::Ended => return None,
+            };
+            let (viewer, slot, since) = (self.name_of(key.0), key.0, session.since);
+            Some(Visit { peer: session.peer?, viewer, slot, rights: session.granted, is_streaming, since })
+        })
     }
 
     /// This life's id.

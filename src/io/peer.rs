@@ -23,6 +23,7 @@ mod feedback;
 mod keys;
 mod outgoing;
 mod outlet;
+mod path;
 mod sdp;
 mod socket;
 mod watch;
@@ -34,6 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use rtc::rtcp::sender_report::SenderReport;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -44,6 +46,7 @@ use webrtc::peer_connection::{PeerConnection, RTCIceCandidateInit, RTCSessionDes
 use crate::config::{IcePolicy, IceServer};
 use crate::engine::jitter::Spoken;
 use crate::engine::message::Candidate;
+use crate::engine::tally::Pair;
 pub(super) use crate::io::port::Route;
 use crate::io::port::{Port, Trust};
 use crate::units::{Bitrate, PeerId};
@@ -351,6 +354,12 @@ impl Peer {
         let sdp = connection::describe(&self.connection, &self.sockets, &mut gathered).await?;
         self.negotiated().ufrag = sdp::ufrag(&sdp).unwrap_or_default().to_string();
         Ok(sdp)
+    }
+
+    /// The pair of candidates that carries media. `None` also when the library is busy this moment: then what
+    /// was said last holds, and it is asked again soon.
+    pub fn path(&self) -> Option<Pair> {
+        path::selected(&self.connection, &self.sockets).now_or_never().flatten()
     }
 
     /// Whether an answer came that does not take the picture, as from a browser without H.264.

@@ -165,6 +165,8 @@ servers = [
 ]
 [http]
 listen = "[::]:8080"
+[metrics]
+listen = "127.0.0.1:9100"
 "#;
     let server = |url: &str, username: Option<&str>, credential: Option<&str>| IceServer {
         urls: vec![url.to_string()],
@@ -230,6 +232,7 @@ listen = "[::]:8080"
             addresses: vec!["192.0.2.7".parse().expect("an address"), "fd00::7".parse().expect("an address")],
         },
         http: Some("[::]:8080".parse().expect("an address")),
+        metrics: Some("127.0.0.1:9100".parse().expect("an address")),
         board: crate::config::board::Board::default(),
     };
     assert_eq!(read(text), Ok(expected));
@@ -306,6 +309,15 @@ fn relays_alone_without_a_relay_let_nobody_in() {
     assert!(of("").is_err() && of("servers = [{ urls = [\"stun:a\"] }]").is_err());
     assert!(of("servers_url = \"https://a\"").is_ok());
     assert!(of("servers = [{ urls = [\"turn:a\"], username = \"x\", credential = \"y\" }]").is_ok());
+}
+
+#[test]
+fn metrics_are_never_on_the_pages_own_port() {
+    let same = "[http]\nlisten = \"127.0.0.1:8080\"\n[metrics]\nlisten = \"127.0.0.1:8080\"\n";
+    let told = faults(same);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("metrics.listen") && told[0].contains("who watches"), "{told:?}");
+    assert!(read("[metrics]\nlisten = \"127.0.0.1:9100\"").is_ok());
 }
 
 #[test]

@@ -194,6 +194,8 @@ pub enum Story {
     },
     /// A viewer watches.
     ViewerJoined {
+        /// Its peer connection.
+        peer: PeerId,
         /// Its name, or `somebody` in open mode.
         viewer: String,
         /// Its slot.
@@ -205,6 +207,8 @@ pub enum Story {
     },
     /// A viewer went.
     ViewerLeft {
+        /// Its peer connection, which is closed.
+        peer: Option<PeerId>,
         /// Its name.
         viewer: String,
         /// Its slot.

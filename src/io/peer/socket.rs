@@ -79,6 +79,14 @@ impl Gated {
         if self.policy.is_all() { seen } else { without_related(&seen) }
     }
 
+    /// The same for an address alone.
+    pub fn seen(&self, address: SocketAddr) -> SocketAddr {
+        match lock(&self.believed).contains(&address) {
+            true => SocketAddr::new(address.ip(), self.place.number()),
+            false => address,
+        }
+    }
+
     /// The answer is applied: see [`Gate::answered`].
     pub fn answered(&self, now: Instant, ours: &str, theirs: &str) {
         self.each(|gate| gate.answered(now, ours, theirs));
