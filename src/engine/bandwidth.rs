@@ -66,8 +66,6 @@ const STEP_UP: f64 = 1.4;
 const STEP_TIME: Duration = Duration::from_millis(300);
 /// At what is sent meanwhile, the longest queue is gone after half of this.
 const QUEUE_IS_GONE: Duration = Duration::from_millis(1200);
-/// And no queue is gone sooner.
-const SOONEST: Duration = Duration::from_millis(250);
 /// Without a burst that shows something, a step is tried after this; and after twice that when it failed.
 const BLIND_AFTER: Duration = Duration::from_secs(2);
 const BLIND_AT_MOST: Duration = Duration::from_secs(30);
@@ -368,14 +366,8 @@ impl Bandwidth {
     }
 
     fn end_of_the_queue(&mut self, now: Instant) {
-        if let State::Draining { since, capacity_bps, before_bps, .. } = self.state {
-            // A queue of many pictures takes longer to go at what is sent meanwhile: the viewer's machine was held
-            // up, and then read everything at once.
-            let is_of_a_picture = self
-                .large
-                .is_some_and(|(departed, ..)| since.saturating_duration_since(departed) < 2 * SOONEST);
-            let was_none = !is_of_a_picture && now.saturating_duration_since(since) < SOONEST;
-            self.target_bps = if was_none { before_bps * 0.97 } else { capacity_bps * 0.9 };
+        if let State::Draining { capacity_bps, .. } = self.state {
+            self.target_bps = capacity_bps * 0.9;
         }
         self.state = State::Free;
         self.stepped_at = Some(now);

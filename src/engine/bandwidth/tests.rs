@@ -35,8 +35,6 @@ struct Link {
     bucket_bytes: f64,
     /// The probe that is being sent, when it was begun and what of it has left.
     probing: Option<(Probe, u64, usize)>,
-    /// Until then the viewer's machine does not read what has arrived.
-    held_up_until_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -71,7 +69,6 @@ impl Link {
             is_still: false,
             bucket_bytes: 8_000.0,
             probing: None,
-            held_up_until_ms: 0,
         }
     }
 
@@ -149,8 +146,7 @@ impl Link {
             self.busy_until_us = begins + service_us;
         }
         let noise = (self.draw() * self.noise_us as f64) as u64;
-        let read_us = self.busy_until_us.max(departed_us) + 10_000 + noise;
-        let arrived_us = read_us.max(self.held_up_until_ms * 1000);
+        let arrived_us = self.busy_until_us.max(departed_us) + 10_000 + noise;
         if !is_lost {
             self.seen.bytes += size;
             self.seen.wait_ms = self.seen.wait_ms.max(wait / 1000);
@@ -236,20 +232,6 @@ fn jitter_is_no_queue() {
     link.noise_us = 60_000;
     link.pass(30_000);
     assert_eq!(link.encoder, CEILING);
-}
-
-#[test]
-fn viewer_that_is_held_up_now_and_then_is_not_taken_for_a_narrow_link() {
-    let mut link = Link::new(1_500);
-    link.pass(10_000);
-    let before = link.bandwidth.target_bps();
-    assert!(before > 1_000_000.0, "{before}");
-    for _ in 0..20 {
-        link.pass(1_370);
-        link.held_up_until_ms = link.ms + 140;
-        link.pass(140);
-    }
-    assert!(link.bandwidth.target_bps() > 900_000.0, "{}", link.bandwidth.target_bps());
 }
 
 #[test]
