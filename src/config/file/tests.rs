@@ -240,6 +240,7 @@ audio = false
             udp_ports: 50_000..=50_010,
             addresses: vec!["192.0.2.7".parse().expect("an address"), "fd00::7".parse().expect("an address")],
         },
+        bridge: false,
         http: Some("[::]:8080".parse().expect("an address")),
         metrics: Some("127.0.0.1:9100".parse().expect("an address")),
         board: crate::config::board::Board::default(),
