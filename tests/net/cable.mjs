@@ -124,14 +124,14 @@ export class Cable {
     run("ip", "link", "set", this.link, is_cut ? "down" : "up");
   }
 
-  /** The page behind a link, in this viewer's Chromium; what is shown is counted from now on (`seen.mjs`). */
-  async watch(t, link, { init } = {}) {
+  /** The page behind a link, in this viewer's Chromium; what is shown is counted from now on (`seen.mjs`). `flags` are Chromium's. */
+  async watch(t, link, { init, flags = [] } = {}) {
     const directory = await mkdtemp(join(tmpdir(), "farol-net-"));
     t.after(() => rm(directory, { recursive: true, force: true }));
     const program = join(directory, "chromium");
     await writeFile(program, `#!/bin/sh\nexec nsenter --net=/run/netns/${this.space} ${CHROMIUM} "$@"\n`);
     await chmod(program, 0o755);
-    const browser = await chromium.launch({ executablePath: program, args: FLAGS });
+    const browser = await chromium.launch({ executablePath: program, args: [...FLAGS, ...flags] });
     t.after(() => browser.close());
     const viewer = await open(browser, link, { init });
     await viewer.plays();
