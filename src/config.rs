@@ -8,6 +8,7 @@ pub mod board;
 pub mod demo;
 pub mod fault;
 pub mod file;
+pub mod interfaces;
 mod media;
 mod secret;
 mod sections;
@@ -312,6 +313,8 @@ pub struct Ice {
     pub servers: Vec<IceServer>,
     /// Local addresses to use; empty: all but loopback.
     pub addresses: Vec<IpAddr>,
+    /// Whose addresses are used when none are named; empty: every interface's.
+    pub interfaces: Vec<interfaces::InterfacePattern>,
     /// UDP ports, of which the first that is free carries everybody's media; `0..=0`: any.
     pub udp_ports: RangeInclusive<u16>,
 }
@@ -352,7 +355,7 @@ impl Default for Config {
 impl Default for Ice {
     /// Without servers, on every address and whatever port is free.
     fn default() -> Self {
-        Ice { servers: Vec::new(), addresses: Vec::new(), udp_ports: 0..=0 }
+        Ice { servers: Vec::new(), addresses: Vec::new(), interfaces: Vec::new(), udp_ports: 0..=0 }
     }
 }
 

@@ -26,6 +26,7 @@ mod stills;
 mod story;
 mod talk;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -43,7 +44,8 @@ use crate::io::gpio::BoardEvent;
 use crate::io::keys::{Stamp, State};
 use crate::io::mqtt::{Mqtt, MqttEvent, Publication};
 use crate::io::network::Network;
-use crate::io::peer::PeerEvent;
+use crate::io::peer::{Loss, PeerEvent};
+use crate::io::port::Port;
 use crate::io::systemd::ServiceManager;
 use crate::units::PeerId;
 
@@ -79,6 +81,7 @@ struct Daemon {
     refusals: story::Refusals,
     camera: Camera,
     network: Network,
+    port: Arc<Port>,
     is_online: bool,
 }
 
@@ -101,6 +104,7 @@ enum Happened {
     Stop(&'static str),
     KeysMayHaveChanged,
     Round,
+    NetworkStirred,
     Due,
     ControlDue,
     Still(Made),
@@ -138,6 +142,7 @@ impl Daemon {
                     self.look_at_network(now);
                     self.refusals.tell(now, self.station.refusals());
                 }
+                Happened::NetworkStirred => self.look_at_network(now),
                 Happened::Due => self.station.handle(now, Input::Tick),
                 // What is due is done below, whatever happened.
                 Happened::ControlDue => {}
@@ -170,6 +175,7 @@ impl Daemon {
             _ = signals.interrupt.recv() => Happened::Stop("SIGINT"),
             _ = signals.hangup.recv() => Happened::KeysMayHaveChanged,
             _ = rounds.tick() => Happened::Round,
+            () = self.network.stirred() => Happened::NetworkStirred,
             news = self.peers.next() => Happened::Peer(news),
             event = self.pins.next() => event.map_or(Happened::Broken("pins' thread"), Happened::Pins),
             event = self.capture.events.recv() => {
@@ -337,6 +343,14 @@ impl Daemon {
             PeerEvent::ControlOpened => return self.control.open(peer),
             PeerEvent::ControlClosed => return self.control.shut(peer),
             PeerEvent::Control { is_text, data } => return self.control_heard(now, peer, is_text, &data),
+            PeerEvent::PathLost(loss) => {
+                let why = match loss {
+                    Loss::AddressGone => "the board's address is gone",
+                    Loss::Silent => "nothing comes from the viewer",
+                };
+                log::info!(peer:%, why; "the path to a viewer is lost; another is looked for");
+                Input::PathLost(peer)
+            }
             PeerEvent::Disconnected => return log::debug!(peer:%; "viewer not heard for a while"),
             PeerEvent::SoundArrived => return log::debug!(peer:%; "viewer sends sound"),
             PeerEvent::Estimate(bitrate) => {
@@ -365,10 +379,17 @@ impl Daemon {
         }
     }
 
-    /// A lit offer names addresses; when the board has others, it is of no use any more.
+    /// A lit offer names addresses; when the board has others, it is of no use any more. Those who watch by an
+    /// address that is gone are told of by their peer connections, which ask the port where media may go.
     fn look_at_network(&mut self, now: Instant) {
-        if self.network.has_changed() {
-            log::info!(addresses = self.network.to_string().as_str(); "the board's addresses have changed");
+        if !self.network.has_changed() {
+            return;
+        }
+        log::info!(addresses = self.network.to_string().as_str(); "the board's addresses have changed");
+        self.port.offer(self.network.addresses());
+        self.mqtt.network_changed();
+        // A board without a network has nothing better to offer, and nobody to tell.
+        if !self.network.addresses().is_empty() {
             self.station.handle(now, Input::NetworkChanged);
         }
     }

@@ -147,6 +147,8 @@ fn daemon(
     let mut station = Station::new(settings, viewers, random()?);
     let will = first_will(&mut station).context("the station orders a will before anything else")?;
     let port = open_port(&config.ice)?;
+    let network = Network::now(&config.ice);
+    port.offer(network.addresses());
     let pins = Pins::spawn(&config.board);
     let mut video = config.video;
     let when = video.when;
@@ -160,7 +162,7 @@ fn daemon(
     let peers = Peers::new(PeerSettings {
         ice_servers: config.ice.servers,
         addresses: config.ice.addresses,
-        port,
+        port: port.clone(),
         audio: config.audio != Audio::None,
         talkback: config.talkback.is_some(),
         // A good network gets the whole picture from the first frame on, a bad one lowers it within a second.
@@ -194,7 +196,8 @@ fn daemon(
         control,
         refusals: story::Refusals::default(),
         camera: Camera::Resting,
-        network: Network::now(),
+        network,
+        port,
         is_online: false,
     })
 }

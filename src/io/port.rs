@@ -24,7 +24,7 @@ mod socket;
 pub mod stun;
 mod view;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -61,6 +61,8 @@ pub struct Port {
 struct Inside {
     demux: Demux,
     views: HashMap<Owner, Vec<(IpAddr, Weak<View>)>>,
+    /// The board's addresses that are media's now; `None`: all that it has.
+    offered: Option<BTreeSet<IpAddr>>,
     /// Views that hold packets back for a moment.
     gathered: Vec<Way>,
 }
@@ -111,6 +113,17 @@ impl Port {
         self.number
     }
 
+    /// From now on media goes by these addresses of the board alone: what comes to another is dropped, and peer
+    /// connections offer these.
+    pub fn offer(&self, addresses: &BTreeSet<IpAddr>) {
+        lock(&self.inside).offered = Some(addresses.clone());
+    }
+
+    /// The addresses that media goes by; `None` until [`Port::offer`] has said so: all that the board has.
+    pub fn offered(&self) -> Option<BTreeSet<IpAddr>> {
+        lock(&self.inside).offered.clone()
+    }
+
     /// A place for a peer connection.
     pub fn owner(self: &Arc<Self>) -> Place {
         Place { port: self.clone(), owner: Owner(self.next_owner.fetch_add(1, Ordering::Relaxed)) }
@@ -141,6 +154,10 @@ impl Port {
     fn received(&self, local: IpAddr, from: SocketAddr, bytes: &[u8]) {
         let view = {
             let mut inside = lock(&self.inside);
+            let is_known = |offered: &BTreeSet<IpAddr>| offered.contains(&local) || local.is_unspecified();
+            if !inside.offered.as_ref().is_none_or(is_known) {
+                return log::trace!(local:%, from:%; "a datagram to an address that is not media's");
+            }
             let Some(way) = inside.demux.received(local, from, bytes) else {
                 return log::trace!(from:%; "a datagram of nobody we know");
             };

@@ -204,6 +204,7 @@ listen = "[::]:8080"
                 server("stun:stun.example.org", None, None),
                 server("turn:turn.example.org?transport=udp", Some("farol"), Some("swordfish")),
             ],
+            interfaces: vec![],
             udp_ports: 50_000..=50_010,
             addresses: vec!["192.0.2.7".parse().expect("an address"), "fd00::7".parse().expect("an address")],
         },
@@ -240,6 +241,7 @@ keyframe_interval = 10
 rate_hz = 48000.0
 [ice]
 addresses = ["eth0"]
+interfaces = ["eth0", "192.0.2.7"]
 servers = [{ urls = ["stun://a"], user = "x" }, 5, { urls = ["turn:a"], credential_file = "/none" }]
 [http]
 listen = "8080"
@@ -259,6 +261,9 @@ password_file = "/a"
 password_credential = "b"
 ca_file = "/ca.pem"
 client_cert_file = "/cert.pem"
+[ice]
+addresses = ["192.0.2.7"]
+interfaces = ["!docker*"]
 [[ice.servers]]
 urls = []
 [[ice.servers]]

@@ -1,12 +1,12 @@
 //! How a peer connection of the library is set up: its settings, its tracks and its description.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use rtc::ice::mdns::MulticastDnsMode;
+use rtc::peer_connection::configuration::RTCOfferOptions;
 use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 use tokio::sync::{mpsc, watch};
@@ -22,6 +22,7 @@ use webrtc::runtime::default_runtime;
 use super::clock::CaptureClock;
 use super::ear::Listening;
 use super::interceptors::{CaptureReports, EstimateOutlet, Estimator, FeedbackTap};
+use super::local::LocalAddresses;
 use super::outlet::{LocalStream, Streams};
 use super::socket::Gated;
 use super::watch::{Observed, Observer};
@@ -33,9 +34,9 @@ use crate::units::{Bitrate, PeerId};
 const DISCONNECTED_AFTER: Duration = Duration::from_secs(5);
 /// Further silence until [`PeerEvent::Failed`]: together the 30 s of RFC 7675 §5.1.
 const FAILED_AFTER: Duration = Duration::from_secs(25);
-/// Between two consent checks, which RFC 7675 §5.1 has every 4 to 6 s; a little more often, so that one
-/// lost datagram is no silence.
-const CONSENT_INTERVAL: Duration = Duration::from_secs(2);
+/// Between two consent checks, which RFC 7675 §5.1 has every 4 to 6 s. More often, so that two of them are lost
+/// before a viewer who is sent nothing is taken for silent (`path::SILENT_AFTER`).
+const CONSENT_INTERVAL: Duration = Duration::from_millis(700);
 /// Between two connectivity checks. The library's 200 ms are what most of its connect time is.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// Checks of a pair until it counts as failed: 30 s at that interval. The library's 7 would give up on
@@ -151,7 +152,7 @@ async fn build(
         .with_data_channel_send_buffer_limit(channel::SEND_BUFFER_BYTES)
         .with_runtime(sockets.clone())
         .with_handler(Arc::new(handler))
-        .with_udp_addrs(bind_addresses(settings))
+        .with_udp_addrs(vec![LocalAddresses::new(settings.addresses.clone(), settings.port.clone())])
         .build()
         .await
         .map_err(library(operation))?;
@@ -163,6 +164,8 @@ fn setting_engine(settings: &PeerSettings, mdns: MulticastDnsMode) -> SettingEng
     SettingEngineBuilder::new()
         .with_include_loopback_candidate(settings.addresses.iter().any(|address| address.is_loopback()))
         .with_multicast_dns_mode(mdns)
+        // An ICE restart opens its sockets anew, on the addresses that the board has by then.
+        .with_discard_local_candidates_during_ice_restart(true)
         .with_ice_timeouts(Some(DISCONNECTED_AFTER), Some(FAILED_AFTER), Some(CONSENT_INTERVAL))
         .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(CHECKS))
         .with_host_acceptance_min_wait(now)
@@ -171,16 +174,6 @@ fn setting_engine(settings: &PeerSettings, mdns: MulticastDnsMode) -> SettingEng
         .with_relay_acceptance_min_wait(now)
         .with_sctp_max_receive_buffer_size(channel::RECEIVE_BUFFER_BYTES)
         .build()
-}
-
-/// One socket for each address, on a port that the system picks. The library expands the wildcards to
-/// all interfaces but loopback.
-fn bind_addresses(settings: &PeerSettings) -> Vec<SocketAddr> {
-    if settings.addresses.is_empty() {
-        let wildcards = ["0.0.0.0:0", "[::]:0"];
-        return wildcards.iter().filter_map(|address| address.parse().ok()).collect();
-    }
-    settings.addresses.iter().map(|&address| SocketAddr::new(address, 0)).collect()
 }
 
 fn ice_server(server: &IceServer) -> RTCIceServer {
@@ -237,15 +230,18 @@ async fn add_track(
 }
 
 /// Makes an offer, sets it as the local description, and returns its text for viewers with the
-/// candidates that come at once.
+/// candidates that come at once. With `restarts_ice` it has new ICE credentials, sockets and candidates.
 pub async fn describe(
     connection: &Arc<dyn PeerConnection>,
     sockets: &Gated,
     gathered: &mut watch::Receiver<u32>,
+    restarts_ice: bool,
 ) -> Result<String, PeerError> {
     let operation = "making an offer";
     gathered.mark_unchanged();
-    let offer = connection.create_offer(None).await.map_err(library(operation))?;
+    // Not by `restart_ice`, which gathers before there is a description to gather for.
+    let options = restarts_ice.then_some(RTCOfferOptions { ice_restart: true });
+    let offer = connection.create_offer(options).await.map_err(library(operation))?;
     connection.set_local_description(offer).await.map_err(library(operation))?;
     // Either outcome is fine: a STUN server's answer comes as an event.
     let _ = tokio::time::timeout(FIRST_CANDIDATES, gathered.changed()).await;
