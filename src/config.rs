@@ -159,6 +159,8 @@ pub struct Video {
     pub profile: Profile,
     /// A camera that gives nothing for so long is taken for lost, and opened again; 500 ms to 60 s.
     pub stalled_after: Duration,
+    /// How long viewers hold pictures back at least, in steps of 10 ms, up to 1 s; zero: they show each at once.
+    pub playout_delay: Duration,
     /// Camera controls to set at each opening, by the driver's name for them, in the file's order.
     pub controls: Vec<(String, ControlValue)>,
     /// Whether the camera runs while nobody watches.
@@ -389,6 +391,7 @@ impl Default for Video {
             keyframe_interval: 60,
             profile: Profile::ConstrainedBaseline,
             stalled_after: Duration::from_secs(2),
+            playout_delay: Duration::ZERO,
             controls: Vec::new(),
             when: When::Watched,
         }

@@ -28,6 +28,7 @@ fn settings() -> PeerSettings {
         port: Port::open(&[[127, 0, 0, 1].into()], 0..=0).expect("a free port"),
         audio: true,
         talkback: true,
+        playout_delay: Duration::ZERO,
         start_bitrate: Bitrate::from_kbps(2000),
         max_bitrate: Bitrate::from_kbps(8000),
     }

@@ -44,6 +44,9 @@ pub(super) fn video<'t>(walk: &mut Walk<'t>, section: &Section<'t>) -> Video {
         stalled_after: walk
             .number(section, "stalled_after_ms", 500..=60_000, " milliseconds")
             .map_or(default.stalled_after, |ms| Duration::from_millis(ms.into())),
+        playout_delay: walk
+            .number(section, "playout_delay_ms", 0..=1000, " milliseconds")
+            .map_or(default.playout_delay, |ms| Duration::from_millis(ms.into())),
         controls: controls(walk, section),
         when: walk
             .word(section, "capture", &[("watched", When::Watched), ("always", When::Always)])

@@ -165,6 +165,7 @@ fn daemon(
         port: port.clone(),
         audio: config.audio != Audio::None,
         talkback: config.talkback.is_some(),
+        playout_delay: video.playout_delay,
         // A good network gets the whole picture from the first frame on, a bad one lowers it within a second.
         start_bitrate: of_bitrate(1.5),
         max_bitrate: of_bitrate(3.0),

@@ -14,6 +14,7 @@
 //! the pictures since the last keyframe are kept and sent to it first: all of them, so that what it
 //! shows is whole and current. Only the keyframe would be a stale picture, then a broken one.
 
+mod history;
 mod send;
 mod sound_clock;
 
@@ -67,12 +68,24 @@ pub struct Traffic {
     pub frames_dropped: u64,
     /// Sound packets handed to the network.
     pub sound_sent: u64,
-    /// RTP packets of both kinds.
+    /// RTP packets of all kinds.
     pub packets: u64,
-    /// Their payload.
+    /// Their length, without UDP's and IP's headers.
     pub bytes: u64,
     /// From capture to the last packet's departure, of the newest picture.
     pub latest_delay: Duration,
+    /// Packets sent once more because the viewer asked for them (RFC 4588).
+    pub repaired: u64,
+    /// Bytes sent to find out what the network carries, and nothing else.
+    pub padding_bytes: u64,
+    /// Packets that the viewer has not received, by its reports (RFC 3550 §6.4.1).
+    pub lost: u64,
+    /// Requests for a keyframe (PLI or FIR).
+    pub keyframes_asked: u64,
+    /// What the network to the viewer is thought to carry.
+    pub estimate_bps: u32,
+    /// The newest round trip; `None`: not known yet.
+    pub round_trip: Option<Duration>,
 }
 
 /// 20 ms of sound with its timestamp.
@@ -145,19 +158,19 @@ impl Fanout {
     #[must_use = "the source must be asked for the keyframe"]
     pub fn add(&mut self, peer: &Peer, rights: Sends) -> bool {
         self.remove(peer.id());
-        let video = peer.video_outlet().filter(|_| rights.video);
-        let audio = peer.audio_outlet().filter(|_| rights.audio);
         // Capacities leave room for a backlog; how much is used is decided by `Viewer::push`.
         let (video_in, video_out) = mpsc::channel(MAX_BACKLOG_FRAMES + 4 * MAX_QUEUED_FRAMES);
         // Full: the newest sound is dropped.
         let (audio_in, audio_out) = mpsc::channel(MAX_QUEUED_SOUND);
         let counters = Arc::new(Counters::default());
+        let feed = Feed::new(peer, rights, counters.clone(), self.era.clone());
+        let sends = feed.sends();
         let mut viewer = Viewer {
-            video: video.is_some().then_some(video_in),
-            audio: audio.is_some().then_some(audio_in),
+            video: sends.video.then_some(video_in),
+            audio: sends.audio.then_some(audio_in),
             progress: Progress::AwaitsKeyframe,
-            counters: counters.clone(),
-            task: Feed::new(peer, video, audio, counters, self.era.clone()).spawn(video_out, audio_out),
+            counters,
+            task: feed.spawn(video_out, audio_out),
         };
         viewer.catch_up(&self.backlog);
         let wants_keyframe = viewer.wants_keyframe();

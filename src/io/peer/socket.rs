@@ -21,7 +21,7 @@ use webrtc::runtime::{
 use super::address::with_port;
 use super::early::{Datagram, Gate};
 use super::path::Heard;
-use crate::io::port::Place;
+use crate::io::port::{Place, Routes};
 
 /// mDNS (RFC 6762 §3) shares its port with everybody and has nothing to do with the peer.
 const MDNS_PORT: u16 = 5353;
@@ -48,6 +48,11 @@ impl Gated {
     pub fn new(inner: Arc<dyn Runtime>, place: Place) -> Arc<Gated> {
         let (sockets, notes) = Default::default();
         Arc::new(Gated { inner, place, sockets, notes })
+    }
+
+    /// Where the way to the viewer is noted.
+    pub fn routes(&self) -> Arc<Routes> {
+        self.place.routes()
     }
 
     /// Checks for an offer with this ufrag are ours.
