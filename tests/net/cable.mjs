@@ -63,13 +63,13 @@ export class Cable {
   }
 
   /** The page behind a link, in this viewer's Chromium; `frames` counts what is shown from now on. */
-  async watch(t, link) {
+  async watch(t, link, { flags = [] } = {}) {
     const directory = await mkdtemp(join(tmpdir(), "farol-net-"));
     t.after(() => rm(directory, { recursive: true, force: true }));
     const program = join(directory, "chromium");
     await writeFile(program, `#!/bin/sh\nexec nsenter --net=/run/netns/${this.space} ${CHROMIUM} "$@"\n`);
     await chmod(program, 0o755);
-    const browser = await chromium.launch({ executablePath: program, args: FLAGS });
+    const browser = await chromium.launch({ executablePath: program, args: [...FLAGS, ...flags] });
     t.after(() => browser.close());
     const viewer = await open(browser, link);
     await viewer.plays();
