@@ -47,6 +47,7 @@ use crate::config::IceServer;
 use crate::engine::jitter::Spoken;
 use crate::engine::message::Candidate;
 use crate::io::port::Port;
+pub(super) use crate::io::port::Route;
 use crate::units::{Bitrate, PeerId};
 use channel::Channel;
 pub use channel::Say;
@@ -347,6 +348,7 @@ impl Peer {
         if self.joins_multicast {
             local::multicast_is_back().await;
         }
+        self.ears.tell(Feedback::WayIsSought);
         let mut gathered = self.gathered.clone();
         let sdp = connection::describe(&self.connection, &self.sockets, &mut gathered, true).await?;
         self.negotiated().ufrag = sdp::ufrag(&sdp).unwrap_or_default().to_string();

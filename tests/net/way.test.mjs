@@ -1,7 +1,7 @@
 // Finding a way again: the board's address changes, a cable is out for a moment, there is IPv6 alone, an interface
 // is not media's. A viewer's session goes on; what it missed is printed, and fails only when it is twice the goal.
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { connect, createServer } from "node:net";
 import { test } from "node:test";
 import { device } from "../e2e/daemon.mjs";
@@ -157,6 +157,31 @@ test("media goes by the interfaces that it may use alone", async (t) => {
   const offered = await viewer.page.evaluate(() => globalThis.farolTest.peers[0].remoteDescription.sdp);
   const addresses = [...offered.matchAll(/a=candidate:\S+ \d+ \S+ \d+ (\S+)/g)].map((match) => match[1]);
   assert.deepEqual([...new Set(addresses)], [may.device]);
+});
+
+test("a direct way is taken although a relay is nearer", async (t) => {
+  const cable = await Cable.lay(t);
+  const relay = spawn("turnserver", [
+    "-n", `--listening-ip=${cable.device}`, `--relay-ip=${cable.device}`, "--lt-cred-mech", "--user=farol:secret",
+    "--realm=farol", "--no-tls", "--no-dtls", "--no-cli", "--log-file=stdout", "--pidfile=/dev/null",
+  ], { stdio: "ignore" });
+  t.after(() => relay.kill("SIGKILL"));
+  const url = `turn:${cable.device}:3478?transport=udp`;
+  const { link } = await board(t, `
+    [[ice.servers]]
+    urls = ["${url}"]
+    username = "farol"
+    credential = "secret"`);
+  const viewer = await cable.watch(t, link(cable.device));
+  // Named in the offer or trickled, it was there to be chosen.
+  await until("the board's relay candidate", PATIENCE_MS, () =>
+    viewer.page.evaluate(async () => {
+      const reports = await globalThis.farolTest.peers.find((peer) => peer.remoteDescription).getStats();
+      return [...reports.values()].some((one) => one.type === "remote-candidate" && one.candidateType === "relay");
+    }));
+  const { pair } = await viewer.stats();
+  t.diagnostic(pair);
+  assert.doesNotMatch(pair, /relay/);
 });
 
 test("a connection to the broker by an address that goes is given up at once", async (t) => {

@@ -12,11 +12,12 @@ use rtc::rtcp::sender_report::SenderReport;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::history::{Departures, History, Sent};
+use super::history::{Departure, Departures, History, Sent};
+use super::padding::{PADDING, Padding};
 use super::{Frame, Sends, Sound, Traffic};
-use crate::engine::bandwidth::{Bandwidth, Fate};
+use crate::engine::bandwidth::{Bandwidth, Fallback, Fate};
 use crate::io::peer::{
-    CaptureClock, Ended, EstimateOutlet, Feedback, Form, Line, Numbers, Outgoing, Peer, Reports,
+    CaptureClock, Ended, EstimateOutlet, Feedback, Form, Line, Numbers, Outgoing, Peer, Reports, Route,
     SendParameters, Sending, VIDEO_HZ,
 };
 use crate::units::{Bitrate, MediaTime};
@@ -36,6 +37,9 @@ const MIN_BITRATE: Bitrate = Bitrate::from_kbps(100);
 /// RFC 3550 §6.2 has reports every few seconds; one a second lets a viewer synchronise sound and picture soon
 /// after it joins.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// The same while ICE looks for another way, and how long it may.
+const SEARCH_INTERVAL: Duration = Duration::from_millis(40);
+const SEARCH_TIME: Duration = Duration::from_secs(30);
 /// Packets that wait to be repeated; what is asked for beyond that is asked for again.
 const MAX_REPEATS: usize = 256;
 
@@ -99,6 +103,9 @@ struct Sender {
     reports: Reports,
     estimates: EstimateOutlet,
     bandwidth: Bandwidth,
+    /// For a viewer that does not tell when packets arrived.
+    fallback: Fallback,
+    padding: Padding,
     pace: Pace,
     history: History,
     departures: Departures,
@@ -108,6 +115,8 @@ struct Sender {
     /// The picture that is being sent, and its next packet.
     current: Option<(Arc<Frame>, usize)>,
     round_trip: Option<Duration>,
+    /// Since when ICE looks for another way than this.
+    sought: Option<(Instant, Option<Arc<Route>>)>,
     playout_delay: Bytes,
     counters: Arc<Counters>,
     /// What is of another era is thrown away.
@@ -128,6 +137,8 @@ impl Feed {
             reports,
             estimates,
             bandwidth: Bandwidth::new(bitrates.start, MIN_BITRATE, bitrates.max),
+            fallback: Fallback::new(bitrates.start, MIN_BITRATE, bitrates.max),
+            padding: Padding::default(),
             pace: Pace::new(bitrates.start.bps().into()),
             history: History::default(),
             departures: Departures::default(),
@@ -135,6 +146,7 @@ impl Feed {
             repeats: VecDeque::new(),
             current: None,
             round_trip: None,
+            sought: None,
             playout_delay: playout_delay_value(playout_delay, sends.audio),
             counters,
             era,
@@ -176,23 +188,34 @@ impl Sender {
         mut feedback: mpsc::Receiver<Feedback>,
     ) -> Result<(), Ended> {
         self.counters.estimate_bps.store(self.pace.estimate_bps as u32, Ordering::Relaxed);
-        let mut reports = tokio::time::interval(REPORT_INTERVAL);
         // The first report goes out right after the first packets: a viewer can synchronise at once.
         let mut has_reported = false;
+        let mut next_report = Instant::now() + REPORT_INTERVAL;
         loop {
             let pause = self.pace.pause(Instant::now());
             let has_work = self.current.is_some() || !self.repeats.is_empty();
             tokio::select! {
                 biased;
-                Some(told) = feedback.recv() => self.take(outgoing, told),
+                Some(told) = feedback.recv() => {
+                    if told == Feedback::WayIsSought {
+                        next_report = Instant::now();
+                    }
+                    self.take(outgoing, told);
+                }
                 // Sound is not paced: it is small, and its gaps are heard.
                 Some(packet) = sound.recv() => self.write_sound(outgoing, &packet).await?,
-                _ = reports.tick() => self.report(outgoing.reports(self.now())).await?,
+                () = tokio::time::sleep_until(next_report.into()) => {
+                    next_report = Instant::now() + self.report_interval(outgoing);
+                    self.report(outgoing.reports(self.now())).await?;
+                }
                 () = wait(pause), if has_work => {
                     self.write_pictures(outgoing).await?;
                     if !std::mem::replace(&mut has_reported, true) {
                         self.report(outgoing.reports(self.now())).await?;
                     }
+                }
+                () = wait(self.padding.pause(Instant::now())), if !has_work && self.padding.is_under_way() => {
+                    self.write_padding(outgoing).await?;
                 }
                 Some(frame) = frames.recv(), if self.current.is_none() => self.current = Some((frame, 0)),
                 else => return Ok(()),
@@ -283,6 +306,25 @@ impl Sender {
         Ok(())
     }
 
+    /// What is missing to the probe's rate, in packets of nothing but padding. They go in the stream of repeated
+    /// packets, where a viewer ignores them: in the picture's own they would be gaps to it when they are lost.
+    async fn write_padding(&mut self, outgoing: &mut Outgoing) -> Result<(), Ended> {
+        let Some(timestamp) = self.history.newest().map(|frame| frame.captured.rtp(VIDEO_HZ)) else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        while self.padding.is_owed(now) {
+            let form = Form { timestamp, is_padded: true, ..Form::default() };
+            let Some(written) = outgoing.write(Line::Repair, form, [PADDING, &[]], None).await? else {
+                break;
+            };
+            self.counters.padding_bytes.fetch_add(written.bytes as u64, Ordering::Relaxed);
+            self.departed(written.numbers, written.bytes, now);
+        }
+        outgoing.flush().await;
+        Ok(())
+    }
+
     fn form(&self, frame: &Frame, part: usize) -> Form {
         let mut form = Form {
             timestamp: frame.captured.rtp(VIDEO_HZ),
@@ -313,8 +355,20 @@ impl Sender {
                 let now = Instant::now();
                 self.bandwidth.reported(now, &self.fates);
                 self.estimated(now, self.bandwidth.target_bps());
+                // Padding may not come before the picture (RFC 3550 §5.1 has its timestamp), and goes in its
+                // second stream only.
+                if outgoing.has_repair()
+                    && self.history.newest().is_some()
+                    && let Some(probe) = self.bandwidth.probe(now)
+                {
+                    self.padding.begin(probe, now);
+                }
             }
-            Feedback::MaxBitrate(bps) if !self.is_wide => self.estimated(Instant::now(), f64::from(bps)),
+            Feedback::MaxBitrate(bps) if !self.is_wide => {
+                let now = Instant::now();
+                let estimate_bps = self.fallback.remb(now, f64::from(bps));
+                self.estimated(now, estimate_bps);
+            }
             Feedback::Arrivals(_) | Feedback::MaxBitrate(_) => {}
             Feedback::Missing { ssrc, sequences } if ssrc == outgoing.ssrc(Line::Video) => {
                 let now = Instant::now();
@@ -327,7 +381,13 @@ impl Sender {
                 }
             }
             Feedback::Missing { .. } => {}
-            Feedback::Report { ssrc, lost, known, at } => {
+            Feedback::Report { ssrc, lost, lost_share, known, at } => {
+                if !self.is_wide
+                    && ssrc == outgoing.ssrc(Line::Video)
+                    && let Some(estimate_bps) = self.fallback.lost(at, lost_share)
+                {
+                    self.estimated(at, estimate_bps);
+                }
                 if let Some(known) = known {
                     self.learn_round_trip(at, known);
                 }
@@ -339,7 +399,19 @@ impl Sender {
             Feedback::KeyframeWanted => {
                 self.counters.keyframes_asked.fetch_add(1, Ordering::Relaxed);
             }
+            Feedback::WayIsSought => self.sought = Some((Instant::now(), outgoing.route())),
         }
+    }
+
+    /// Reports also show the way that ICE has chosen: while it looks for one, there are more of them.
+    fn report_interval(&mut self, outgoing: &Outgoing) -> Duration {
+        let Some((since, old)) = &self.sought else { return REPORT_INTERVAL };
+        let is_found = old.as_ref().map(Arc::as_ptr) != outgoing.route().as_ref().map(Arc::as_ptr);
+        if is_found || since.elapsed() > SEARCH_TIME {
+            self.sought = None;
+            return REPORT_INTERVAL;
+        }
+        SEARCH_INTERVAL
     }
 
     /// RFC 3550 §6.4.1: now, less when our report left, less how long the viewer had it.
@@ -361,10 +433,15 @@ impl Sender {
     }
 
     fn left(&mut self, numbers: Numbers, bytes: usize, at: Instant) {
-        if let Some(wide) = numbers.wide {
-            self.departures.push(wide, at, bytes);
-        }
         self.pace.spend(bytes);
+        self.departed(numbers, bytes, at);
+    }
+
+    fn departed(&mut self, numbers: Numbers, bytes: usize, at: Instant) {
+        let is_probe = self.padding.left(bytes);
+        if let Some(wide) = numbers.wide {
+            self.departures.push(wide, Departure { at, bytes, is_probe });
+        }
         self.counters.packets.fetch_add(1, Ordering::Relaxed);
         self.counters.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }

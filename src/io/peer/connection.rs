@@ -42,6 +42,9 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// Checks of a pair until it counts as failed: 30 s at that interval. The library's 7 would give up on
 /// a pair 140 ms after the answer, before a viewer behind a slow broker has read its candidates.
 const CHECKS: u16 = 1500;
+/// How long a relay waits for a direct way. In a local network one takes 10 ms or so, but a relay that is nearer still
+/// would win the race, and the first pair stays.
+const RELAY_WAIT: Duration = Duration::from_millis(100);
 /// How long a description waits for candidates that come at once: those of the host, and with luck
 /// the STUN server's.
 const FIRST_CANDIDATES: Duration = Duration::from_millis(20);
@@ -180,7 +183,7 @@ fn setting_engine(
         .with_host_acceptance_min_wait(now)
         .with_srflx_acceptance_min_wait(now)
         .with_prflx_acceptance_min_wait(now)
-        .with_relay_acceptance_min_wait(now)
+        .with_relay_acceptance_min_wait(Some(RELAY_WAIT))
         .with_sctp_max_receive_buffer_size(channel::RECEIVE_BUFFER_BYTES)
         .build()
 }

@@ -40,6 +40,8 @@ pub struct Heard {
 #[derive(Debug, Default)]
 pub struct Path {
     told: Option<Told>,
+    /// When the board last had no address at all, so that nothing could be heard.
+    deaf_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -60,7 +62,14 @@ impl Path {
         restarted_at: Option<Instant>,
     ) -> Option<Loss> {
         let is_gone = offered.as_ref().is_some_and(|offered| !offered.contains(&heard.local));
-        let is_silent = now.saturating_duration_since(heard.at) >= SILENT_AFTER;
+        let is_deaf = offered.as_ref().is_some_and(BTreeSet::is_empty);
+        if is_deaf {
+            // There is nothing to restart on; and when the network is back, the path may be as well.
+            self.deaf_at = Some(now);
+            return None;
+        }
+        let heard_at = self.deaf_at.map_or(heard.at, |deaf_at| deaf_at.max(heard.at));
+        let is_silent = now.saturating_duration_since(heard_at) >= SILENT_AFTER;
         let loss = match (is_gone, is_silent) {
             (true, _) => Loss::AddressGone,
             (false, true) => Loss::Silent,
@@ -69,10 +78,6 @@ impl Path {
                 return None;
             }
         };
-        // Without any address there is nothing to restart on.
-        if offered.as_ref().is_some_and(BTreeSet::is_empty) {
-            return None;
-        }
         let again_after = match &self.told {
             Some(told) if told.offered != offered => AGAIN_AFTER,
             Some(told)
@@ -155,6 +160,14 @@ mod tests {
         let offered = |now| if (1_000..2_000).contains(&now) { vec![] } else { vec![HERE] };
         let heard = |now| (HERE, if (1_000..2_100).contains(&now) { 1_000 } else { now });
         assert!(told(10_000, heard, offered).is_empty());
+    }
+
+    #[test]
+    fn a_network_that_comes_back_has_time_to_be_heard() {
+        let offered = |now| if now < 6_000 { vec![] } else { vec![HERE] };
+        assert_eq!(told(9_000, |_| (HERE, 0), offered), [(7_800, Loss::Silent)]);
+        let heard = |now| (HERE, if now < 7_000 { 0 } else { now });
+        assert_eq!(told(20_000, heard, offered), []);
     }
 
     #[test]

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use rtc::peer_connection::state::{RTCIceGatheringState, RTCPeerConnectionState};
 use rtc::peer_connection::transport::RTCDtlsTransportState;
-use rtc::rtcp::receiver_report::ReceiverReport;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use webrtc::data_channel::DataChannel;
@@ -138,12 +137,7 @@ impl Watch {
                         Observed::State(RTCPeerConnectionState::Connecting) => {
                             deadline.get_or_insert_with(|| Instant::now() + CONNECT_TIMEOUT);
                         }
-                        Observed::State(RTCPeerConnectionState::Connected) => {
-                            if was_up {
-                                self.show_way().await;
-                            }
-                            (deadline, was_up) = (None, true);
-                        }
+                        Observed::State(RTCPeerConnectionState::Connected) => (deadline, was_up) = (None, true),
                         _ => {}
                     }
                     self.event(observed).await
@@ -194,13 +188,6 @@ impl Watch {
             Observed::State(RTCPeerConnectionState::Closed) => Some(PeerEvent::Closed),
             Observed::State(_) => None,
         }
-    }
-
-    /// After an ICE restart media takes the way of the library's next packet (`port::Routes`), which its own reports
-    /// would be a second later.
-    async fn show_way(&self) {
-        // An error is the connection's end, which the loop hears by itself.
-        let _ = self.track.write_rtcp(vec![Box::new(ReceiverReport::default())]).await;
     }
 
     fn lost_path(&mut self) -> Option<Loss> {

@@ -158,7 +158,11 @@ impl Routes {
         let mut current = lock(&self.0);
         let is_known = current
             .as_ref()
-            .is_some_and(|route| (route.local, route.to, route.relayed) == (local, to, relayed));
+            // After an ICE restart the same relay may be reached by another socket, which alone has an allocation.
+            .is_some_and(|route| {
+                (route.local, route.to, route.relayed) == (local, to, relayed)
+                    && Arc::ptr_eq(&route.private, private)
+            });
         if !is_known {
             log::debug!(local:%, to:%, is_relayed = relayed.is_some(); "media goes this way");
             let (socket, private) = (socket.clone(), private.clone());
