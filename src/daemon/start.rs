@@ -9,8 +9,9 @@ use std::time::Instant;
 use anyhow::Context as _;
 
 use crate::config::demo::DemoOptions;
-use crate::config::{Audio, Config, Ice, Security, When};
+use crate::config::{Audio, Config, Ice, Security, Tls, When};
 use crate::engine::control::MicrophoneState;
+use crate::engine::ice::IceServers;
 use crate::engine::rights::ViewerKey;
 use crate::engine::station::{Command, Input, Settings, Station};
 use crate::engine::topic::Topic;
@@ -21,7 +22,7 @@ use crate::io::keys::State;
 use crate::io::mqtt::{Mqtt, Publication, Subscription};
 use crate::io::network::Network;
 use crate::io::peer::PeerSettings;
-use crate::io::port::Port;
+use crate::io::port::{Port, Trust};
 use crate::io::systemd::ServiceManager;
 use crate::io::{audio, capture, http};
 use crate::units::{Bitrate, DeviceId};
@@ -29,6 +30,8 @@ use crate::units::{Bitrate, DeviceId};
 use super::board::Pins;
 use super::control::Control;
 use super::peers::Peers;
+use super::servers::Servers;
+use super::statistics::Statistics;
 use super::talk::Talk;
 use super::{Camera, Daemon, Keys, story};
 
@@ -60,7 +63,11 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             log::info!(address:%; "page served");
         }
         let keys = Some(Keys { state, stamp });
-        daemon(config, device, viewers, keys)?.work().await
+        let metrics = config.metrics;
+        let state_dir = config.state_dir.clone();
+        let daemon = daemon(config, device, viewers, keys)?;
+        daemon.statistics.open_doors(&state_dir, metrics).await?;
+        daemon.work().await
     })
 }
 
@@ -135,12 +142,13 @@ fn daemon(
     viewers: Vec<ViewerKey>,
     keys: Option<Keys>,
 ) -> anyhow::Result<Daemon> {
+    let board = Statistics::of_config(&config, device);
     let settings = Settings {
         device,
         name: config.name.clone(),
         security: config.security,
         max_viewers: config.max_viewers,
-        ice_servers: config.ice.servers.clone(),
+        ice: IceServers::new(&config.ice),
         rate_policy: config.video.rate_policy,
         bitrates: config.video.min_bitrate..=config.video.bitrate,
     };
@@ -149,6 +157,7 @@ fn daemon(
     let port = open_port(&config.ice)?;
     let network = Network::now(&config.ice);
     port.offer(network.addresses());
+    let servers = Servers::new(&config.ice, &port);
     let pins = Pins::spawn(&config.board);
     let mut video = config.video;
     let when = video.when;
@@ -160,7 +169,10 @@ fn daemon(
     // A picture takes more than its average at times, and sound and repeated packets come on top.
     let of_bitrate = |share: f64| Bitrate::from_bps((f64::from(video.bitrate.bps()) * share) as u32);
     let peers = Peers::new(PeerSettings {
-        ice_servers: config.ice.servers,
+        // Those of the moment when one is opened.
+        ice_servers: Vec::new(),
+        turn_trust: Arc::new(Trust::new(Tls { ca_file: config.ice.ca_file, client: None })),
+        ice_policy: config.ice.policy,
         addresses: config.ice.addresses,
         port: port.clone(),
         audio: config.audio != Audio::None,
@@ -181,6 +193,7 @@ fn daemon(
     let duck = audio::DuckGain::default();
     let client_id = format!("farol-{:032x}", u128::from_be_bytes(random()?));
     let control = Control::new(microphone, pins.has());
+    let statistics = Statistics::new(Instant::now(), board);
     Ok(Daemon {
         station,
         mqtt: Mqtt::spawn(config.broker, client_id, subscriptions, will),
@@ -196,9 +209,11 @@ fn daemon(
         manager: ServiceManager::of_this_process(),
         control,
         refusals: story::Refusals::default(),
+        statistics,
         camera: Camera::Resting,
         network,
         port,
+        servers,
         is_online: false,
     })
 }

@@ -22,6 +22,7 @@ mod estimate;
 mod feedback;
 mod keys;
 mod local;
+mod loss;
 mod outgoing;
 mod outlet;
 mod path;
@@ -36,6 +37,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use rtc::rtcp::sender_report::SenderReport;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
@@ -43,11 +45,12 @@ use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::peer_connection::{PeerConnection, RTCIceCandidateInit, RTCSessionDescription};
 
-use crate::config::IceServer;
+use crate::config::{IcePolicy, IceServer};
 use crate::engine::jitter::Spoken;
 use crate::engine::message::Candidate;
-use crate::io::port::Port;
+use crate::engine::tally::Pair;
 pub(super) use crate::io::port::Route;
+use crate::io::port::{Port, Trust};
 use crate::units::{Bitrate, PeerId};
 use channel::Channel;
 pub use channel::Say;
@@ -57,11 +60,11 @@ pub(super) use estimate::EstimateOutlet;
 use feedback::Ears;
 pub(super) use feedback::Feedback;
 use local::LocalAddresses;
+pub use loss::Loss;
+use loss::Path;
 pub(super) use outgoing::{Ended, Form, Line, Numbers, Outgoing};
 pub(super) use outlet::SendParameters;
 use outlet::Streams;
-pub use path::Loss;
-use path::Path;
 pub use sdp::AnswerFault;
 use socket::Gated;
 use watch::Watch;
@@ -71,6 +74,10 @@ use watch::Watch;
 pub struct PeerSettings {
     /// STUN and TURN servers.
     pub ice_servers: Vec<IceServer>,
+    /// How the certificates of TURN servers are checked that are reached by TLS.
+    pub turn_trust: Arc<Trust>,
+    /// Which paths count.
+    pub ice_policy: IcePolicy,
     /// Local addresses to offer; empty: those of all interfaces but loopback.
     pub addresses: Vec<IpAddr>,
     /// The UDP port that all viewers share.
@@ -113,6 +120,11 @@ pub enum PeerEvent {
     Failed,
     /// The viewer closed the connection.
     Closed,
+    /// A relayed address that the offer names is gone, or a TURN server can be had that it does not name.
+    RelayLost {
+        /// Whether media went by it: then only an ICE restart brings it back.
+        was_used: bool,
+    },
     /// The viewer cannot decode until it gets a keyframe (PLI or FIR).
     KeyframeRequested,
     /// What the network to this viewer carries; at most every 50 ms, and when it changed by over 2%.
@@ -340,6 +352,17 @@ impl Peer {
             .map_err(library(operation))
     }
 
+    /// From the next ICE restart on, other servers are used, or others' credentials.
+    ///
+    /// # Errors
+    ///
+    /// The library refuses them, or the connection is closed; the old ones stay.
+    pub async fn use_servers(&self, servers: &[IceServer]) -> Result<(), PeerError> {
+        let configuration = connection::configuration(self.sockets.policy(), servers, &self.sockets);
+        let operation = "taking other ICE servers";
+        self.connection.set_configuration(configuration).await.map_err(library(operation))
+    }
+
     /// Restarts ICE on the addresses that the board has now: returns the whole new offer, whose answer
     /// [`Peer::answer`] takes. The path so far is given up, so it is only for one that has failed already.
     pub async fn restart(&self) -> Result<String, PeerError> {
@@ -353,6 +376,12 @@ impl Peer {
         let sdp = connection::describe(&self.connection, &self.sockets, &mut gathered, true).await?;
         self.negotiated().ufrag = sdp::ufrag(&sdp).unwrap_or_default().to_string();
         Ok(sdp)
+    }
+
+    /// The pair of candidates that carries media. `None` also when the library is busy this moment: then what
+    /// was said last holds, and it is asked again soon.
+    pub fn path(&self) -> Option<Pair> {
+        path::selected(&self.connection, &self.sockets).now_or_never().flatten()
     }
 
     /// Whether an answer came that does not take the picture, as from a browser without H.264.

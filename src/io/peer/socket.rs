@@ -18,10 +18,11 @@ use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, RecvMeta, Runtime, Transmit,
 };
 
-use super::address::with_port;
+use super::address::{with_port, without_related};
 use super::early::{Datagram, Gate};
-use super::path::Heard;
-use crate::io::port::{Place, Routes};
+use super::loss::Heard;
+use crate::config::{IcePolicy, IceServer};
+use crate::io::port::{Place, Relay, Relays, Routes};
 
 /// mDNS (RFC 6762 §3) shares its port with everybody and has nothing to do with the peer.
 const MDNS_PORT: u16 = 5353;
@@ -31,6 +32,8 @@ const MDNS_PORT: u16 = 5353;
 pub struct Gated {
     inner: Arc<dyn Runtime>,
     place: Place,
+    relays: Relays,
+    policy: IcePolicy,
     /// Those that are open. At an ICE restart the library opens others.
     sockets: Mutex<Vec<Weak<GatedSocket>>>,
     notes: Arc<Mutex<Notes>>,
@@ -45,9 +48,24 @@ struct Notes {
 
 impl Gated {
     /// Around the library's own runtime, at a place of the port.
-    pub fn new(inner: Arc<dyn Runtime>, place: Place) -> Arc<Gated> {
+    pub fn new(inner: Arc<dyn Runtime>, place: Place, relays: Relays, policy: IcePolicy) -> Arc<Gated> {
         let (sockets, notes) = Default::default();
-        Arc::new(Gated { inner, place, sockets, notes })
+        Arc::new(Gated { inner, place, relays, policy, sockets, notes })
+    }
+
+    /// The STUN and TURN servers as the library takes them: it reaches all of them through these sockets.
+    pub fn servers(&self, servers: &[IceServer]) -> Vec<IceServer> {
+        self.relays.detours.for_library(servers)
+    }
+
+    /// Which paths count.
+    pub fn policy(&self) -> IcePolicy {
+        self.policy
+    }
+
+    /// Waits until a relayed address of ours is gone; whether media went by it.
+    pub async fn relay_lost(&self) -> bool {
+        self.relays.loss.told().await
     }
 
     /// Where the way to the viewer is noted.
@@ -55,17 +73,32 @@ impl Gated {
         self.place.routes()
     }
 
-    /// Checks for an offer with this ufrag are ours.
+    /// Checks for an offer with this ufrag are ours, unless only relays count: then the port answers nobody.
     pub fn named(&self, ufrag: &str) {
-        self.place.named(ufrag);
+        if self.policy.is_all() {
+            self.place.named(ufrag);
+        }
     }
 
     /// An SDP or a candidate of the library's with the port that viewers are to send to, where it has
     /// the one that the library believes in.
     pub fn as_seen(&self, text: &str) -> String {
+        let seen = with_port(text, &self.believed(), self.place.number());
+        if self.policy.is_all() { seen } else { without_related(&seen) }
+    }
+
+    /// The same for an address alone.
+    pub fn seen(&self, address: SocketAddr) -> SocketAddr {
+        match self.believed().contains(&address) {
+            true => SocketAddr::new(address.ip(), self.place.number()),
+            false => address,
+        }
+    }
+
+    /// What the library believes its addresses to be, of those that are views.
+    fn believed(&self) -> Vec<SocketAddr> {
         let sockets: Vec<_> = lock(&self.sockets).iter().filter_map(Weak::upgrade).collect();
-        let believed: Vec<SocketAddr> = sockets.iter().filter_map(|socket| socket.believed).collect();
-        with_port(text, &believed, self.place.number())
+        sockets.iter().filter_map(|socket| socket.believed).collect()
     }
 
     /// When the viewer was last heard, if ever.
@@ -224,10 +257,10 @@ impl Runtime for Gated {
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let local = socket.local_addr()?;
-        let own = self.inner.wrap_udp_socket(socket)?;
         if local.port() == MDNS_PORT {
-            return Ok(own);
+            return self.inner.wrap_udp_socket(socket);
         }
+        let own = Relay::new(socket, self.relays.clone())?;
         let (inner, believed): (Arc<dyn AsyncUdpSocket>, _) = match self.place.view(local, own.clone()) {
             Ok(view) => (view, Some(local)),
             // An address of a family that the port is not open on.
@@ -259,7 +292,12 @@ impl Runtime for Gated {
         &'a self,
         host: &'a str,
     ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
-        self.inner.resolve_host(host)
+        Box::pin(async move {
+            match self.relays.detours.resolve(host).await {
+                Some(resolved) => resolved,
+                None => self.inner.resolve_host(host).await,
+            }
+        })
     }
 
     fn now(&self) -> Instant {

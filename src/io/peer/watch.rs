@@ -19,7 +19,7 @@ use webrtc::rtp_transceiver::RtpSender;
 
 use super::ear::Listening;
 use super::local::LocalAddresses;
-use super::path::{Loss, Path};
+use super::loss::{Loss, Path};
 use super::socket::Gated;
 use super::{PeerEvent, connection, sdp};
 use crate::engine::message::Candidate;
@@ -149,6 +149,7 @@ impl Watch {
                     true => Some(PeerEvent::Closed),
                     false => self.lost_path().filter(|_| was_up).map(PeerEvent::PathLost),
                 },
+                was_used = self.sockets.relay_lost() => Some(PeerEvent::RelayLost { was_used }),
                 // Feedback was seen on its way here; the end of it means that the driver has stopped.
                 feedback = self.track.poll() => feedback.is_none().then_some(PeerEvent::Failed),
             };
