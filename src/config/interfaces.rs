@@ -165,7 +165,7 @@ mod tests {
         fn every_text_is_read_or_refused(text in "[!*a-f0-9.:/]{0,20}", name in "[*a-f0-9]{0,15}", a: u128) {
             if let Some(pattern) = InterfacePattern::parse(&text) {
                 prop_assert_eq!(InterfacePattern::parse(&pattern.to_string()), Some(pattern.clone()));
-                is_used(&[pattern.clone()], &name, IpAddr::from(a.to_be_bytes()));
+                is_used(std::slice::from_ref(&pattern), &name, IpAddr::from(a.to_be_bytes()));
                 is_used(&[pattern], &name, IpAddr::from((a as u32).to_be_bytes()));
             }
         }
