@@ -8,6 +8,7 @@ pub mod board;
 pub mod demo;
 pub mod fault;
 pub mod file;
+pub mod interfaces;
 mod media;
 mod secret;
 mod sections;
@@ -331,6 +332,8 @@ pub struct Ice {
     pub ca_file: Option<PathBuf>,
     /// Local addresses to use; empty: all but loopback.
     pub addresses: Vec<IpAddr>,
+    /// Whose addresses are used when none are named; empty: every interface's.
+    pub interfaces: Vec<interfaces::InterfacePattern>,
     /// UDP ports, of which the first that is free carries everybody's media; `0..=0`: any.
     pub udp_ports: RangeInclusive<u16>,
 }
@@ -422,6 +425,7 @@ impl Default for Ice {
             policy: IcePolicy::All,
             ca_file: None,
             addresses: Vec::new(),
+            interfaces: Vec::new(),
             udp_ports: 0..=0,
         }
     }

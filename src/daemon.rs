@@ -32,6 +32,7 @@ mod story;
 mod talk;
 mod whip;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -49,7 +50,8 @@ use crate::io::gpio::BoardEvent;
 use crate::io::keys::{Stamp, State};
 use crate::io::mqtt::{Mqtt, MqttEvent, Publication};
 use crate::io::network::Network;
-use crate::io::peer::PeerEvent;
+use crate::io::peer::{Loss, PeerEvent};
+use crate::io::port::Port;
 use crate::io::status::Asked;
 use crate::io::systemd::ServiceManager;
 use crate::units::PeerId;
@@ -91,6 +93,7 @@ struct Daemon {
     statistics: Statistics,
     camera: Camera,
     network: Network,
+    port: Arc<Port>,
     servers: Servers,
     is_online: bool,
 }
@@ -114,6 +117,7 @@ enum Happened {
     Stop(&'static str),
     KeysMayHaveChanged,
     Round,
+    NetworkStirred,
     Due,
     ControlDue,
     UplinkDue,
@@ -159,6 +163,7 @@ impl Daemon {
                     self.refusals.tell(now, self.station.refusals());
                     self.count(now);
                 }
+                Happened::NetworkStirred => self.look_at_network(now),
                 Happened::Servers(input) => self.station.handle(now, input),
                 Happened::Due => self.station.handle(now, Input::Tick),
                 // What is due is done below, whatever happened.
@@ -196,6 +201,7 @@ impl Daemon {
             _ = signals.interrupt.recv() => Happened::Stop("SIGINT"),
             _ = signals.hangup.recv() => Happened::KeysMayHaveChanged,
             _ = rounds.tick() => Happened::Round,
+            () = self.network.stirred() => Happened::NetworkStirred,
             news = self.peers.next() => Happened::Peer(news),
             event = self.pins.next() => event.map_or(Happened::Broken("pins' thread"), Happened::Pins),
             event = self.capture.events.recv() => {
@@ -387,6 +393,14 @@ impl Daemon {
             PeerEvent::ControlOpened => return self.control.open(peer),
             PeerEvent::ControlClosed => return self.control.shut(peer),
             PeerEvent::Control { is_text, data } => return self.control_heard(now, peer, is_text, &data),
+            PeerEvent::PathLost(loss) => {
+                let why = match loss {
+                    Loss::AddressGone => "the board's address is gone",
+                    Loss::Silent => "nothing comes from the viewer",
+                };
+                log::info!(peer:%, why; "the path to a viewer is lost; another is looked for");
+                Input::PathLost(peer)
+            }
             PeerEvent::RelayLost { was_used } => Input::RelayLost { peer, was_used },
             PeerEvent::Disconnected => return self.statistics.heard(now, peer, false),
             PeerEvent::SoundArrived => return log::debug!(peer:%; "viewer sends sound"),
@@ -418,10 +432,17 @@ impl Daemon {
         }
     }
 
-    /// A lit offer names addresses; when the board has others, it is of no use any more.
+    /// A lit offer names addresses; when the board has others, it is of no use any more. Those who watch by an
+    /// address that is gone are told of by their peer connections, which ask the port where media may go.
     fn look_at_network(&mut self, now: Instant) {
-        if self.network.has_changed() {
-            log::info!(addresses = self.network.to_string().as_str(); "the board's addresses have changed");
+        if !self.network.has_changed() {
+            return;
+        }
+        log::info!(addresses = self.network.to_string().as_str(); "the board's addresses have changed");
+        self.port.offer(self.network.addresses());
+        self.mqtt.network_changed();
+        // A board without a network has nothing better to offer, and nobody to tell.
+        if !self.network.addresses().is_empty() {
             self.station.handle(now, Input::NetworkChanged);
             self.uplinks_moved(now);
         }

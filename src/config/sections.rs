@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::board::board;
+use super::interfaces::InterfacePattern;
 use super::media::{audio, talkback, video};
 use super::turn;
 use super::url;
@@ -185,6 +186,15 @@ fn ice<'t>(
 ) -> Ice {
     let addresses =
         walk.texts(section, "addresses", "an IP address of this board", |text| text.parse::<IpAddr>().ok());
+    let allowed = "an interface such as \"eth*\" or a network such as \"10.0.0.0/8\", with \"!\" before what is left out";
+    let interfaces = walk.texts(section, "interfaces", allowed, InterfacePattern::parse);
+    if !addresses.is_empty() && !interfaces.is_empty() {
+        walk.conflict(
+            section,
+            "interfaces",
+            "stands beside addresses, which names what is used: keep one of them",
+        );
+    }
     let entries = walk.tables(section, "servers", "a table such as { urls = [\"stun:host:port\"] }");
     let (mut servers, mut shared) = (Vec::new(), Vec::new());
     for entry in &entries {
@@ -204,7 +214,7 @@ fn ice<'t>(
     let ca_file = walk.text(section, "ca_file", A_PATH).map(PathBuf::from);
     let allowed = "a UDP port such as \"50000\", or a range such as \"50000-50010\"";
     let udp_ports = walk.parsed(section, "udp_port", allowed, udp_ports).unwrap_or(0..=0);
-    Ice { servers, shared, source, policy, ca_file, addresses, udp_ports }
+    Ice { servers, shared, source, policy, ca_file, addresses, interfaces, udp_ports }
 }
 
 fn udp_ports(text: &str) -> Option<RangeInclusive<u16>> {

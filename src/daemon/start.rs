@@ -159,6 +159,8 @@ fn daemon(
     let mut station = Station::new(settings, viewers, random()?);
     let will = first_will(&mut station).context("the station orders a will before anything else")?;
     let port = open_port(&config.ice)?;
+    let network = Network::now(&config.ice);
+    port.offer(network.addresses());
     let servers = Servers::new(&config.ice, &port);
     let pins = Pins::spawn(&config.board);
     let mut video = config.video;
@@ -176,7 +178,7 @@ fn daemon(
         turn_trust: Arc::new(Trust::new(Tls { ca_file: config.ice.ca_file, client: None })),
         ice_policy: config.ice.policy,
         addresses: config.ice.addresses,
-        port,
+        port: port.clone(),
         audio: config.audio != Audio::None,
         talkback: config.talkback.is_some(),
         playout_delay: video.playout_delay,
@@ -216,7 +218,8 @@ fn daemon(
         refusals: story::Refusals::default(),
         statistics,
         camera: Camera::Resting,
-        network: Network::now(),
+        network,
+        port,
         servers,
         is_online: false,
     })

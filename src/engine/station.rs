@@ -195,14 +195,15 @@ impl Station {
             Input::Privacy(is_private) => self.privacy(is_private),
             Input::Motion { is_active, at_ms } => self.motion(is_active, at_ms),
             Input::Keys(viewers) => self.keys_changed(now, viewers),
-            // Only the offer that waits: a session whose path still works must not be disturbed, and one
-            // whose path is gone is noticed by its viewer, who then asks for a restart.
             Input::WallClock { unix_s } => self.wall_clock_told(now, unix_s),
             Input::IceServers(servers) => {
                 self.settings.ice.use_fetched(servers);
                 self.renew_standing();
             }
+            // Only the offer that waits: a session whose path still works must not be disturbed, and of one
+            // whose path is gone its peer connection tells.
             Input::NetworkChanged => self.renew_standing(),
+            Input::PathLost(peer) => self.of_peer(now, peer, Event::PathLost, Facts::default()),
             Input::Shutdown => self.shutdown(now),
             Input::Tick => {}
         }

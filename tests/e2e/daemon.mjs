@@ -95,7 +95,7 @@ export async function device(t, broker, config = "", { addresses = ["127.0.0.1"]
     name = "Porch"
     state_dir = "${directory}/state"
     [broker]
-    url = "mqtt://127.0.0.1:${broker.mqttPort}"
+    url = "mqtt://${broker.mqttHost ?? "127.0.0.1"}:${broker.mqttPort}"
     username = "farol"
     [links]
     page = "http://127.0.0.1:${http_port}/"

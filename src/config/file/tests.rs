@@ -225,6 +225,7 @@ audio = false
                 server("stun:stun.example.org", None, None),
                 server("turn:turn.example.org?transport=udp", Some("farol"), Some("swordfish")),
             ],
+            interfaces: vec![],
             shared: vec![SharedTurn {
                 urls: vec!["turns:turn.example.org".to_string()],
                 secret: MadeSecret::new("north".to_string()),
@@ -283,6 +284,7 @@ keyframe_interval = 10
 rate_hz = 48000.0
 [ice]
 addresses = ["eth0"]
+interfaces = ["eth0", "192.0.2.7"]
 servers = [{ urls = ["stun://a"], user = "x" }, 5, { urls = ["turn:a"], credential_file = "/none" }]
 [http]
 listen = "8080"
@@ -302,6 +304,9 @@ password_file = "/a"
 password_credential = "b"
 ca_file = "/ca.pem"
 client_cert_file = "/cert.pem"
+[ice]
+addresses = ["192.0.2.7"]
+interfaces = ["!docker*"]
 [[ice.servers]]
 urls = []
 [[ice.servers]]

@@ -165,6 +165,7 @@ impl Station {
             Action::Reject => self.reject(key, facts),
             Action::AddCandidates => self.add_candidates(key, facts),
             Action::StartMedia => self.start_media(key),
+            Action::DropReoffer => self.drop_reoffer(key),
             Action::RestartIce => self.restart_ice(key),
             Action::SayBye => self.send(key, &ToViewer::Bye(Bye { reason: facts.reason.to_string() })),
         }
@@ -264,6 +265,26 @@ impl Station {
             // One reoffer at a time: who asks again has missed it.
             (_, Some(_)) => self.repeat_own(key, &Facts::default()),
             (None, None) => {}
+        }
+    }
+
+    /// One that is still being made stays: it will name the addresses that are there then.
+    fn drop_reoffer(&mut self, key: Key) {
+        if let Some(session) = self.roster.session_mut(&key) {
+            session.pending = session.pending.take().filter(|pending| pending.sdp.is_none());
+        }
+    }
+
+    /// Says again what was said while the broker was away: nothing that it did not take is kept for it.
+    pub(super) fn repeat_reoffers(&mut self) {
+        let unanswered: Vec<Key> = self
+            .roster
+            .live_sessions()
+            .filter(|(_, session)| session.state == State::Streaming && session.pending.is_some())
+            .map(|(key, _)| key)
+            .collect();
+        for key in unanswered {
+            self.repeat_own(key, &Facts::default());
         }
     }
 

@@ -67,6 +67,9 @@ pub enum Input {
     },
     /// DTLS is up.
     PeerConnected(PeerId),
+    /// Nothing comes from its viewer any more, or the board's address that it used is gone. Told again
+    /// while that lasts.
+    PathLost(PeerId),
     /// It is closed by the viewer, or silent for too long.
     PeerLost {
         /// Which peer connection.
