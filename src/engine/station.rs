@@ -164,7 +164,7 @@ impl Station {
             Input::PeerConnected(peer) => self.peer_connected(now, peer),
             Input::PeerLost { peer, reason } => self.peer_lost(now, peer, reason),
             Input::Estimate { peer, bitrate } => self.rate.estimated(peer, bitrate),
-            Input::RelayLost { peer, .. } => self.relay_lost(now, peer),
+            Input::RelayLost { peer, was_used } => self.relay_lost(now, peer, was_used),
             Input::KeyframeWanted => self.keyframes.request(now),
             Input::CameraLost(lost) => self.camera_lost(now, lost),
             Input::Privacy(is_private) => self.privacy(is_private),
