@@ -7,6 +7,7 @@
 //! | file | question |
 //! |---|---|
 //! | `start` | what is opened before the loop begins, for `run` and for `demo` |
+//! | `servers` | which STUN and TURN servers are used now |
 //! | `peers` | which peer connections there are, and what is being done with them |
 //! | `control` | what viewers are told and what they ask for on their control channels |
 //! | `remote` | what viewers see of the board's pins, and how they move what hangs on them |
@@ -22,6 +23,7 @@ mod board;
 mod control;
 mod peers;
 mod remote;
+mod servers;
 mod start;
 mod statistics;
 mod stills;
@@ -53,6 +55,7 @@ use crate::units::PeerId;
 use board::Pins;
 use control::Control;
 use peers::{Done, News, Peers};
+use servers::Servers;
 use statistics::Statistics;
 use stills::Made;
 use talk::Talk;
@@ -84,6 +87,7 @@ struct Daemon {
     statistics: Statistics,
     camera: Camera,
     network: Network,
+    servers: Servers,
     is_online: bool,
 }
 
@@ -110,6 +114,7 @@ enum Happened {
     ControlDue,
     Still(Made),
     Peer(News),
+    Servers(Input),
     Pins(BoardEvent),
     Capture(CaptureEvent),
     Audio(AudioEvent),
@@ -127,6 +132,7 @@ impl Daemon {
         let round = self.manager.interval().map_or(ROUND, |watchdog| watchdog.min(ROUND));
         let mut rounds = interval(round);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.look_at_clock(Instant::now());
         self.carry_out(Instant::now());
         self.manager.ready(&self.status());
         loop {
@@ -142,9 +148,11 @@ impl Daemon {
                 Happened::Round => {
                     self.look_at_keys(now);
                     self.look_at_network(now);
+                    self.look_at_clock(now);
                     self.refusals.tell(now, self.station.refusals());
                     self.count(now);
                 }
+                Happened::Servers(input) => self.station.handle(now, input),
                 Happened::Due => self.station.handle(now, Input::Tick),
                 // What is due is done below, whatever happened.
                 Happened::ControlDue => {}
@@ -187,6 +195,7 @@ impl Daemon {
                 event.map_or(Happened::Broken("microphone thread"), Happened::Audio)
             }
             event = self.talk.next() => event.map_or(Happened::Broken("speaker thread"), Happened::Speaker),
+            input = self.servers.next() => Happened::Servers(input),
             () = sleep_until(due) => Happened::Due,
             () = sleep_until(control_due) => Happened::ControlDue,
             made = self.control.stills.next() => Happened::Still(made),
@@ -207,10 +216,10 @@ impl Daemon {
                     let payload = payload.into();
                     self.mqtt.set_will(Publication { topic, payload, retain: true, expiry: None });
                 }
-                Command::OpenPeer(peer) => self.peers.open(peer),
+                Command::OpenPeer(peer) => self.peers.open(peer, self.servers.ours()),
                 Command::ApplyAnswer { peer, sdp } => self.peers.answer(peer, sdp),
                 Command::AddCandidate { peer, candidate } => self.peers.add_candidate(peer, candidate),
-                Command::RestartIce(peer) => self.peers.restart(peer),
+                Command::RestartIce(peer) => self.peers.restart(peer, self.servers.ours()),
                 Command::ClosePeer(peer) => {
                     self.count_viewer(now, peer);
                     self.fanout.remove(peer);
@@ -361,6 +370,7 @@ impl Daemon {
             PeerEvent::ControlOpened => return self.control.open(peer),
             PeerEvent::ControlClosed => return self.control.shut(peer),
             PeerEvent::Control { is_text, data } => return self.control_heard(now, peer, is_text, &data),
+            PeerEvent::RelayLost { was_used } => Input::RelayLost { peer, was_used },
             PeerEvent::Disconnected => return self.statistics.heard(now, peer, false),
             PeerEvent::SoundArrived => return log::debug!(peer:%; "viewer sends sound"),
             PeerEvent::Estimate(bitrate) => {
@@ -394,6 +404,13 @@ impl Daemon {
         if self.network.has_changed() {
             log::info!(addresses = self.network.to_string().as_str(); "the board's addresses have changed");
             self.station.handle(now, Input::NetworkChanged);
+        }
+    }
+
+    /// Passwords for a time are made by the wall clock.
+    fn look_at_clock(&mut self, now: Instant) {
+        if let Some(input) = self.servers.look_at_clock(now) {
+            self.station.handle(now, input);
         }
     }
 

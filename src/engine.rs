@@ -10,6 +10,7 @@
 //! | [`shed`] | what is given up when the board cannot keep up |
 //! | [`drift`], [`resample`] | how sound follows a device's clock |
 //! | [`topic`], [`message`], [`seal`] | what stands on the wire |
+//! | [`ice`] | which STUN and TURN servers somebody is told of |
 //! | [`rights`] | what a viewer may do |
 //! | [`sdp`] | how an offer is kept small enough |
 //! | [`night`], [`motion`], [`servo`] | when it is dark, when something moves, how a camera is turned |
@@ -30,6 +31,7 @@ pub mod choice;
 pub mod control;
 pub mod drift;
 pub mod h264;
+pub mod ice;
 pub mod jitter;
 pub mod jpeg;
 pub mod keyframe;

@@ -18,6 +18,7 @@ const FLOORS: &[&[&str]] = &[
     &[
         "engine::bucket",
         "engine::h264",
+        "engine::ice",
         "engine::jpeg",
         "engine::motion",
         "engine::night",
@@ -34,7 +35,8 @@ const FLOORS: &[&[&str]] = &[
     &["engine::bandwidth", "engine::keyframe", "engine::session"],
     &["engine::roster"],
     &["engine::station"],
-    &["io::clock", "io::port"],
+    &["io::clock", "io::tls"],
+    &["io::fetch", "io::port"],
     &["io::*"],
     // The first writes packets into what `peer` opened, the second shows what `capture` would do.
     &["io::fanout", "io::devices"],

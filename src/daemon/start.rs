@@ -9,8 +9,9 @@ use std::time::Instant;
 use anyhow::Context as _;
 
 use crate::config::demo::DemoOptions;
-use crate::config::{Audio, Config, Ice, Security, When};
+use crate::config::{Audio, Config, Ice, Security, Tls, When};
 use crate::engine::control::MicrophoneState;
+use crate::engine::ice::IceServers;
 use crate::engine::rights::ViewerKey;
 use crate::engine::station::{Command, Input, Settings, Station};
 use crate::engine::topic::Topic;
@@ -21,7 +22,7 @@ use crate::io::keys::State;
 use crate::io::mqtt::{Mqtt, Publication, Subscription};
 use crate::io::network::Network;
 use crate::io::peer::PeerSettings;
-use crate::io::port::Port;
+use crate::io::port::{Port, Trust};
 use crate::io::systemd::ServiceManager;
 use crate::io::{audio, capture, http};
 use crate::units::{Bitrate, DeviceId};
@@ -29,6 +30,7 @@ use crate::units::{Bitrate, DeviceId};
 use super::board::Pins;
 use super::control::Control;
 use super::peers::Peers;
+use super::servers::Servers;
 use super::statistics::Statistics;
 use super::talk::Talk;
 use super::{Camera, Daemon, Keys, story};
@@ -146,13 +148,14 @@ fn daemon(
         name: config.name.clone(),
         security: config.security,
         max_viewers: config.max_viewers,
-        ice_servers: config.ice.servers.clone(),
+        ice: IceServers::new(&config.ice),
         rate_policy: config.video.rate_policy,
         bitrates: config.video.min_bitrate..=config.video.bitrate,
     };
     let mut station = Station::new(settings, viewers, random()?);
     let will = first_will(&mut station).context("the station orders a will before anything else")?;
     let port = open_port(&config.ice)?;
+    let servers = Servers::new(&config.ice, &port);
     let pins = Pins::spawn(&config.board);
     let mut video = config.video;
     let when = video.when;
@@ -164,7 +167,10 @@ fn daemon(
     // A picture takes more than its average at times, and sound and repeated packets come on top.
     let of_bitrate = |share: f64| Bitrate::from_bps((f64::from(video.bitrate.bps()) * share) as u32);
     let peers = Peers::new(PeerSettings {
-        ice_servers: config.ice.servers,
+        // Those of the moment when one is opened.
+        ice_servers: Vec::new(),
+        turn_trust: Arc::new(Trust::new(Tls { ca_file: config.ice.ca_file, client: None })),
+        ice_policy: config.ice.policy,
         addresses: config.ice.addresses,
         port,
         audio: config.audio != Audio::None,
@@ -204,6 +210,7 @@ fn daemon(
         statistics,
         camera: Camera::Resting,
         network: Network::now(),
+        servers,
         is_online: false,
     })
 }

@@ -26,6 +26,7 @@ use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 
 use crate::config::{IceServer, RatePolicy, Security};
 use crate::engine::bucket::Bucket;
+use crate::engine::ice::IceServers;
 use crate::engine::keyframe::KeyframeRequests;
 use crate::engine::message::{self, MotionEvent};
 use crate::engine::rate::RateControl;
@@ -61,7 +62,7 @@ pub struct Settings {
     /// How many sessions may stream at once.
     pub max_viewers: usize,
     /// Handed to viewers inside each offer.
-    pub ice_servers: Vec<IceServer>,
+    pub ice: IceServers,
     /// Which viewer's network decides at which bitrate the encoder works.
     pub rate_policy: RatePolicy,
     /// Between which limits.
@@ -89,6 +90,9 @@ pub struct Visit {
 pub struct Station {
     settings: Settings,
     keys: BTreeMap<Kid, ViewerKey>,
+    /// When the wall clock was last told, and what it showed, in seconds since the Unix epoch.
+    wall_clock: Option<(Instant, u64)>,
+    unix_s: u64,
     random: ChaCha20Rng,
     boot: BootId,
     is_online: bool,
@@ -131,6 +135,8 @@ impl Station {
                 *settings.bitrates.end(),
             ),
             settings,
+            wall_clock: None,
+            unix_s: 0,
             random,
             boot,
             is_online: false,
@@ -159,6 +165,9 @@ impl Station {
 
     /// Takes one input; then drain [`next_command`](Self::next_command).
     pub fn handle(&mut self, now: Instant, input: Input) {
+        if let Some((at, unix_s)) = self.wall_clock {
+            self.unix_s = unix_s.saturating_add(now.saturating_duration_since(at).as_secs());
+        }
         match input {
             Input::BrokerConnected => self.broker_connected(now),
             Input::BrokerLost => self.broker_lost(),
@@ -172,6 +181,7 @@ impl Station {
             Input::PeerConnected(peer) => self.peer_connected(now, peer),
             Input::PeerLost { peer, reason } => self.peer_lost(now, peer, reason),
             Input::Estimate { peer, bitrate } => self.rate.estimated(peer, bitrate),
+            Input::RelayLost { peer, .. } => self.relay_lost(now, peer),
             Input::KeyframeWanted => self.keyframes.request(now),
             Input::CameraLost(lost) => self.camera_lost(now, lost),
             Input::Privacy(is_private) => self.privacy(is_private),
@@ -179,6 +189,11 @@ impl Station {
             Input::Keys(viewers) => self.keys_changed(now, viewers),
             // Only the offer that waits: a session whose path still works must not be disturbed, and one
             // whose path is gone is noticed by its viewer, who then asks for a restart.
+            Input::WallClock { unix_s } => self.wall_clock_told(now, unix_s),
+            Input::IceServers(servers) => {
+                self.settings.ice.use_fetched(servers);
+                self.renew_standing();
+            }
             Input::NetworkChanged => self.renew_standing(),
             Input::Shutdown => self.shutdown(now),
             Input::Tick => {}
@@ -387,6 +402,20 @@ impl Station {
         match slot {
             Slot::Open => Rights::ALL,
             Slot::Kid(kid) => self.keys.get(&kid).map_or(Rights::NONE, |viewer| viewer.rights),
+        }
+    }
+
+    /// The STUN and TURN servers as a slot is told of them, with passwords of its own.
+    fn told_servers(&self, slot: Slot) -> Vec<IceServer> {
+        self.settings.ice.told_to(&slot.to_string(), self.unix_s)
+    }
+
+    /// Passwords for a time that were made by another time are of no use.
+    fn wall_clock_told(&mut self, now: Instant, unix_s: u64) {
+        let was_told = self.wall_clock.replace((now, unix_s)).is_some();
+        self.unix_s = unix_s;
+        if was_told && self.settings.ice.has_moments() {
+            self.renew_standing();
         }
     }
 

@@ -43,12 +43,12 @@ use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::peer_connection::{PeerConnection, RTCIceCandidateInit, RTCSessionDescription};
 
-use crate::config::IceServer;
+use crate::config::{IcePolicy, IceServer};
 use crate::engine::jitter::Spoken;
 use crate::engine::message::Candidate;
 use crate::engine::tally::Pair;
-use crate::io::port::Port;
 pub(super) use crate::io::port::Route;
+use crate::io::port::{Port, Trust};
 use crate::units::{Bitrate, PeerId};
 use channel::Channel;
 pub use channel::Say;
@@ -69,6 +69,10 @@ use watch::Watch;
 pub struct PeerSettings {
     /// STUN and TURN servers.
     pub ice_servers: Vec<IceServer>,
+    /// How the certificates of TURN servers are checked that are reached by TLS.
+    pub turn_trust: Arc<Trust>,
+    /// Which paths count.
+    pub ice_policy: IcePolicy,
     /// Local addresses to offer; empty: those of all interfaces but loopback.
     pub addresses: Vec<IpAddr>,
     /// The UDP port that all viewers share.
@@ -108,6 +112,11 @@ pub enum PeerEvent {
     Failed,
     /// The viewer closed the connection.
     Closed,
+    /// A relayed address that the offer names is gone, or a TURN server can be had that it does not name.
+    RelayLost {
+        /// Whether media went by it: then only an ICE restart brings it back.
+        was_used: bool,
+    },
     /// The viewer cannot decode until it gets a keyframe (PLI or FIR).
     KeyframeRequested,
     /// What the network to this viewer carries; at most every 50 ms, and when it changed by over 2%.
@@ -322,6 +331,17 @@ impl Peer {
             .await
             .map_err(|_| PeerError::Panicked { operation })?
             .map_err(library(operation))
+    }
+
+    /// From the next ICE restart on, other servers are used, or others' credentials.
+    ///
+    /// # Errors
+    ///
+    /// The library refuses them, or the connection is closed; the old ones stay.
+    pub async fn use_servers(&self, servers: &[IceServer]) -> Result<(), PeerError> {
+        let configuration = connection::configuration(self.sockets.policy(), servers, &self.sockets);
+        let operation = "taking other ICE servers";
+        self.connection.set_configuration(configuration).await.map_err(library(operation))
     }
 
     /// Restarts ICE: returns the whole new offer, whose answer [`Peer::answer`] takes. Media rests until

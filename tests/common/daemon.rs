@@ -33,6 +33,8 @@ pub struct Setup {
     pub video: String,
     /// The port of a STUN server.
     pub stun: Option<u16>,
+    /// What else `[ice]` says, with its servers; `{home}` in it is the home.
+    pub ice: String,
     /// The source of `[audio]`.
     pub audio: &'static str,
     /// What `[talkback]` says.
@@ -54,6 +56,7 @@ impl Setup {
             max_viewers: 8,
             video,
             stun: None,
+            ice: String::new(),
             audio: "tone",
             talkback: String::new(),
             metrics: None,
@@ -63,7 +66,8 @@ impl Setup {
 
     fn toml(&self, directory: &TempDir) -> String {
         let here = directory.path().display();
-        let Setup { broker, password, max_viewers, video, stun, audio, talkback, metrics, alsa } = self;
+        let Setup { broker, password, max_viewers, video, stun, ice, audio, talkback, metrics, alsa } = self;
+        let ice = ice.replace("{home}", &here.to_string());
         if let Some(alsa) = alsa {
             let text = alsa.replace("{home}", &here.to_string());
             std::fs::write(directory.path().join("asound.conf"), text).expect("a writable directory");
@@ -84,7 +88,7 @@ impl Setup {
              [video]\n{video}\n\
              [audio]\nsource = \"{audio}\"\n\
              [talkback]\n{talkback}\n\
-             [ice]\naddresses = [\"127.0.0.1\"]\n{servers}\n{metrics}\n"
+             [ice]\naddresses = [\"127.0.0.1\"]\n{ice}\n{servers}\n{metrics}\n"
         )
     }
 }

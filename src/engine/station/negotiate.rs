@@ -275,7 +275,8 @@ impl Station {
             name: self.settings.name.clone(),
             sdp,
             ttl_s: PATIENCE.as_secs(),
-            ice_servers: self.settings.ice_servers.clone(),
+            ice_servers: self.told_servers(key.0),
+            ice_transport_policy: self.settings.ice.policy(),
             rights: self.rights_of(key.0),
         }
     }
