@@ -208,6 +208,7 @@ listen = "[::]:8080"
             addresses: vec!["192.0.2.7".parse().expect("an address"), "fd00::7".parse().expect("an address")],
         },
         http: Some("[::]:8080".parse().expect("an address")),
+        bridge: false,
         board: crate::config::board::Board::default(),
     };
     assert_eq!(read(text), Ok(expected));
@@ -245,6 +246,14 @@ servers = [{ urls = ["stun://a"], user = "x" }, 5, { urls = ["turn:a"], credenti
 listen = "8080"
 "#;
     insta::assert_snapshot!(faults(text).join("\n"));
+}
+
+#[test]
+fn the_bridge_needs_the_pages_port_and_a_broker_without_tls() {
+    let faults = faults("[broker]\nurl = \"mqtts://broker.lan\"\n[http]\nbridge = true\n").join("\n");
+    assert!(faults.contains("http.listen") && faults.contains("http.bridge"), "{faults}");
+    let text = "[broker]\nurl = \"mqtt://broker.lan\"\n[http]\nlisten = \"[::]:8080\"\nbridge = true\n";
+    assert_eq!(read(text).map(|config| config.bridge), Ok(true));
 }
 
 #[test]
