@@ -7,13 +7,16 @@
 //! | file | question |
 //! |---|---|
 //! | `start` | what is opened before the loop begins, for `run` and for `demo` |
+//! | `servers` | which STUN and TURN servers are used now |
 //! | `peers` | which peer connections there are, and what is being done with them |
 //! | `control` | what viewers are told and what they ask for on their control channels |
 //! | `remote` | what viewers see of the board's pins, and how they move what hangs on them |
 //! | `stills` | how one still is made for all who asked for one |
 //! | `board` | what becomes of what happens on the pins: privacy, motion, the LED |
+//! | `statistics` | what is counted while the loop runs, and who is told |
 //! | `story` | how what happened is told in the log |
 //! | `talk` | who may speak, and who does |
+//! | `whip` | how media servers are sent the stream |
 
 #![expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
 
@@ -21,10 +24,13 @@ mod board;
 mod control;
 mod peers;
 mod remote;
+mod servers;
 mod start;
+mod statistics;
 mod stills;
 mod story;
 mod talk;
+mod whip;
 
 use std::time::{Duration, Instant};
 
@@ -44,14 +50,18 @@ use crate::io::keys::{Stamp, State};
 use crate::io::mqtt::{Mqtt, MqttEvent, Publication};
 use crate::io::network::Network;
 use crate::io::peer::PeerEvent;
+use crate::io::status::Asked;
 use crate::io::systemd::ServiceManager;
 use crate::units::PeerId;
 
 use board::Pins;
 use control::Control;
 use peers::{Done, News, Peers};
+use servers::Servers;
+use statistics::Statistics;
 use stills::Made;
 use talk::Talk;
+use whip::{Replied, Uplinks};
 
 pub use start::{demo, run};
 
@@ -65,6 +75,7 @@ struct Daemon {
     station: Station,
     mqtt: Mqtt,
     peers: Peers,
+    uplinks: Uplinks,
     fanout: Fanout,
     capture: Capture,
     microphone: Option<Microphone>,
@@ -77,8 +88,10 @@ struct Daemon {
     manager: ServiceManager,
     control: Control,
     refusals: story::Refusals,
+    statistics: Statistics,
     camera: Camera,
     network: Network,
+    servers: Servers,
     is_online: bool,
 }
 
@@ -103,13 +116,17 @@ enum Happened {
     Round,
     Due,
     ControlDue,
+    UplinkDue,
+    Uplink(Replied),
     Still(Made),
     Peer(News),
+    Servers(Input),
     Pins(BoardEvent),
     Capture(CaptureEvent),
     Audio(AudioEvent),
     Speaker(SpeakerEvent),
     Mqtt(MqttEvent),
+    Asked(Asked),
     /// A thread or task that should live as long as we do has ended.
     Broken(&'static str),
 }
@@ -121,6 +138,8 @@ impl Daemon {
         let round = self.manager.interval().map_or(ROUND, |watchdog| watchdog.min(ROUND));
         let mut rounds = interval(round);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.look_at_clock(Instant::now());
+        self.tend_uplinks(Instant::now());
         self.carry_out(Instant::now());
         self.manager.ready(&self.status());
         loop {
@@ -136,20 +155,26 @@ impl Daemon {
                 Happened::Round => {
                     self.look_at_keys(now);
                     self.look_at_network(now);
+                    self.look_at_clock(now);
                     self.refusals.tell(now, self.station.refusals());
+                    self.count(now);
                 }
+                Happened::Servers(input) => self.station.handle(now, input),
                 Happened::Due => self.station.handle(now, Input::Tick),
                 // What is due is done below, whatever happened.
-                Happened::ControlDue => {}
+                Happened::ControlDue | Happened::UplinkDue => {}
+                Happened::Uplink(replied) => self.uplink_replied(now, replied),
                 Happened::Still(made) => self.still_made(made),
                 Happened::Peer(News::Done(done)) => self.peer_work_done(now, done),
                 Happened::Peer(News::Said(peer, event)) => self.peer_said(now, peer, event),
                 Happened::Pins(event) => self.pins_said(now, event),
                 Happened::Capture(event) => self.captured(now, event),
-                Happened::Audio(event) => self.heard(event),
+                Happened::Audio(event) => self.heard(now, event),
                 Happened::Speaker(event) => self.talk.take(event),
                 Happened::Mqtt(event) => self.broker_said(now, event),
+                Happened::Asked(asked) => self.answer(now, asked),
             }
+            self.tend_uplinks(now);
             self.carry_out(now);
             self.show_whether_media_leaves();
             self.tend_control(now);
@@ -164,6 +189,7 @@ impl Daemon {
     async fn next(&mut self, signals: &mut Signals, rounds: &mut Interval) -> Happened {
         let due = self.station.deadline();
         let control_due = self.control.due();
+        let uplink_due = self.uplinks.deadline();
         tokio::select! {
             biased;
             _ = signals.terminate.recv() => Happened::Stop("SIGTERM"),
@@ -179,10 +205,15 @@ impl Daemon {
                 event.map_or(Happened::Broken("microphone thread"), Happened::Audio)
             }
             event = self.talk.next() => event.map_or(Happened::Broken("speaker thread"), Happened::Speaker),
+            input = self.servers.next() => Happened::Servers(input),
             () = sleep_until(due) => Happened::Due,
             () = sleep_until(control_due) => Happened::ControlDue,
+            () = sleep_until(uplink_due) => Happened::UplinkDue,
+            replied = self.uplinks.next() => Happened::Uplink(replied),
             made = self.control.stills.next() => Happened::Still(made),
             event = self.mqtt.events.recv() => event.map_or(Happened::Broken("MQTT task"), Happened::Mqtt),
+            // Last: whoever asks for figures can wait.
+            Some(asked) = self.statistics.next() => Happened::Asked(asked),
         }
     }
 
@@ -197,11 +228,12 @@ impl Daemon {
                     let payload = payload.into();
                     self.mqtt.set_will(Publication { topic, payload, retain: true, expiry: None });
                 }
-                Command::OpenPeer(peer) => self.peers.open(peer),
+                Command::OpenPeer(peer) => self.peers.open(peer, self.servers.ours()),
                 Command::ApplyAnswer { peer, sdp } => self.peers.answer(peer, sdp),
                 Command::AddCandidate { peer, candidate } => self.peers.add_candidate(peer, candidate),
-                Command::RestartIce(peer) => self.peers.restart(peer),
+                Command::RestartIce(peer) => self.peers.restart(peer, self.servers.ours()),
                 Command::ClosePeer(peer) => {
+                    self.count_viewer(now, peer);
                     self.fanout.remove(peer);
                     self.control.remove(peer);
                     self.peers.close(peer);
@@ -221,10 +253,11 @@ impl Daemon {
                 Command::Watch(watched) => self.watch(watched),
                 Command::SetBitrate(bitrate) => {
                     log::debug!(kbps = bitrate.kbps(); "encoder follows the viewers' networks");
+                    self.statistics.target(bitrate);
                     self.tell_capture(CaptureCommand::SetBitrate(bitrate));
                 }
                 Command::ForceKeyframe => self.tell_capture(CaptureCommand::ForceKeyframe),
-                Command::Tell(story) => story::tell(&story),
+                Command::Tell(story) => self.tell(now, &story),
             }
         }
     }
@@ -253,6 +286,7 @@ impl Daemon {
             CaptureEvent::Frame(_) if self.pins.is_private() => {}
             CaptureEvent::Frame(unit) => {
                 self.control.stills.frame(&unit);
+                self.statistics.picture(&unit);
                 if self.fanout.video(&unit) {
                     self.station.handle(now, Input::KeyframeWanted);
                 }
@@ -261,6 +295,7 @@ impl Daemon {
                 let (width, height, fps) = (format.width, format.height, format.fps);
                 log::info!(width, height, fps, detail = format.detail.as_str(); "camera delivers");
                 self.fanout.started(format.forces_keyframes);
+                self.statistics.camera_started(now, &format);
                 self.control.stills.started(format.takes_stills);
                 self.camera = Camera::Running;
                 // No keyframe is asked for: a stream begins with one, and an order now would hold up the
@@ -282,7 +317,7 @@ impl Daemon {
         }
     }
 
-    fn heard(&mut self, event: AudioEvent) {
+    fn heard(&mut self, now: Instant, event: AudioEvent) {
         match &event {
             AudioEvent::Started { .. } => self.is_heard = true,
             AudioEvent::Paused | AudioEvent::Lost { .. } => self.is_heard = false,
@@ -290,14 +325,19 @@ impl Daemon {
         }
         match event {
             AudioEvent::Packet(_) if self.pins.is_private() => {}
-            AudioEvent::Packet(packet) => self.fanout.audio(&packet),
+            AudioEvent::Packet(packet) => {
+                self.statistics.sound_packet(packet.data.len());
+                self.fanout.audio(&packet);
+            }
             AudioEvent::Started { detail } => {
                 log::info!(detail = detail.as_str(); "microphone delivers");
+                self.statistics.sound(now, Ok(&detail));
                 self.control.microphone = MicrophoneState::Ready;
             }
             AudioEvent::Paused => log::debug!("microphone rests"),
             AudioEvent::Lost { reason } => {
                 log::warn!(reason = reason.as_str(); "microphone lost; it is tried again");
+                self.statistics.sound(now, Err(&reason));
                 self.control.microphone = MicrophoneState::Lost;
             }
         }
@@ -307,10 +347,12 @@ impl Daemon {
         match event {
             MqttEvent::Connected => {
                 self.is_online = true;
+                self.statistics.broker(now, true);
                 self.station.handle(now, Input::BrokerConnected);
             }
             MqttEvent::Disconnected { .. } => {
                 self.is_online = false;
+                self.statistics.broker(now, false);
                 self.station.handle(now, Input::BrokerLost);
             }
             MqttEvent::Message { topic, payload, retained } => {
@@ -321,30 +363,41 @@ impl Daemon {
 
     fn peer_work_done(&mut self, now: Instant, done: Done) {
         for input in self.peers.take_done(done) {
-            self.station.handle(now, input);
+            if !self.uplink_took(now, &input) {
+                self.station.handle(now, input);
+            }
         }
     }
 
     fn peer_said(&mut self, now: Instant, peer: PeerId, event: PeerEvent) {
+        if self.uplink_heard(now, peer, &event) {
+            return;
+        }
         let input = match event {
             PeerEvent::Candidate { candidate, sdp } => Input::PeerCandidate { peer, candidate, sdp },
             PeerEvent::GatheringComplete { sdp } => Input::PeerGathered { peer, sdp },
             PeerEvent::Connected if !self.peers.may_tell_connected(peer) => return,
-            PeerEvent::Connected => Input::PeerConnected(peer),
+            PeerEvent::Connected => {
+                self.statistics.heard(now, peer, true);
+                Input::PeerConnected(peer)
+            }
             PeerEvent::Failed => Input::PeerLost { peer, reason: "silent" },
             PeerEvent::Closed => Input::PeerLost { peer, reason: "closed" },
             PeerEvent::KeyframeRequested => Input::KeyframeWanted,
             PeerEvent::ControlOpened => return self.control.open(peer),
             PeerEvent::ControlClosed => return self.control.shut(peer),
             PeerEvent::Control { is_text, data } => return self.control_heard(now, peer, is_text, &data),
-            PeerEvent::Disconnected => return log::debug!(peer:%; "viewer not heard for a while"),
+            PeerEvent::RelayLost { was_used } => Input::RelayLost { peer, was_used },
+            PeerEvent::Disconnected => return self.statistics.heard(now, peer, false),
             PeerEvent::SoundArrived => return log::debug!(peer:%; "viewer sends sound"),
             PeerEvent::Estimate(bitrate) => {
                 log::trace!(peer:%, kbps = bitrate.kbps(); "bandwidth estimate");
                 Input::Estimate { peer, bitrate }
             }
         };
-        self.station.handle(now, input);
+        if !self.uplink_took(now, &input) {
+            self.station.handle(now, input);
+        }
     }
 
     /// Takes changed keys over: `farol pair` and `farol revoke` write the file and need not tell us.
@@ -370,6 +423,14 @@ impl Daemon {
         if self.network.has_changed() {
             log::info!(addresses = self.network.to_string().as_str(); "the board's addresses have changed");
             self.station.handle(now, Input::NetworkChanged);
+            self.uplinks_moved(now);
+        }
+    }
+
+    /// Passwords for a time are made by the wall clock.
+    fn look_at_clock(&mut self, now: Instant) {
+        if let Some(input) = self.servers.look_at_clock(now) {
+            self.station.handle(now, input);
         }
     }
 
@@ -383,12 +444,18 @@ impl Daemon {
         };
         let broker = if self.is_online { "offer lit" } else { "no broker" };
         let watching = self.station.watching();
-        format!("{broker}, {watching} watching, {camera}")
+        let uplinks = match self.uplinks.live() {
+            0 => String::new(),
+            1 => ", 1 uplink".to_string(),
+            live => format!(", {live} uplinks"),
+        };
+        format!("{broker}, {watching} watching{uplinks}, {camera}")
     }
 
     async fn stop(mut self, now: Instant) -> anyhow::Result<()> {
         self.manager.stopping();
         self.station.handle(now, Input::Shutdown);
+        self.end_uplinks(now);
         self.carry_out(now);
         let goodbyes = async {
             // The viewers' `bye` leaves before their connections close.
@@ -396,9 +463,9 @@ impl Daemon {
             self.peers.close_all().await;
         };
         // A program that films for us ends before we do, with all that it has started.
-        let last_words = async { tokio::join!(goodbyes, self.capture.stop()) };
+        let last_words = async { tokio::join!(goodbyes, self.uplinks.finish(now), self.capture.stop()) };
         if tokio::time::timeout(LAST_WORDS, last_words).await.is_err() {
-            log::warn!("stopped without waiting longer for the broker and the viewers");
+            log::warn!("stopped without waiting longer for the broker, the viewers and the media servers");
         }
         Ok(())
     }

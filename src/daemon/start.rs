@@ -9,8 +9,9 @@ use std::time::Instant;
 use anyhow::Context as _;
 
 use crate::config::demo::DemoOptions;
-use crate::config::{Audio, Config, Ice, Security, When};
+use crate::config::{Audio, Config, Ice, Security, Tls, When};
 use crate::engine::control::MicrophoneState;
+use crate::engine::ice::IceServers;
 use crate::engine::rights::ViewerKey;
 use crate::engine::station::{Command, Input, Settings, Station};
 use crate::engine::topic::Topic;
@@ -21,7 +22,7 @@ use crate::io::keys::State;
 use crate::io::mqtt::{Mqtt, Publication, Subscription};
 use crate::io::network::Network;
 use crate::io::peer::PeerSettings;
-use crate::io::port::Port;
+use crate::io::port::{Port, Trust};
 use crate::io::systemd::ServiceManager;
 use crate::io::{audio, capture, http};
 use crate::units::{Bitrate, DeviceId};
@@ -29,7 +30,10 @@ use crate::units::{Bitrate, DeviceId};
 use super::board::Pins;
 use super::control::Control;
 use super::peers::Peers;
+use super::servers::Servers;
+use super::statistics::Statistics;
 use super::talk::Talk;
+use super::whip::Uplinks;
 use super::{Camera, Daemon, Keys, story};
 
 /// Runs the daemon until it is told to stop.
@@ -62,7 +66,11 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             log::info!(address:%; "page served");
         }
         let keys = Some(Keys { state, stamp });
-        daemon(config, device, viewers, keys)?.work().await
+        let metrics = config.metrics;
+        let state_dir = config.state_dir.clone();
+        let daemon = daemon(config, device, viewers, keys)?;
+        daemon.statistics.open_doors(&state_dir, metrics).await?;
+        daemon.work().await
     })
 }
 
@@ -138,18 +146,20 @@ fn daemon(
     viewers: Vec<ViewerKey>,
     keys: Option<Keys>,
 ) -> anyhow::Result<Daemon> {
+    let board = Statistics::of_config(&config, device);
     let settings = Settings {
         device,
         name: config.name.clone(),
         security: config.security,
         max_viewers: config.max_viewers,
-        ice_servers: config.ice.servers.clone(),
+        ice: IceServers::new(&config.ice),
         rate_policy: config.video.rate_policy,
         bitrates: config.video.min_bitrate..=config.video.bitrate,
     };
     let mut station = Station::new(settings, viewers, random()?);
     let will = first_will(&mut station).context("the station orders a will before anything else")?;
     let port = open_port(&config.ice)?;
+    let servers = Servers::new(&config.ice, &port);
     let pins = Pins::spawn(&config.board);
     let mut video = config.video;
     let when = video.when;
@@ -160,8 +170,11 @@ fn daemon(
     }
     // A picture takes more than its average at times, and sound and repeated packets come on top.
     let of_bitrate = |share: f64| Bitrate::from_bps((f64::from(video.bitrate.bps()) * share) as u32);
-    let peers = Peers::new(PeerSettings {
-        ice_servers: config.ice.servers,
+    let settings = PeerSettings {
+        // Those of the moment when one is opened.
+        ice_servers: Vec::new(),
+        turn_trust: Arc::new(Trust::new(Tls { ca_file: config.ice.ca_file, client: None })),
+        ice_policy: config.ice.policy,
         addresses: config.ice.addresses,
         port,
         audio: config.audio != Audio::None,
@@ -170,7 +183,9 @@ fn daemon(
         // A good network gets the whole picture from the first frame on, a bad one lowers it within a second.
         start_bitrate: of_bitrate(1.5),
         max_bitrate: of_bitrate(3.0),
-    });
+    };
+    let uplinks = Uplinks::new(config.whip, settings.clone(), random()?);
+    let peers = Peers::new(settings);
     let [from_viewers, status, offers] = Topic::filters(device);
     let own = [status, offers].map(|filter| Subscription { filter, skip_retained: false });
     let mut subscriptions = vec![Subscription { filter: from_viewers, skip_retained: true }];
@@ -182,10 +197,12 @@ fn daemon(
     let duck = audio::DuckGain::default();
     let client_id = format!("farol-{:032x}", u128::from_be_bytes(random()?));
     let control = Control::new(microphone, pins.has());
+    let statistics = Statistics::new(Instant::now(), board);
     Ok(Daemon {
         station,
         mqtt: Mqtt::spawn(config.broker, client_id, subscriptions, will),
         peers,
+        uplinks,
         fanout: Fanout::new(),
         capture: capture::spawn(&video),
         microphone: audio::spawn(&config.audio, video.when, duck.clone()),
@@ -197,8 +214,10 @@ fn daemon(
         manager: ServiceManager::of_this_process(),
         control,
         refusals: story::Refusals::default(),
+        statistics,
         camera: Camera::Resting,
         network: Network::now(),
+        servers,
         is_online: false,
     })
 }

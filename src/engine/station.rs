@@ -10,14 +10,16 @@
 //! | `negotiate` | what a session's steps make the device do |
 //! | `standing` | the one offer that is lit for everybody |
 //! | `retained` | what the broker keeps for us, and putting it back |
+//! | `uplinks` | what media servers that are sent the stream change |
 
 mod intake;
 mod negotiate;
 mod orders;
 mod retained;
 mod standing;
+mod uplinks;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
@@ -26,6 +28,7 @@ use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 
 use crate::config::{IceServer, RatePolicy, Security};
 use crate::engine::bucket::Bucket;
+use crate::engine::ice::IceServers;
 use crate::engine::keyframe::KeyframeRequests;
 use crate::engine::message::{self, MotionEvent};
 use crate::engine::rate::RateControl;
@@ -61,17 +64,37 @@ pub struct Settings {
     /// How many sessions may stream at once.
     pub max_viewers: usize,
     /// Handed to viewers inside each offer.
-    pub ice_servers: Vec<IceServer>,
+    pub ice: IceServers,
     /// Which viewer's network decides at which bitrate the encoder works.
     pub rate_policy: RatePolicy,
     /// Between which limits.
     pub bitrates: RangeInclusive<Bitrate>,
 }
 
+/// A viewer that is sent media, or is being connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Visit {
+    /// Its peer connection.
+    pub peer: PeerId,
+    /// Its name, or `somebody` in open mode.
+    pub viewer: String,
+    /// Its slot.
+    pub slot: Slot,
+    /// What it may do, of what it asked for.
+    pub rights: Rights,
+    /// Media flows; else a path is looked for.
+    pub is_streaming: bool,
+    /// Since when.
+    pub since: Instant,
+}
+
 /// The keeper. See the module's text.
 pub struct Station {
     settings: Settings,
     keys: BTreeMap<Kid, ViewerKey>,
+    /// When the wall clock was last told, and what it showed, in seconds since the Unix epoch.
+    wall_clock: Option<(Instant, u64)>,
+    unix_s: u64,
     random: ChaCha20Rng,
     boot: BootId,
     is_online: bool,
@@ -93,6 +116,8 @@ pub struct Station {
     refusals: BTreeMap<Refusal, u64>,
     keyframes: KeyframeRequests,
     rate: RateControl,
+    /// Peer connections to media servers, from their answer on.
+    uplinks: BTreeSet<PeerId>,
     watched: bool,
     pause_at: Option<Instant>,
     next_peer: u64,
@@ -114,6 +139,8 @@ impl Station {
                 *settings.bitrates.end(),
             ),
             settings,
+            wall_clock: None,
+            unix_s: 0,
             random,
             boot,
             is_online: false,
@@ -131,6 +158,7 @@ impl Station {
             spent: HashMap::new(),
             refusals: BTreeMap::new(),
             keyframes: KeyframeRequests::default(),
+            uplinks: BTreeSet::new(),
             watched: false,
             pause_at: None,
             next_peer: 1,
@@ -142,6 +170,9 @@ impl Station {
 
     /// Takes one input; then drain [`next_command`](Self::next_command).
     pub fn handle(&mut self, now: Instant, input: Input) {
+        if let Some((at, unix_s)) = self.wall_clock {
+            self.unix_s = unix_s.saturating_add(now.saturating_duration_since(at).as_secs());
+        }
         match input {
             Input::BrokerConnected => self.broker_connected(now),
             Input::BrokerLost => self.broker_lost(),
@@ -155,6 +186,10 @@ impl Station {
             Input::PeerConnected(peer) => self.peer_connected(now, peer),
             Input::PeerLost { peer, reason } => self.peer_lost(now, peer, reason),
             Input::Estimate { peer, bitrate } => self.rate.estimated(peer, bitrate),
+            Input::RelayLost { peer, .. } => self.relay_lost(now, peer),
+            Input::UplinkConnecting(peer) => self.uplink_connecting(peer),
+            Input::UplinkStarted(peer) => self.uplink_started(peer),
+            Input::UplinkGone(peer) => self.uplink_gone(peer),
             Input::KeyframeWanted => self.keyframes.request(now),
             Input::CameraLost(lost) => self.camera_lost(now, lost),
             Input::Privacy(is_private) => self.privacy(is_private),
@@ -162,6 +197,11 @@ impl Station {
             Input::Keys(viewers) => self.keys_changed(now, viewers),
             // Only the offer that waits: a session whose path still works must not be disturbed, and one
             // whose path is gone is noticed by its viewer, who then asks for a restart.
+            Input::WallClock { unix_s } => self.wall_clock_told(now, unix_s),
+            Input::IceServers(servers) => {
+                self.settings.ice.use_fetched(servers);
+                self.renew_standing();
+            }
             Input::NetworkChanged => self.renew_standing(),
             Input::Shutdown => self.shutdown(now),
             Input::Tick => {}
@@ -194,6 +234,20 @@ impl Station {
         self.roster.connected()
     }
 
+    /// Who is sent media, or is being connected.
+    pub fn visits(&self) -> impl Iterator<Item = Visit> {
+        use crate::engine::session::State;
+        self.roster.live_sessions().filter_map(|(key, session)| {
+            let is_streaming = match session.state {
+                State::Connecting => false,
+                State::Streaming => true,
+                State::New | State::Offering | State::Ended => return None,
+            };
+            let (viewer, slot, since) = (self.name_of(key.0), key.0, session.since);
+            Some(Visit { peer: session.peer?, viewer, slot, rights: session.granted, is_streaming, since })
+        })
+    }
+
     /// This life's id.
     pub fn boot(&self) -> BootId {
         self.boot
@@ -218,11 +272,11 @@ impl Station {
     fn tend_camera(&mut self, now: Instant) {
         use crate::engine::session::State;
         // Those who are about to connect count: the camera warms up while DTLS shakes hands.
-        let wanted = !self.is_private
-            && self
-                .roster
-                .live_sessions()
-                .any(|(_, session)| matches!(session.state, State::Connecting | State::Streaming));
+        let is_expected = self
+            .roster
+            .live_sessions()
+            .any(|(_, session)| matches!(session.state, State::Connecting | State::Streaming));
+        let wanted = !self.is_private && (is_expected || !self.uplinks.is_empty());
         if wanted {
             self.pause_at = None;
             if !self.watched {
@@ -328,8 +382,7 @@ impl Station {
     }
 
     fn open_peer(&mut self) -> PeerId {
-        let peer = PeerId(self.next_peer);
-        self.next_peer += 1;
+        let peer = self.draw_peer();
         self.commands.push_back(Command::OpenPeer(peer));
         peer
     }
@@ -356,6 +409,20 @@ impl Station {
         match slot {
             Slot::Open => Rights::ALL,
             Slot::Kid(kid) => self.keys.get(&kid).map_or(Rights::NONE, |viewer| viewer.rights),
+        }
+    }
+
+    /// The STUN and TURN servers as a slot is told of them, with passwords of its own.
+    fn told_servers(&self, slot: Slot) -> Vec<IceServer> {
+        self.settings.ice.told_to(&slot.to_string(), self.unix_s)
+    }
+
+    /// Passwords for a time that were made by another time are of no use.
+    fn wall_clock_told(&mut self, now: Instant, unix_s: u64) {
+        let was_told = self.wall_clock.replace((now, unix_s)).is_some();
+        self.unix_s = unix_s;
+        if was_told && self.settings.ice.has_moments() {
+            self.renew_standing();
         }
     }
 

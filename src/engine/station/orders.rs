@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::config::IceServer;
 use crate::engine::message::{Candidate, RejectCode};
 use crate::engine::rights::{Rights, ViewerKey};
 use crate::engine::topic::Slot;
@@ -82,6 +83,19 @@ pub enum Input {
         /// All of its packets together.
         bitrate: Bitrate,
     },
+    /// A relayed address of ours is gone, or can be had again.
+    RelayLost {
+        /// Which peer connection had it.
+        peer: PeerId,
+        /// Whether media went by it.
+        was_used: bool,
+    },
+    /// An uplink to a media server is about to connect; its id is of [`draw_peer`](super::Station::draw_peer).
+    UplinkConnecting(PeerId),
+    /// It is sent pictures from now on.
+    UplinkStarted(PeerId),
+    /// It is gone.
+    UplinkGone(PeerId),
     /// The camera is lost (`true`) or back.
     CameraLost(bool),
     /// The board's switch forbids camera and microphone, or does not any more.
@@ -95,8 +109,15 @@ pub enum Input {
     },
     /// The viewers' keys were changed.
     Keys(Vec<ViewerKey>),
-    /// The board's addresses changed.
+    /// The board's addresses changed, or the one under which a NAT shows us.
     NetworkChanged,
+    /// What the wall clock shows: at the start, and when it was set.
+    WallClock {
+        /// In seconds since the Unix epoch.
+        unix_s: u64,
+    },
+    /// A web server has named other STUN and TURN servers, or other passwords.
+    IceServers(Vec<IceServer>),
     /// The daemon stops. What it says before that is among the commands.
     Shutdown,
     /// Time has passed.
@@ -179,6 +200,8 @@ pub enum Story {
     },
     /// A viewer watches.
     ViewerJoined {
+        /// Its peer connection.
+        peer: PeerId,
         /// Its name, or `somebody` in open mode.
         viewer: String,
         /// Its slot.
@@ -190,6 +213,8 @@ pub enum Story {
     },
     /// A viewer went.
     ViewerLeft {
+        /// Its peer connection, which is closed.
+        peer: Option<PeerId>,
         /// Its name.
         viewer: String,
         /// Its slot.

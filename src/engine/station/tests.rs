@@ -2,6 +2,8 @@
 //!
 //! Past 500 lines, because it is one list of short rules: split by subject, each would have to be looked for.
 
+mod model;
+mod network;
 mod order;
 mod scene;
 
@@ -23,6 +25,75 @@ fn an_offer_is_lit_for_every_viewer_before_any_comes() {
     }
     let status: message::Status = serde_json::from_str(scene.retained(Topic::Status)).expect("a status");
     assert_eq!((status.state.as_str(), status.full, status.security.as_str()), ("online", false, "sealed"));
+}
+
+#[test]
+fn each_viewer_is_told_passwords_of_its_own_that_are_fresh_when_it_is_told() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    scene.put(Input::WallClock { unix_s: 1_000_000 });
+    scene.share_turn();
+    let (mut ana, rui) = (Viewer::new(&scene, 1, 1), Viewer::new(&scene, 2, 2));
+    let user = |offer: &Offer| offer.ice_servers[0].username.clone().expect("a user");
+    let first = user(&ana.standing(&scene));
+    assert!(first.ends_with(&format!(":{}", ana.slot)), "{first}");
+    assert_ne!(user(&rui.standing(&scene)), first);
+    scene.wait(3_600_000);
+    let until = |user: &str| user.split(':').next().and_then(|moment| moment.parse::<u64>().ok());
+    let later = user(&ana.standing(&scene));
+    assert!(until(&later) >= until(&first).map(|until| until + 2_900), "{first}, {later}");
+    ana.hello(&mut scene);
+    let own = user(&ana.hear::<Offer>(&scene, "offer"));
+    assert_eq!(until(&own), Some(1_000_000 + 3_600 + 7_200));
+}
+
+#[test]
+fn a_clock_that_is_set_renews_passwords_that_were_made_by_another_time() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    scene.put(Input::WallClock { unix_s: 1_000 });
+    let ana = Viewer::new(&scene, 1, 1);
+    let before = ana.standing(&scene).offer;
+    scene.put(Input::WallClock { unix_s: 2_000 });
+    scene.wait(200);
+    assert_eq!(ana.standing(&scene).offer, before, "nothing depends on the clock without a shared secret");
+    scene.share_turn();
+    scene.put(Input::WallClock { unix_s: 1_700_000_000 });
+    scene.wait(200);
+    let renewed = ana.standing(&scene);
+    assert_ne!(renewed.offer, before);
+    assert_eq!(renewed.ice_servers[0].username, Some(format!("1700007200:{}", ana.slot)));
+}
+
+#[test]
+fn servers_that_were_fetched_renew_the_offer() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let ana = Viewer::new(&scene, 1, 1);
+    let before = ana.standing(&scene);
+    let server = IceServer { urls: vec!["stun:a".into()], username: None, credential: None };
+    scene.put(Input::IceServers(vec![server.clone()]));
+    scene.wait(200);
+    let after = ana.standing(&scene);
+    assert_ne!(after.offer, before.offer);
+    assert_eq!(after.ice_servers, [server]);
+}
+
+#[test]
+fn a_relay_that_is_lost_renews_the_offer_that_names_it_and_no_other() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let mut ana = Viewer::new(&scene, 1, 1);
+    let before = ana.standing(&scene);
+    ana.answer(&mut scene, &before);
+    scene.connect(&ana);
+    scene.wait(200);
+    let waiting = ana.standing(&scene).offer;
+    scene.put(Input::RelayLost { peer: scene.peer_of(&ana), was_used: false });
+    scene.wait(2_000);
+    assert_eq!(ana.standing(&scene).offer, waiting, "the viewer's connection is another's business");
+    let peer = scene.station.standing.as_ref().expect("an offer is lit").peer;
+    scene.put(Input::RelayLost { peer, was_used: false });
+    assert_eq!(ana.standing(&scene).offer, waiting, "not at once");
+    scene.wait(2_000);
+    assert_ne!(ana.standing(&scene).offer, waiting);
+    assert_eq!(scene.station.watching(), 1);
 }
 
 #[test]
@@ -435,6 +506,26 @@ fn watched(scene: &Scene) -> Vec<bool> {
         _ => None,
     };
     scene.orders.iter().filter_map(order).collect()
+}
+
+#[test]
+fn an_uplink_is_filmed_for_and_heard_of_its_network_but_is_nobodys_session() {
+    let mut scene = Scene::new(Security::Sealed, 1);
+    let (uplink, watching) = (scene.station.draw_peer(), scene.station.watching());
+    assert!(!scene.open.contains(&uplink), "no viewer's peer connection has its id");
+    scene.put(Input::UplinkConnecting(uplink));
+    assert_eq!(watched(&scene), [true]);
+    scene.put(Input::UplinkStarted(uplink));
+    scene.put(Input::Estimate { peer: uplink, bitrate: Bitrate::from_kbps(1_000) });
+    assert!(scene.orders.iter().any(|order| matches!(order, Command::SetBitrate(_))));
+    assert_eq!(scene.station.watching(), watching);
+    scene.put(Input::Privacy(true));
+    scene.put(Input::UplinkGone(uplink));
+    scene.put(Input::Privacy(false));
+    scene.wait(10_000);
+    assert_eq!(watched(&scene), [true, false, false], "nobody is there to film for");
+    let next = scene.station.draw_peer();
+    assert!(next > uplink);
 }
 
 fn camera_status(scene: &Scene) -> String {

@@ -25,13 +25,18 @@ use crate::units::{Bitrate, MediaTime};
 /// How much faster than the estimate packets leave: as in Chromium, so that a keyframe passes in the
 /// time of a few pictures, and the estimate can find out that the network takes more.
 const PACE_FACTOR: f64 = 2.5;
+/// The same, and what may leave at once, while packets queue, which would not drain otherwise.
+const DRAINING_FACTOR: f64 = 1.2;
+const DRAINING_BURST_BYTES: f64 = 5_000.0;
 /// What may leave at once: an ordinary picture, and what a Wi-Fi access point's queue holds easily.
 const BURST_BYTES: f64 = 32.0 * 1024.0;
 /// UDP and IP headers.
 const OVERHEAD_BYTES: usize = 48;
 /// The most that a viewer with sound may hold pictures back, in units of 10 ms. With a limit of zero Chromium
 /// plays sound 50 to 130 ms late beside pictures at once; with this, 16 to 25 ms.
-const MOST_WITH_SOUND: u32 = 1000;
+const MOST: u32 = 1000;
+/// So long after a repeated packet a viewer without sound may do so too.
+const SMOOTHED_FOR: Duration = Duration::from_secs(10);
 /// The lowest estimate: below it even sound and a still picture do not pass.
 const MIN_BITRATE: Bitrate = Bitrate::from_kbps(100);
 /// RFC 3550 §6.2 has reports every few seconds; one a second lets a viewer synchronise sound and picture soon
@@ -115,9 +120,13 @@ struct Sender {
     /// The picture that is being sent, and its next packet.
     current: Option<(Arc<Frame>, usize)>,
     round_trip: Option<Duration>,
+    /// From the departure of a packet to the report on it, lately.
+    answered_after: Duration,
     /// Since when ICE looks for another way than this.
     sought: Option<(Instant, Option<Arc<Route>>)>,
-    playout_delay: Bytes,
+    playout_delay: Duration,
+    /// When a packet was repeated last.
+    repeated_at: Option<Instant>,
     counters: Arc<Counters>,
     /// What is of another era is thrown away.
     era: Arc<AtomicU64>,
@@ -146,8 +155,10 @@ impl Feed {
             repeats: VecDeque::new(),
             current: None,
             round_trip: None,
+            answered_after: Duration::ZERO,
             sought: None,
-            playout_delay: playout_delay_value(playout_delay, sends.audio),
+            playout_delay,
+            repeated_at: None,
             counters,
             era,
         };
@@ -286,6 +297,7 @@ impl Sender {
         };
         if let Some(written) = written {
             self.counters.repaired.fetch_add(1, Ordering::Relaxed);
+            self.repeated_at = Some(now);
             self.left(written.numbers, written.bytes, now);
         }
         Ok(())
@@ -334,13 +346,20 @@ impl Sender {
         // The first packet speaks for the picture: without it there is no picture either.
         if part == 0 {
             form.captured = Some(frame.captured);
-            form.playout_delay = Some(self.playout_delay.clone());
+            form.playout_delay = Some(self.playout_delay());
         }
         form
     }
 
     fn now(&self) -> MediaTime {
         self.clock.media_time(Instant::now())
+    }
+
+    /// A viewer that misses packets may hold pictures back: what waited for a repeated packet would be shown all at
+    /// once otherwise, which is to say, not.
+    fn playout_delay(&self) -> Bytes {
+        let is_losing = self.repeated_at.is_some_and(|at| at.elapsed() < SMOOTHED_FOR);
+        playout_delay_value(self.playout_delay, self.sends.audio || is_losing)
     }
 
     async fn report(&self, reports: Vec<SenderReport>) -> Result<(), Ended> {
@@ -351,8 +370,12 @@ impl Sender {
     fn take(&mut self, outgoing: &Outgoing, told: Feedback) {
         match told {
             Feedback::Arrivals(arrivals) if self.is_wide => {
-                self.departures.fates(&arrivals, &mut self.fates);
                 let now = Instant::now();
+                self.departures.fates(now, &arrivals, &mut self.fates);
+                if let Some(newest) = self.fates.iter().rfind(|fate| fate.arrived.is_some()) {
+                    // With what waits in the path now, and at most the time between two reports too long.
+                    self.answered_after = now.saturating_duration_since(newest.departed);
+                }
                 self.bandwidth.reported(now, &self.fates);
                 self.estimated(now, self.bandwidth.target_bps());
                 // Padding may not come before the picture (RFC 3550 §5.1 has its timestamp), and goes in its
@@ -361,6 +384,8 @@ impl Sender {
                     && self.history.newest().is_some()
                     && let Some(probe) = self.bandwidth.probe(now)
                 {
+                    let (kbps, bytes) = (probe.bitrate.kbps(), probe.bytes);
+                    log::debug!(kbps, bytes; "asking a viewer's network whether it carries more");
                     self.padding.begin(probe, now);
                 }
             }
@@ -372,9 +397,10 @@ impl Sender {
             Feedback::Arrivals(_) | Feedback::MaxBitrate(_) => {}
             Feedback::Missing { ssrc, sequences } if ssrc == outgoing.ssrc(Line::Video) => {
                 let now = Instant::now();
+                let round_trip = self.round_trip.unwrap_or_default().max(self.answered_after);
                 for sequence in sequences {
                     if self.repeats.len() < MAX_REPEATS
-                        && let Some(sent) = self.history.missed(sequence, self.round_trip, now)
+                        && let Some(sent) = self.history.missed(sequence, round_trip, now)
                     {
                         self.repeats.push_back(sent);
                     }
@@ -428,6 +454,7 @@ impl Sender {
 
     fn estimated(&mut self, now: Instant, bps: f64) {
         self.pace.estimate_bps = bps;
+        self.pace.is_draining = self.is_wide && self.bandwidth.is_draining();
         self.counters.estimate_bps.store(bps as u32, Ordering::Relaxed);
         self.estimates.publish(now, bps);
     }
@@ -453,10 +480,10 @@ impl Sender {
 
 /// `playout-delay`: two fields of 12 bits, the least and the most that a picture is held back, in units of 10 ms.
 /// Zero to zero shows each at once. It must be said also where there is no limit, since the last value stands.
-fn playout_delay_value(least: Duration, has_sound: bool) -> Bytes {
+fn playout_delay_value(least: Duration, is_open: bool) -> Bytes {
     // At most a second.
     let least = least.as_millis() as u32 / 10;
-    let most = if has_sound { MOST_WITH_SOUND } else { least };
+    let most = if is_open { MOST } else { least };
     let bytes = (least << 12 | most).to_be_bytes();
     Bytes::copy_from_slice(&bytes[1..])
 }
@@ -471,17 +498,24 @@ async fn wait(pause: Duration) {
 /// A leaky bucket over the newest estimate.
 struct Pace {
     estimate_bps: f64,
+    is_draining: bool,
     budget_bytes: f64,
     refilled: Option<Instant>,
 }
 
 impl Pace {
     fn new(estimate_bps: f64) -> Pace {
-        Pace { estimate_bps, budget_bytes: BURST_BYTES, refilled: None }
+        Pace { estimate_bps, is_draining: false, budget_bytes: BURST_BYTES, refilled: None }
     }
 
     fn bytes_per_s(&self) -> f64 {
-        self.estimate_bps.max(1.0) * PACE_FACTOR / 8.0
+        let factor = if self.is_draining { DRAINING_FACTOR } else { PACE_FACTOR };
+        self.estimate_bps.max(1.0) * factor / 8.0
+    }
+
+    /// A burst into a queue that is to drain would fill it again.
+    fn burst_bytes(&self) -> f64 {
+        if self.is_draining { DRAINING_BURST_BYTES } else { BURST_BYTES }
     }
 
     fn may_send(&self) -> bool {
@@ -493,7 +527,7 @@ impl Pace {
         let rate = self.bytes_per_s();
         if let Some(refilled) = self.refilled {
             let elapsed = now.saturating_duration_since(refilled).as_secs_f64();
-            self.budget_bytes = (self.budget_bytes + elapsed * rate).min(BURST_BYTES);
+            self.budget_bytes = (self.budget_bytes + elapsed * rate).min(self.burst_bytes());
         }
         self.refilled = Some(now);
         if self.budget_bytes >= 0.0 {
@@ -527,6 +561,22 @@ mod tests {
         let pause = pace.pause(start).as_millis();
         assert_eq!(pause, ((35 * 1200 - 32 * 1024) / 250) as u128);
         assert_eq!(pace.pause(start + Duration::from_millis(40)), Duration::ZERO);
+    }
+
+    #[test]
+    fn pictures_of_the_encoders_bitrate_never_wait() {
+        for kbps in [300.0, 1_000.0, 4_000.0, 20_000.0] {
+            let start = Instant::now();
+            let mut pace = Pace::new(kbps * 1_000.0 / 0.85);
+            let mean_bytes = (kbps * 1_000.0 / 8.0 / 30.0) as usize;
+            for n in 0..300u32 {
+                let now = start + Duration::from_secs(1) * n / 30;
+                // Now and then one of three times the size.
+                let bytes = if n % 30 == 0 { 3 * mean_bytes } else { mean_bytes };
+                assert_eq!(pace.pause(now), Duration::ZERO, "picture {n} at {kbps} kbit/s");
+                (0..bytes.div_ceil(1100)).for_each(|_| pace.spend(1100.min(bytes)));
+            }
+        }
     }
 
     #[test]
