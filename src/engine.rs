@@ -18,6 +18,7 @@
 //! | [`talk`] | who is heard at the speaker |
 //! | [`session`] | one viewer's negotiation |
 //! | [`roster`] | all sessions: who is let in, who has to go |
+//! | [`thinning`], [`rendition`] | how much of a stream fits a slow network, and who gets the second encode |
 //! | [`keyframe`], [`rate`] | when the encoder is asked for a keyframe, and how much it may spend |
 //! | [`station`] | all of it together: an input and the time in, commands out |
 
@@ -36,6 +37,7 @@ pub mod night;
 pub mod pcm;
 pub mod picture;
 pub mod rate;
+pub mod rendition;
 pub mod resample;
 pub mod rights;
 pub mod roster;
@@ -46,4 +48,5 @@ pub mod session;
 pub mod shed;
 pub mod station;
 pub mod talk;
+pub mod thinning;
 pub mod topic;
