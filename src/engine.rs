@@ -20,6 +20,8 @@
 //! | [`roster`] | all sessions: who is let in, who has to go |
 //! | [`thinning`], [`rendition`] | how much of a stream fits a slow network, and who gets the second encode |
 //! | [`keyframe`], [`rate`] | when the encoder is asked for a keyframe, and how much it may spend |
+//! | [`bandwidth`] | what the network to one viewer carries |
+//! | [`queue`] | which pictures a viewer gets whose network is too slow |
 //! | [`station`] | all of it together: an input and the time in, commands out |
 
 pub mod bandwidth;
@@ -36,6 +38,7 @@ pub mod motion;
 pub mod night;
 pub mod pcm;
 pub mod picture;
+pub mod queue;
 pub mod rate;
 pub mod rendition;
 pub mod resample;

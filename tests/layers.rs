@@ -23,6 +23,7 @@ const FLOORS: &[&[&str]] = &[
         "engine::night",
         "engine::pcm",
         "engine::picture",
+        "engine::queue",
         "engine::rate",
         "engine::rights",
         "engine::servo",

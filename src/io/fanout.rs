@@ -31,6 +31,7 @@ use tokio::task::AbortHandle;
 use super::peer::Peer;
 use crate::engine::h264::AccessUnit;
 use crate::engine::pcm::OpusPacket;
+use crate::engine::queue::{Backlog, MAX_CATCH_UP_FRAMES, Progress};
 use crate::units::{MediaTime, PeerId};
 use send::{Counters, Feed};
 use sound_clock::SoundClock;
@@ -38,17 +39,8 @@ use sound_clock::SoundClock;
 /// The longest payload. 1,200 bytes is what WebRTC takes a path to carry; of these the RTP header takes
 /// 12, our extensions with the library's up to 28 and SRTP's tag 16 (RFC 7714 §14.2).
 const MAX_PAYLOAD_BYTES: usize = 1200 - 12 - 28 - 16;
-/// Pictures that wait for one viewer, half a second at 30 a second; with one more it loses pictures.
-const MAX_QUEUED_FRAMES: usize = 16;
-/// Queue length up to which a viewer that lost pictures does not yet ask for a keyframe.
-const DRAINED_FRAMES: usize = 1;
 /// Sound that waits for one viewer, half a second; with more the newest is dropped.
 const MAX_QUEUED_SOUND: usize = 25;
-/// What is kept since the last keyframe for those who join: ten seconds at 30 a second.
-const MAX_BACKLOG_FRAMES: usize = 300;
-/// The same in bytes. Past either nothing is kept until the next keyframe, and who joins waits for it.
-const MAX_BACKLOG_BYTES: usize = 4 << 20;
-
 /// What a viewer is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sends {
@@ -73,6 +65,18 @@ pub struct Traffic {
     pub bytes: u64,
     /// From capture to the last packet's departure, of the newest picture.
     pub latest_delay: Duration,
+    /// Packets sent once more because the viewer asked for them (RFC 4588).
+    pub repaired: u64,
+    /// Bytes sent to find out what the network carries, and nothing else.
+    pub padding_bytes: u64,
+    /// Packets that the viewer has not received, by its reports (RFC 3550 §6.4.1).
+    pub lost: u64,
+    /// Requests for a keyframe (PLI or FIR).
+    pub keyframes_asked: u64,
+    /// What the network to the viewer is thought to carry.
+    pub estimate_bps: u32,
+    /// The newest round trip; `None`: not known yet.
+    pub round_trip: Option<Duration>,
 }
 
 /// 20 ms of sound with its timestamp.
@@ -99,7 +103,7 @@ pub struct Fanout {
     viewers: BTreeMap<PeerId, Viewer>,
     payloader: H264Payloader,
     forces_keyframes: bool,
-    backlog: Backlog,
+    backlog: Backlog<Arc<Frame>>,
     sound_clock: SoundClock,
     frames_sent_to_gone: u64,
     /// Counts [`Fanout::withhold`]; the viewers' tasks throw away what is of an era before it.
@@ -113,17 +117,6 @@ struct Viewer {
     progress: Progress,
     counters: Arc<Counters>,
     task: AbortHandle,
-}
-
-/// Where a viewer's picture stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
-    /// It needs a keyframe before anything else makes sense to it.
-    AwaitsKeyframe,
-    /// It gets the backlog; its queue may hold this much until it is through.
-    CatchesUp { limit: usize },
-    /// It gets each picture as it comes.
-    Live,
 }
 
 impl Fanout {
@@ -147,8 +140,8 @@ impl Fanout {
         self.remove(peer.id());
         let video = peer.video_outlet().filter(|_| rights.video);
         let audio = peer.audio_outlet().filter(|_| rights.audio);
-        // Capacities leave room for a backlog; how much is used is decided by `Viewer::push`.
-        let (video_in, video_out) = mpsc::channel(MAX_BACKLOG_FRAMES + 4 * MAX_QUEUED_FRAMES);
+        // As long as a queue ever is; how much of it is used is decided by `Progress`.
+        let (video_in, video_out) = mpsc::channel(MAX_CATCH_UP_FRAMES);
         // Full: the newest sound is dropped.
         let (audio_in, audio_out) = mpsc::channel(MAX_QUEUED_SOUND);
         let counters = Arc::new(Counters::default());
@@ -186,7 +179,8 @@ impl Fanout {
             (unit.captured, unit.is_keyframe, self.era.load(Ordering::Relaxed));
         let frame = Arc::new(Frame { payloads, captured, is_keyframe, era });
         if !self.forces_keyframes {
-            self.backlog.push(&frame);
+            let bytes = frame.payloads.iter().map(Bytes::len).sum();
+            self.backlog.push(frame.clone(), is_keyframe, bytes);
         }
         let mut is_keyframe_wanted = false;
         for viewer in self.viewers.values_mut() {
@@ -277,61 +271,27 @@ impl Viewer {
     }
 
     fn wants_keyframe(&self) -> bool {
-        self.video.is_some() && self.progress == Progress::AwaitsKeyframe && self.queued() <= DRAINED_FRAMES
+        self.video.is_some() && self.progress.wants_keyframe(self.queued())
     }
 
-    fn catch_up(&mut self, backlog: &Backlog) {
+    fn catch_up(&mut self, backlog: &Backlog<Arc<Frame>>) {
         let Some(queue) = &self.video else { return };
-        for frame in &backlog.frames {
+        for frame in backlog.frames() {
             // The channel's capacity exceeds any backlog.
             let _ = queue.try_send(frame.clone());
         }
-        if !backlog.frames.is_empty() {
-            self.progress = Progress::CatchesUp { limit: backlog.frames.len() + 4 * MAX_QUEUED_FRAMES };
-        }
+        self.progress = Progress::joined(backlog.frames().len());
     }
 
     fn push(&mut self, frame: &Arc<Frame>) {
-        let Some(queue) = &self.video else { return };
         let queued = self.queued();
-        let limit = match self.progress {
-            Progress::CatchesUp { limit } if queued > DRAINED_FRAMES => limit,
-            Progress::CatchesUp { .. } => {
-                self.progress = Progress::Live;
-                MAX_QUEUED_FRAMES
-            }
-            Progress::Live => MAX_QUEUED_FRAMES,
-            // A keyframe that nobody asked for is of use as soon as there is room.
-            Progress::AwaitsKeyframe if frame.is_keyframe => MAX_QUEUED_FRAMES,
-            Progress::AwaitsKeyframe => 0,
-        };
-        if queued >= limit || queue.try_send(frame.clone()).is_err() {
+        let Some(queue) = &self.video else { return };
+        if !self.progress.takes(frame.is_keyframe, queued) {
+            self.counters.dropped();
+        } else if queue.try_send(frame.clone()).is_err() {
+            // Its task has ended, and its peer connection with it.
             self.progress = Progress::AwaitsKeyframe;
             self.counters.dropped();
-        } else if self.progress == Progress::AwaitsKeyframe {
-            self.progress = Progress::Live;
-        }
-    }
-}
-
-/// The pictures since the last keyframe, or none.
-#[derive(Debug, Default)]
-struct Backlog {
-    frames: Vec<Arc<Frame>>,
-    bytes: usize,
-}
-
-impl Backlog {
-    fn push(&mut self, frame: &Arc<Frame>) {
-        if frame.is_keyframe {
-            *self = Backlog::default();
-        } else if self.frames.is_empty() {
-            return;
-        }
-        self.bytes += frame.payloads.iter().map(Bytes::len).sum::<usize>();
-        self.frames.push(frame.clone());
-        if self.frames.len() > MAX_BACKLOG_FRAMES || self.bytes > MAX_BACKLOG_BYTES {
-            *self = Backlog::default();
         }
     }
 }
@@ -339,6 +299,7 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::queue::MAX_QUEUED_FRAMES;
 
     fn unit(is_keyframe: bool) -> AccessUnit {
         let slice = if is_keyframe { 0x65 } else { 0x41 };
@@ -401,7 +362,7 @@ mod tests {
         assert!(!fanout.video(&unit(false)));
         assert!(fanout.has_unsent());
         fanout.withhold();
-        assert!(fanout.backlog.frames.is_empty());
+        assert!(fanout.backlog.frames().is_empty());
         let now = fanout.era.load(Ordering::Relaxed);
         let eras: Vec<u64> = std::iter::from_fn(|| queue.try_recv().ok()).map(|frame| frame.era).collect();
         assert!(eras.len() == 2 && eras.iter().all(|era| *era != now), "{eras:?}");
@@ -409,24 +370,6 @@ mod tests {
         assert!(!fanout.video(&unit(true)));
         let after = queue.try_recv().expect("the keyframe");
         assert!(after.is_keyframe && after.era == now);
-    }
-
-    #[test]
-    fn backlog_begins_with_a_keyframe_and_is_bounded() {
-        let mut fanout = Fanout::new();
-        let mut kept = |units: &[bool]| {
-            fanout.started(false);
-            for &is_keyframe in units {
-                assert!(!fanout.video(&unit(is_keyframe)));
-            }
-            fanout.backlog.frames.iter().map(|frame| frame.is_keyframe).collect::<Vec<_>>()
-        };
-        assert!(kept(&[false, false]).is_empty());
-        assert_eq!(kept(&[true, false, false]), [true, false, false]);
-        assert_eq!(kept(&[true, false, true, false]), [true, false]);
-        let mut endless = vec![false; MAX_BACKLOG_FRAMES];
-        endless.insert(0, true);
-        assert!(kept(&endless).is_empty(), "a backlog without its end would be a broken picture");
     }
 
     #[test]

@@ -56,6 +56,7 @@ impl Counters {
             packets: of(&self.packets),
             bytes: of(&self.bytes),
             latest_delay: Duration::from_micros(of(&self.latest_delay_us)),
+            ..Traffic::default()
         }
     }
 }
