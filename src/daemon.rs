@@ -33,6 +33,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::config::When;
 use crate::engine::control::MicrophoneState;
+use crate::engine::rendition::Rendition;
 use crate::engine::rights::Right;
 use crate::engine::station::{Command, Input, Station};
 use crate::io::audio::speaker::SpeakerEvent;
@@ -45,7 +46,7 @@ use crate::io::mqtt::{Mqtt, MqttEvent, Publication};
 use crate::io::network::Network;
 use crate::io::peer::PeerEvent;
 use crate::io::systemd::ServiceManager;
-use crate::units::PeerId;
+use crate::units::{Bitrate, PeerId};
 
 use board::Pins;
 use control::Control;
@@ -215,7 +216,7 @@ impl Daemon {
                         self.fanout.add(peer, sends)
                     });
                     if wants_keyframe {
-                        self.station.handle(now, Input::KeyframeWanted);
+                        self.station.handle(now, Input::KeyframeWanted(Rendition::Main));
                     }
                 }
                 Command::Watch(watched) => self.watch(watched),
@@ -223,7 +224,19 @@ impl Daemon {
                     log::debug!(kbps = bitrate.kbps(); "encoder follows the viewers' networks");
                     self.tell_capture(CaptureCommand::SetBitrate(bitrate));
                 }
-                Command::ForceKeyframe => self.tell_capture(CaptureCommand::ForceKeyframe),
+                Command::SetSubstream(bitrate) => {
+                    log::debug!(kbps = bitrate.map_or(0, Bitrate::kbps); "substream follows its viewers' networks");
+                    self.tell_capture(CaptureCommand::SetSubstream(bitrate));
+                }
+                Command::Serve { peer, rendition } => {
+                    log::info!(peer:%, rendition:?; "viewer gets another encode, since its network has changed");
+                    if self.fanout.serve(peer, rendition) {
+                        self.station.handle(now, Input::KeyframeWanted(rendition));
+                    }
+                }
+                Command::ForceKeyframe(rendition) => {
+                    self.tell_capture(CaptureCommand::ForceKeyframe(rendition));
+                }
                 Command::Tell(story) => story::tell(&story),
             }
         }
@@ -250,11 +263,13 @@ impl Daemon {
     fn captured(&mut self, now: Instant, event: CaptureEvent) {
         match event {
             // What was under way when privacy began.
-            CaptureEvent::Frame(_) if self.pins.is_private() => {}
-            CaptureEvent::Frame(unit) => {
-                self.control.stills.frame(&unit);
-                if self.fanout.video(&unit) {
-                    self.station.handle(now, Input::KeyframeWanted);
+            CaptureEvent::Frame(..) if self.pins.is_private() => {}
+            CaptureEvent::Frame(rendition, unit) => {
+                if rendition == Rendition::Main {
+                    self.control.stills.frame(&unit);
+                }
+                if self.fanout.video(rendition, &unit) {
+                    self.station.handle(now, Input::KeyframeWanted(rendition));
                 }
             }
             CaptureEvent::Started(format) => {
@@ -265,11 +280,15 @@ impl Daemon {
                 self.camera = Camera::Running;
                 // No keyframe is asked for: a stream begins with one, and an order now would hold up the
                 // one that the viewer for whom the camera starts needs moments later.
-                self.station.handle(now, Input::CameraLost(false));
+                self.station.handle(now, Input::CameraStarted { encodes_twice: format.encodes_twice });
             }
             CaptureEvent::Controls(controls) => self.control.take_controls(controls),
             CaptureEvent::ControlSet { ticket, outcome } => self.control_set(ticket, outcome),
             CaptureEvent::Snapshot(jpeg) => self.still_made(Ok(jpeg)),
+            CaptureEvent::SubstreamFailed { reason } => {
+                log::warn!(reason = reason.as_str(); "no second encode: slow viewers get fewer pictures instead");
+                self.station.handle(now, Input::SubstreamFailed);
+            }
             CaptureEvent::Paused => {
                 log::debug!("camera rests");
                 self.camera = Camera::Resting;
@@ -333,7 +352,7 @@ impl Daemon {
             PeerEvent::Connected => Input::PeerConnected(peer),
             PeerEvent::Failed => Input::PeerLost { peer, reason: "silent" },
             PeerEvent::Closed => Input::PeerLost { peer, reason: "closed" },
-            PeerEvent::KeyframeRequested => Input::KeyframeWanted,
+            PeerEvent::KeyframeRequested => Input::KeyframeWanted(self.fanout.rendition(peer)),
             PeerEvent::ControlOpened => return self.control.open(peer),
             PeerEvent::ControlClosed => return self.control.shut(peer),
             PeerEvent::Control { is_text, data } => return self.control_heard(now, peer, is_text, &data),

@@ -181,6 +181,7 @@ impl Pipeline {
     }
 
     fn encode_now(&mut self, buffer: &Buffer) -> Result<Fate, Loss> {
+        let mut is_encoded_twice = false;
         if let Encoder::Hardware(hardware) = &mut self.encoder
             && hardware.imports()
             && let Some(exported) = buffer.exported
@@ -189,6 +190,7 @@ impl Pipeline {
                 && let Ok(picture) = picture(&mut self.decoder, &self.input, buffer.data, self.size)
             {
                 self.substream.encode_raw(&picture, buffer.captured);
+                is_encoded_twice = true;
             }
             if hardware.import(exported, buffer.data.len(), buffer.captured)? {
                 return Ok(Fate::Held);
@@ -214,7 +216,7 @@ impl Pipeline {
             }
             Encoder::Hardware(hardware) => {
                 // First, so that the smaller picture is finished when the larger one is.
-                if self.substream.is_on() {
+                if self.substream.is_on() && !is_encoded_twice {
                     self.substream.encode_raw(&picture, buffer.captured);
                 }
                 hardware.encode((buffer.data, &self.input.layout), &picture, self.size, buffer.captured)
