@@ -14,6 +14,7 @@
 //! the pictures since the last keyframe are kept and sent to it first: all of them, so that what it
 //! shows is whole and current. Only the keyframe would be a stale picture, then a broken one.
 
+mod history;
 mod send;
 mod sound_clock;
 
@@ -59,9 +60,9 @@ pub struct Traffic {
     pub frames_dropped: u64,
     /// Sound packets handed to the network.
     pub sound_sent: u64,
-    /// RTP packets of both kinds.
+    /// RTP packets of all kinds.
     pub packets: u64,
-    /// Their payload.
+    /// Their length, without UDP's and IP's headers.
     pub bytes: u64,
     /// From capture to the last packet's departure, of the newest picture.
     pub latest_delay: Duration,
@@ -138,19 +139,19 @@ impl Fanout {
     #[must_use = "the source must be asked for the keyframe"]
     pub fn add(&mut self, peer: &Peer, rights: Sends) -> bool {
         self.remove(peer.id());
-        let video = peer.video_outlet().filter(|_| rights.video);
-        let audio = peer.audio_outlet().filter(|_| rights.audio);
         // As long as a queue ever is; how much of it is used is decided by `Progress`.
         let (video_in, video_out) = mpsc::channel(MAX_CATCH_UP_FRAMES);
         // Full: the newest sound is dropped.
         let (audio_in, audio_out) = mpsc::channel(MAX_QUEUED_SOUND);
         let counters = Arc::new(Counters::default());
+        let feed = Feed::new(peer, rights, counters.clone(), self.era.clone());
+        let sends = feed.sends();
         let mut viewer = Viewer {
-            video: video.is_some().then_some(video_in),
-            audio: audio.is_some().then_some(audio_in),
+            video: sends.video.then_some(video_in),
+            audio: sends.audio.then_some(audio_in),
             progress: Progress::AwaitsKeyframe,
-            counters: counters.clone(),
-            task: Feed::new(peer, video, audio, counters, self.era.clone()).spawn(video_out, audio_out),
+            counters,
+            task: feed.spawn(video_out, audio_out),
         };
         viewer.catch_up(&self.backlog);
         let wants_keyframe = viewer.wants_keyframe();

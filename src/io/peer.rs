@@ -18,7 +18,10 @@ mod codecs;
 mod connection;
 mod ear;
 mod early;
-mod interceptors;
+mod estimate;
+mod feedback;
+mod keys;
+mod outgoing;
 mod outlet;
 mod sdp;
 mod socket;
@@ -31,8 +34,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rtc::rtcp::sender_report::SenderReport;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use webrtc::media_stream::track_local::TrackLocal;
+use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::peer_connection::{PeerConnection, RTCIceCandidateInit, RTCSessionDescription};
 
 use crate::config::IceServer;
@@ -44,8 +50,12 @@ use channel::Channel;
 pub use channel::Say;
 pub(super) use clock::CaptureClock;
 pub(super) use codecs::{AUDIO_HZ, VIDEO_HZ};
-pub(super) use outlet::Outlet;
-use outlet::{SendParameters, Streams};
+pub(super) use estimate::EstimateOutlet;
+use feedback::Ears;
+pub(super) use feedback::Feedback;
+pub(super) use outgoing::{Ended, Form, Line, Numbers, Outgoing};
+pub(super) use outlet::SendParameters;
+use outlet::Streams;
 pub use sdp::AnswerFault;
 use socket::Gated;
 use watch::Watch;
@@ -147,7 +157,10 @@ pub struct Peer {
     streams: Streams,
     negotiated: Mutex<Negotiated>,
     clock: CaptureClock,
-    estimate_bps: Arc<AtomicU32>,
+    estimates: EstimateOutlet,
+    bitrates: Bitrates,
+    ears: Ears,
+    outgoing: Arc<tokio::sync::Mutex<Outgoing>>,
     gathered: tokio::sync::watch::Receiver<u32>,
     /// Where the viewer's sound goes.
     ear: tokio::sync::watch::Sender<Ear>,
@@ -157,6 +170,15 @@ pub struct Peer {
 
 /// Where a viewer's packets of sound go; `None`: nowhere.
 type Ear = Option<SyncSender<Spoken>>;
+
+/// Where an estimate starts and what it never exceeds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bitrates {
+    /// Until something is known.
+    pub start: Bitrate,
+    /// At most.
+    pub max: Bitrate,
+}
 
 /// What the answers so far have settled.
 #[derive(Debug, Default)]
@@ -179,8 +201,10 @@ impl Peer {
         events: mpsc::Sender<(PeerId, PeerEvent)>,
     ) -> Result<(Peer, String), PeerError> {
         let clock = CaptureClock::new();
-        let estimate_bps = Arc::new(AtomicU32::new(settings.start_bitrate.bps()));
-        let opened = connection::open(id, settings, clock, &events, &estimate_bps).await?;
+        let current_bps = Arc::new(AtomicU32::new(settings.start_bitrate.bps()));
+        let estimates = EstimateOutlet::new(id, events.clone(), current_bps);
+        let bitrates = Bitrates { start: settings.start_bitrate, max: settings.max_bitrate };
+        let opened = connection::open(id, settings, clock, &events).await?;
         let (connection, sockets, mut gathered) = (opened.connection, opened.sockets, opened.gathered);
         let channel = Channel::create(&connection).await?;
         let sdp = connection::describe(&connection, &sockets, &mut gathered).await?;
@@ -208,7 +232,10 @@ impl Peer {
             streams,
             negotiated,
             clock,
-            estimate_bps,
+            estimates,
+            bitrates,
+            ears: opened.ears,
+            outgoing: Arc::new(tokio::sync::Mutex::new(opened.outgoing)),
             gathered,
             ear: opened.ear,
             watch,
@@ -340,30 +367,57 @@ impl Peer {
         }
     }
 
-    /// Where pictures are written, once an answer has taken them.
-    pub(super) fn video_outlet(&self) -> Option<Outlet> {
-        self.negotiated().video.map(|parameters| self.streams.video.outlet(parameters))
-    }
-
-    /// Where sound is written, once an answer has taken it.
-    pub(super) fn audio_outlet(&self) -> Option<Outlet> {
-        let parameters = self.negotiated().audio?;
-        self.streams.audio.as_ref().map(|stream| stream.outlet(parameters))
-    }
-
-    /// The clock that the sender reports of this connection go by.
-    pub(super) fn clock(&self) -> CaptureClock {
-        self.clock
-    }
-
-    /// The newest estimate in bits per second, kept current.
-    pub(super) fn estimate_bps(&self) -> Arc<AtomicU32> {
-        self.estimate_bps.clone()
+    /// What `fanout` sends to this viewer by. Whoever had it before must have ended.
+    pub(super) fn sending(&self) -> Sending {
+        let negotiated = self.negotiated();
+        Sending {
+            video: negotiated.video,
+            audio: negotiated.audio.filter(|_| self.streams.audio.is_some()),
+            outgoing: self.outgoing.clone(),
+            feedback: self.ears.listen(),
+            reports: Reports { video: self.streams.video.track.clone() },
+            clock: self.clock,
+            estimates: self.estimates.clone(),
+            bitrates: self.bitrates,
+        }
     }
 
     fn negotiated(&self) -> MutexGuard<'_, Negotiated> {
         // No code that could panic runs under this lock.
         self.negotiated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Everything with which media is sent to one viewer.
+pub(super) struct Sending {
+    /// How the answer wants the picture's packets, if it takes the picture.
+    pub video: Option<SendParameters>,
+    /// The same of the sound.
+    pub audio: Option<SendParameters>,
+    /// Sends packets.
+    pub outgoing: Arc<tokio::sync::Mutex<Outgoing>>,
+    /// What the viewer tells of them.
+    pub feedback: mpsc::Receiver<Feedback>,
+    /// Sends reports on them.
+    pub reports: Reports,
+    /// The clock that the reports go by.
+    pub clock: CaptureClock,
+    /// Who is told of estimates.
+    pub estimates: EstimateOutlet,
+    /// Their bounds.
+    pub bitrates: Bitrates,
+}
+
+/// Where sender reports are written: into the library, which sends other RTCP too and numbers all of it.
+pub(super) struct Reports {
+    video: Arc<TrackLocalStaticRTP>,
+}
+
+impl Reports {
+    /// Sends reports. `false`: the connection has ended.
+    pub async fn send(&self, reports: Vec<SenderReport>) -> bool {
+        let packets = reports.into_iter().map(|report| Box::new(report) as Box<dyn rtc::rtcp::Packet>);
+        self.video.write_rtcp(packets.collect()).await.is_ok()
     }
 }
 

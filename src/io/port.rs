@@ -14,12 +14,14 @@
 //! | `demux` | whose is a datagram |
 //! | `stun` | what kind is it |
 //! | `view` | what the library takes for its socket |
+//! | `route` | by which way a viewer's media leaves |
 //! | `socket` | a real socket |
 //!
 //! The library polls from its own tasks while ours come and go, so each part keeps a lock, held for a few
 //! instructions and never across a wait.
 
 mod demux;
+mod route;
 mod socket;
 pub mod stun;
 mod view;
@@ -33,7 +35,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use webrtc::runtime::AsyncUdpSocket;
 
@@ -41,6 +42,7 @@ use demux::{Demux, Way};
 use socket::Socket;
 
 pub use demux::Owner;
+pub use route::{Route, Routes, Run};
 pub use view::View;
 
 /// How often a port number is drawn until one is free on every address.
@@ -52,8 +54,6 @@ pub struct Port {
     number: u16,
     inside: Mutex<Inside>,
     next_owner: AtomicU64,
-    /// Something is in `Inside::gathered`.
-    flush: Arc<Notify>,
     tasks: Mutex<Vec<AbortHandle>>,
 }
 
@@ -61,8 +61,6 @@ pub struct Port {
 struct Inside {
     demux: Demux,
     views: HashMap<Owner, Vec<(IpAddr, Weak<View>)>>,
-    /// Views that hold packets back for a moment.
-    gathered: Vec<Way>,
 }
 
 impl Port {
@@ -85,8 +83,8 @@ impl Port {
     }
 
     fn serve(sockets: Vec<Arc<Socket>>, number: u16) -> Arc<Port> {
-        let (inside, next_owner, flush, tasks) = Default::default();
-        let port = Arc::new(Port { sockets, number, inside, next_owner, flush, tasks });
+        let (inside, next_owner, tasks) = Default::default();
+        let port = Arc::new(Port { sockets, number, inside, next_owner, tasks });
         let mut tasks = Vec::new();
         for socket in &port.sockets {
             let (socket, port) = (socket.clone(), Arc::downgrade(&port));
@@ -100,8 +98,6 @@ impl Port {
             };
             tasks.push(tokio::spawn(read).abort_handle());
         }
-        let flush = Port::flush_gathered(Arc::downgrade(&port), port.flush.clone());
-        tasks.push(tokio::spawn(flush).abort_handle());
         *lock(&port.tasks) = tasks;
         port
     }
@@ -113,19 +109,28 @@ impl Port {
 
     /// A place for a peer connection.
     pub fn owner(self: &Arc<Self>) -> Place {
-        Place { port: self.clone(), owner: Owner(self.next_owner.fetch_add(1, Ordering::Relaxed)) }
+        let owner = Owner(self.next_owner.fetch_add(1, Ordering::Relaxed));
+        Place { port: self.clone(), owner, routes: Arc::default() }
     }
 
     fn view(
         self: &Arc<Self>,
-        owner: Owner,
+        Place { owner, routes, .. }: &Place,
         believed: SocketAddr,
         private: Arc<dyn AsyncUdpSocket>,
     ) -> io::Result<Arc<View>> {
+        let owner = *owner;
         let local = believed.ip();
         let socket = self.sockets.iter().find(|socket| socket.serves(local)).cloned();
         let socket = socket.ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let view = Arc::new(View::new(self.clone(), socket, Way { owner, local }, believed, private));
+        let view = Arc::new(View::new(
+            self.clone(),
+            socket,
+            Way { owner, local },
+            believed,
+            private,
+            routes.clone(),
+        ));
         let mut inside = lock(&self.inside);
         let views = inside.views.entry(owner).or_default();
         views.retain(|(other, view)| *other != local && view.strong_count() > 0);
@@ -148,29 +153,6 @@ impl Port {
         };
         if let Some(view) = view {
             view.deliver(from, bytes);
-        }
-    }
-
-    /// Has what a view gathered sent as soon as the library's task rests.
-    fn flush_later(&self, way: Way) {
-        lock(&self.inside).gathered.push(way);
-        self.flush.notify_one();
-    }
-
-    async fn flush_gathered(port: Weak<Port>, flush: Arc<Notify>) {
-        loop {
-            flush.notified().await;
-            let gathered: Vec<Arc<View>> = {
-                let Some(port) = port.upgrade() else { return };
-                let mut inside = lock(&port.inside);
-                let ways = std::mem::take(&mut inside.gathered);
-                ways.into_iter().filter_map(|way| inside.view(way)).collect()
-            };
-            for view in gathered {
-                while !view.flush() {
-                    view.socket().writable().await;
-                }
-            }
         }
     }
 }
@@ -205,6 +187,7 @@ impl Drop for Port {
 pub struct Place {
     port: Arc<Port>,
     owner: Owner,
+    routes: Arc<Routes>,
 }
 
 impl Place {
@@ -219,7 +202,12 @@ impl Place {
     ///
     /// The port is not open on that address.
     pub fn view(&self, believed: SocketAddr, private: Arc<dyn AsyncUdpSocket>) -> io::Result<Arc<View>> {
-        self.port.view(self.owner, believed, private)
+        self.port.view(self, believed, private)
+    }
+
+    /// Where the way to the viewer is noted.
+    pub fn routes(&self) -> Arc<Routes> {
+        self.routes.clone()
     }
 
     /// Checks that name this ufrag are for this peer connection.

@@ -1,5 +1,5 @@
-//! One viewer's task: takes pictures and sound from its queues and writes them as RTP, at the pace that
-//! its network bears.
+//! One viewer's task: takes pictures and sound from its queues and sends them as RTP, at the pace that its
+//! network bears; repeats what it misses; and finds out from what it tells how much that is.
 #![expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
 
 use std::collections::VecDeque;
@@ -8,28 +8,39 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rtc::rtp;
+use rtc::rtcp::sender_report::SenderReport;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use webrtc::media_stream::track_local::TrackLocal;
 
-use super::{Frame, Sound, Traffic};
-use crate::io::peer::{CaptureClock, Outlet, Peer, VIDEO_HZ};
-use crate::units::MediaTime;
+use super::history::{Departures, History, Sent};
+use super::{Frame, Sends, Sound, Traffic};
+use crate::engine::bandwidth::{Bandwidth, Fate};
+use crate::io::peer::{
+    CaptureClock, Ended, EstimateOutlet, Feedback, Form, Line, Numbers, Outgoing, Peer, Reports,
+    SendParameters, Sending, VIDEO_HZ,
+};
+use crate::units::{Bitrate, MediaTime};
 
 /// How much faster than the estimate packets leave: as in Chromium, so that a keyframe passes in the
 /// time of a few pictures, and the estimate can find out that the network takes more.
 const PACE_FACTOR: f64 = 2.5;
 /// What may leave at once: an ordinary picture, and what a Wi-Fi access point's queue holds easily.
 const BURST_BYTES: f64 = 32.0 * 1024.0;
-/// RTP, UDP and IP headers and SRTP's tag, roughly.
-const OVERHEAD_BYTES: usize = 80;
+/// UDP and IP headers.
+const OVERHEAD_BYTES: usize = 48;
 /// `playout-delay` 0 to 0: two fields of 12 bits, minimum and maximum, in units of 10 ms. Chromium then
 /// shows each picture at once, and does not hold it back for sound that takes longer either.
 const AT_ONCE: Bytes = Bytes::from_static(&[0, 0, 0]);
 /// 0 to 10 s. For pictures with sound, which Chromium plays 50 to 130 ms late beside pictures at once, and
 /// 16 to 25 ms with this. It must be said, since the last value stands; up to 500 ms means at once as well.
 const WITH_SOUND: Bytes = Bytes::from_static(&[0, 0x03, 0xe8]);
+/// The lowest estimate: below it even sound and a still picture do not pass.
+const MIN_BITRATE: Bitrate = Bitrate::from_kbps(100);
+/// RFC 3550 §6.2 has reports every few seconds; one a second lets a viewer synchronise sound and picture soon
+/// after it joins.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Packets that wait to be repeated; what is asked for beyond that is asked for again.
+const MAX_REPEATS: usize = 256;
 
 /// What has left, shared with the fan-out.
 #[derive(Debug, Default)]
@@ -40,6 +51,13 @@ pub(super) struct Counters {
     packets: AtomicU64,
     bytes: AtomicU64,
     latest_delay_us: AtomicU64,
+    repaired: AtomicU64,
+    padding_bytes: AtomicU64,
+    lost: [AtomicU64; 2],
+    keyframes_asked: AtomicU64,
+    estimate_bps: AtomicU32,
+    /// Zero: not known yet.
+    round_trip_us: AtomicU64,
 }
 
 impl Counters {
@@ -49,6 +67,7 @@ impl Counters {
 
     pub(super) fn read(&self) -> Traffic {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let round_trip_us = of(&self.round_trip_us);
         Traffic {
             frames_sent: of(&self.frames_sent),
             frames_dropped: of(&self.frames_dropped),
@@ -56,134 +75,302 @@ impl Counters {
             packets: of(&self.packets),
             bytes: of(&self.bytes),
             latest_delay: Duration::from_micros(of(&self.latest_delay_us)),
-            ..Traffic::default()
+            repaired: of(&self.repaired),
+            padding_bytes: of(&self.padding_bytes),
+            lost: self.lost.iter().map(of).sum(),
+            keyframes_asked: of(&self.keyframes_asked),
+            estimate_bps: self.estimate_bps.load(Ordering::Relaxed),
+            round_trip: (round_trip_us > 0).then(|| Duration::from_micros(round_trip_us)),
         }
     }
 }
 
-/// What one viewer's packets are made with.
+/// What one viewer is sent by.
 pub(super) struct Feed {
-    video: Option<Stream>,
-    audio: Option<Stream>,
+    parameters: [Option<SendParameters>; 2],
+    outgoing: Arc<tokio::sync::Mutex<Outgoing>>,
+    feedback: mpsc::Receiver<Feedback>,
+    sender: Sender,
+}
+
+/// The same while it works.
+struct Sender {
+    sends: Sends,
+    /// Estimates come from the arrival of packets, and not from what the viewer thinks.
+    is_wide: bool,
     clock: CaptureClock,
+    reports: Reports,
+    estimates: EstimateOutlet,
+    bandwidth: Bandwidth,
     pace: Pace,
+    history: History,
+    departures: Departures,
+    fates: Vec<Fate>,
+    /// What is to be repeated, before anything new.
+    repeats: VecDeque<Sent>,
+    /// The picture that is being sent, and its next packet.
+    current: Option<(Arc<Frame>, usize)>,
+    round_trip: Option<Duration>,
     counters: Arc<Counters>,
     /// What is of another era is thrown away.
     era: Arc<AtomicU64>,
 }
 
 impl Feed {
-    pub(super) fn new(
-        peer: &Peer,
-        video: Option<Outlet>,
-        audio: Option<Outlet>,
-        counters: Arc<Counters>,
-        era: Arc<AtomicU64>,
-    ) -> Feed {
-        Feed {
-            video: video.map(|outlet| Stream { outlet }),
-            audio: audio.map(|outlet| Stream { outlet }),
-            clock: peer.clock(),
-            pace: Pace::new(peer.estimate_bps()),
+    /// Sends what the viewer's answer takes of what its rights allow. Before it is spawned, whoever sent to this
+    /// viewer before must have been aborted.
+    pub(super) fn new(peer: &Peer, rights: Sends, counters: Arc<Counters>, era: Arc<AtomicU64>) -> Feed {
+        let Sending { video, audio, outgoing, feedback, reports, clock, estimates, bitrates } =
+            peer.sending();
+        let sender = Sender {
+            sends: Sends { video: video.is_some() && rights.video, audio: audio.is_some() && rights.audio },
+            is_wide: video.or(audio).is_some_and(|parameters| parameters.wide_id.is_some()),
+            clock,
+            reports,
+            estimates,
+            bandwidth: Bandwidth::new(bitrates.start, MIN_BITRATE, bitrates.max),
+            pace: Pace::new(bitrates.start.bps().into()),
+            history: History::default(),
+            departures: Departures::default(),
+            fates: Vec::new(),
+            repeats: VecDeque::new(),
+            current: None,
+            round_trip: None,
             counters,
             era,
-        }
+        };
+        Feed { parameters: [video, audio], outgoing, feedback, sender }
     }
 
-    /// Runs until it is aborted or the peer connection has ended.
+    /// What it will send.
+    pub(super) fn sends(&self) -> Sends {
+        self.sender.sends
+    }
+
+    /// Runs until it is aborted or nothing can be sent any more.
     pub(super) fn spawn(
         self,
         frames: mpsc::Receiver<Arc<Frame>>,
         sound: mpsc::Receiver<Sound>,
     ) -> AbortHandle {
-        tokio::spawn(self.run(frames, sound)).abort_handle()
+        let Feed { parameters: [video, audio], outgoing, feedback, mut sender } = self;
+        tokio::spawn(async move {
+            // Until whoever sent before has let go of it.
+            let mut outgoing = outgoing.lock_owned().await;
+            outgoing.negotiated(video, audio);
+            if sender.run(&mut outgoing, frames, sound, feedback).await.is_err() {
+                // The peer connection's owner is told of its end by itself.
+                log::debug!("nothing more can be sent to a viewer");
+            }
+        })
+        .abort_handle()
     }
+}
 
-    async fn run(mut self, mut frames: mpsc::Receiver<Arc<Frame>>, mut sound: mpsc::Receiver<Sound>) {
-        let mut packets: VecDeque<rtp::Packet> = VecDeque::new();
-        let (mut captured, mut era) = (MediaTime::default(), 0);
+impl Sender {
+    async fn run(
+        &mut self,
+        outgoing: &mut Outgoing,
+        mut frames: mpsc::Receiver<Arc<Frame>>,
+        mut sound: mpsc::Receiver<Sound>,
+        mut feedback: mpsc::Receiver<Feedback>,
+    ) -> Result<(), Ended> {
+        self.counters.estimate_bps.store(self.pace.estimate_bps as u32, Ordering::Relaxed);
+        let mut reports = tokio::time::interval(REPORT_INTERVAL);
+        // The first report goes out right after the first packets: a viewer can synchronise at once.
+        let mut has_reported = false;
         loop {
             let pause = self.pace.pause(Instant::now());
-            let is_written = tokio::select! {
+            let has_work = self.current.is_some() || !self.repeats.is_empty();
+            tokio::select! {
                 biased;
-                // Sound goes first and is not paced: it is small, and its gaps are heard.
-                Some(packet) = sound.recv() => {
-                    if self.is_of_now(packet.era) { self.write_sound(&packet).await } else { true }
-                }
-                () = wait(pause), if !packets.is_empty() => match packets.pop_front() {
-                    Some(packet) if self.is_of_now(era) => self.write_picture(packet, captured).await,
-                    _ => {
-                        packets.clear();
-                        true
+                Some(told) = feedback.recv() => self.take(outgoing, told),
+                // Sound is not paced: it is small, and its gaps are heard.
+                Some(packet) = sound.recv() => self.write_sound(outgoing, &packet).await?,
+                _ = reports.tick() => self.report(outgoing.reports(self.now())).await?,
+                () = wait(pause), if has_work => {
+                    self.write_pictures(outgoing).await?;
+                    if !std::mem::replace(&mut has_reported, true) {
+                        self.report(outgoing.reports(self.now())).await?;
                     }
-                },
-                Some(frame) = frames.recv(), if packets.is_empty() => {
-                    (captured, era) = (frame.captured, frame.era);
-                    packets = self.packets(&frame);
-                    true
                 }
-                else => return,
-            };
-            if !is_written {
-                // The peer connection has ended; its owner is told of that by itself.
-                return;
+                Some(frame) = frames.recv(), if self.current.is_none() => self.current = Some((frame, 0)),
+                else => return Ok(()),
             }
         }
+    }
+
+    /// Sends as much of what waits as the network is thought to bear at once.
+    async fn write_pictures(&mut self, outgoing: &mut Outgoing) -> Result<(), Ended> {
+        let now = Instant::now();
+        let mut finished = None;
+        while self.pace.may_send() {
+            if let Some(sent) = self.repeats.pop_front() {
+                self.write_again(outgoing, &sent, now).await?;
+                continue;
+            }
+            let Some((frame, part)) = self.current.take() else { break };
+            if !self.is_of_now(frame.era) {
+                continue;
+            }
+            self.write_part(outgoing, &frame, part, now).await?;
+            if part + 1 < frame.payloads.len() {
+                self.current = Some((frame, part + 1));
+            } else {
+                finished = Some(frame);
+                break;
+            }
+        }
+        outgoing.flush().await;
+        if let Some(frame) = finished {
+            self.counters.frames_sent.fetch_add(1, Ordering::Relaxed);
+            let delay = self.clock.media_time(Instant::now()).0.saturating_sub(frame.captured.0);
+            // 64 bits of microseconds are 584,000 years.
+            self.counters.latest_delay_us.store(delay.as_micros() as u64, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    async fn write_part(
+        &mut self,
+        outgoing: &mut Outgoing,
+        frame: &Arc<Frame>,
+        part: usize,
+        now: Instant,
+    ) -> Result<(), Ended> {
+        let payload = [&frame.payloads[part][..], &[]];
+        let written = outgoing.write(Line::Video, self.form(frame, part), payload, None).await?;
+        if let Some(written) = written {
+            self.history.push(written.numbers, frame.clone(), part, now);
+            self.left(written.numbers, written.bytes, now);
+        }
+        Ok(())
+    }
+
+    /// In the stream for that, where the number that it had comes first (RFC 4588 §4); or as the same packet.
+    async fn write_again(&mut self, outgoing: &mut Outgoing, sent: &Sent, now: Instant) -> Result<(), Ended> {
+        let (frame, part) = (&sent.frame, sent.part);
+        if !self.is_of_now(frame.era) {
+            return Ok(());
+        }
+        let payload = &frame.payloads[part][..];
+        let written = if outgoing.has_repair() {
+            let form = Form { captured: None, playout_delay: None, ..self.form(frame, part) };
+            let original = sent.numbers.sequence.to_be_bytes();
+            outgoing.write(Line::Repair, form, [&original, payload], None).await?
+        } else {
+            outgoing.write(Line::Video, self.form(frame, part), [payload, &[]], Some(sent.numbers)).await?
+        };
+        if let Some(written) = written {
+            self.counters.repaired.fetch_add(1, Ordering::Relaxed);
+            self.left(written.numbers, written.bytes, now);
+        }
+        Ok(())
+    }
+
+    async fn write_sound(&mut self, outgoing: &mut Outgoing, sound: &Sound) -> Result<(), Ended> {
+        if !self.is_of_now(sound.era) {
+            return Ok(());
+        }
+        // The marker begins a talkspurt after silence (RFC 3551 §4.1), which never ends here.
+        let form = Form { timestamp: sound.timestamp, captured: Some(sound.captured), ..Form::default() };
+        let written = outgoing.write(Line::Audio, form, [&sound.data, &[]], None).await?;
+        outgoing.flush().await;
+        if let Some(written) = written {
+            self.counters.sound_sent.fetch_add(1, Ordering::Relaxed);
+            self.left(written.numbers, written.bytes, Instant::now());
+        }
+        Ok(())
+    }
+
+    fn form(&self, frame: &Frame, part: usize) -> Form {
+        let mut form = Form {
+            timestamp: frame.captured.rtp(VIDEO_HZ),
+            marker: part + 1 == frame.payloads.len(),
+            ..Form::default()
+        };
+        // The first packet speaks for the picture: without it there is no picture either.
+        if part == 0 {
+            form.captured = Some(frame.captured);
+            form.playout_delay = Some(if self.sends.audio { WITH_SOUND } else { AT_ONCE });
+        }
+        form
+    }
+
+    fn now(&self) -> MediaTime {
+        self.clock.media_time(Instant::now())
+    }
+
+    async fn report(&self, reports: Vec<SenderReport>) -> Result<(), Ended> {
+        if reports.is_empty() || self.reports.send(reports).await { Ok(()) } else { Err(Ended) }
+    }
+
+    /// Takes what the viewer tells.
+    fn take(&mut self, outgoing: &Outgoing, told: Feedback) {
+        match told {
+            Feedback::Arrivals(arrivals) if self.is_wide => {
+                self.departures.fates(&arrivals, &mut self.fates);
+                let now = Instant::now();
+                self.bandwidth.reported(now, &self.fates);
+                self.estimated(now, self.bandwidth.target_bps());
+            }
+            Feedback::MaxBitrate(bps) if !self.is_wide => self.estimated(Instant::now(), f64::from(bps)),
+            Feedback::Arrivals(_) | Feedback::MaxBitrate(_) => {}
+            Feedback::Missing { ssrc, sequences } if ssrc == outgoing.ssrc(Line::Video) => {
+                let now = Instant::now();
+                for sequence in sequences {
+                    if self.repeats.len() < MAX_REPEATS
+                        && let Some(sent) = self.history.missed(sequence, self.round_trip, now)
+                    {
+                        self.repeats.push_back(sent);
+                    }
+                }
+            }
+            Feedback::Missing { .. } => {}
+            Feedback::Report { ssrc, lost, known, at } => {
+                if let Some(known) = known {
+                    self.learn_round_trip(at, known);
+                }
+                let streams = [outgoing.ssrc(Line::Video), outgoing.ssrc(Line::Audio)];
+                if let Some(n) = streams.iter().position(|stream| *stream == ssrc) {
+                    self.counters.lost[n].store(lost.into(), Ordering::Relaxed);
+                }
+            }
+            Feedback::KeyframeWanted => {
+                self.counters.keyframes_asked.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// RFC 3550 §6.4.1: now, less when our report left, less how long the viewer had it.
+    fn learn_round_trip(&mut self, at: Instant, (report, delay): (u32, u32)) {
+        // The middle of the 64 bits: seconds and their 65,536th parts, of a day at most.
+        let now = (self.clock.ntp(self.clock.media_time(at)) >> 16) as u32;
+        let units = now.wrapping_sub(report).wrapping_sub(delay);
+        // A viewer whose clock is a little fast makes it less than nothing.
+        let units = if units > u32::MAX / 2 { 0 } else { units };
+        let time = Duration::from_secs_f64(f64::from(units) / 65_536.0);
+        self.round_trip = Some(time);
+        self.counters.round_trip_us.store((time.as_micros() as u64).max(1), Ordering::Relaxed);
+    }
+
+    fn estimated(&mut self, now: Instant, bps: f64) {
+        self.pace.estimate_bps = bps;
+        self.counters.estimate_bps.store(bps as u32, Ordering::Relaxed);
+        self.estimates.publish(now, bps);
+    }
+
+    fn left(&mut self, numbers: Numbers, bytes: usize, at: Instant) {
+        if let Some(wide) = numbers.wide {
+            self.departures.push(wide, at, bytes);
+        }
+        self.pace.spend(bytes);
+        self.counters.packets.fetch_add(1, Ordering::Relaxed);
+        self.counters.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     fn is_of_now(&self, era: u64) -> bool {
         era == self.era.load(Ordering::Relaxed)
-    }
-
-    fn packets(&self, frame: &Frame) -> VecDeque<rtp::Packet> {
-        let Some(stream) = &self.video else { return VecDeque::new() };
-        let playout_delay = if self.audio.is_some() { WITH_SOUND } else { AT_ONCE };
-        let last = frame.payloads.len() - 1;
-        let timestamp = frame.captured.rtp(VIDEO_HZ);
-        let make = |(n, payload): (usize, &Bytes)| {
-            let mut packet = stream.packet(payload.clone(), timestamp, n == last);
-            // The first packet speaks for the picture: without it there is no picture either.
-            if n == 0 {
-                stream.tell_capture_time(&mut packet.header, frame.captured, &self.clock);
-                stream.tell_playout_delay(&mut packet.header, playout_delay.clone());
-            }
-            packet
-        };
-        frame.payloads.iter().enumerate().map(make).collect()
-    }
-
-    async fn write_picture(&mut self, mut packet: rtp::Packet, captured: MediaTime) -> bool {
-        let Some(stream) = &self.video else { return true };
-        let is_last = packet.header.marker;
-        packet.header.sequence_number = stream.next_sequence();
-        self.count(packet.payload.len());
-        self.pace.spend(packet.payload.len());
-        let is_written = stream.outlet.track.write_rtp(packet).await.is_ok();
-        if is_written && is_last {
-            self.counters.frames_sent.fetch_add(1, Ordering::Relaxed);
-            let delay = self.clock.media_time(Instant::now()).0.saturating_sub(captured.0);
-            // 64 bits of microseconds are 584,000 years.
-            self.counters.latest_delay_us.store(delay.as_micros() as u64, Ordering::Relaxed);
-        }
-        is_written
-    }
-
-    async fn write_sound(&mut self, sound: &Sound) -> bool {
-        let Some(stream) = &self.audio else { return true };
-        // The marker begins a talkspurt after silence (RFC 3551 §4.1), which never ends here.
-        let mut packet = stream.packet(sound.data.clone(), sound.timestamp, false);
-        stream.tell_capture_time(&mut packet.header, sound.captured, &self.clock);
-        packet.header.sequence_number = stream.next_sequence();
-        let is_written = stream.outlet.track.write_rtp(packet).await.is_ok();
-        self.count(sound.data.len());
-        self.pace.spend(sound.data.len());
-        self.counters.sound_sent.fetch_add(1, Ordering::Relaxed);
-        is_written
-    }
-
-    fn count(&self, bytes: usize) {
-        self.counters.packets.fetch_add(1, Ordering::Relaxed);
-        self.counters.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
@@ -194,58 +381,24 @@ async fn wait(pause: Duration) {
     }
 }
 
-/// One RTP stream to one viewer.
-struct Stream {
-    outlet: Outlet,
-}
-
-impl Stream {
-    /// Given when a packet is written, so that what is never written leaves no gap. The count belongs to
-    /// the peer connection: SRTP must not see a number twice, even when its viewer is added anew.
-    fn next_sequence(&self) -> u16 {
-        self.outlet.sequence.fetch_add(1, Ordering::Relaxed)
-    }
-
-    fn packet(&self, payload: Bytes, timestamp: u32, marker: bool) -> rtp::Packet {
-        let header = rtp::Header {
-            version: 2,
-            marker,
-            payload_type: self.outlet.parameters.payload_type,
-            timestamp: timestamp.wrapping_add(self.outlet.offset),
-            ssrc: self.outlet.ssrc,
-            ..Default::default()
-        };
-        rtp::Packet { header, payload }
-    }
-
-    fn tell_capture_time(&self, header: &mut rtp::Header, captured: MediaTime, clock: &CaptureClock) {
-        if let Some(id) = self.outlet.parameters.capture_time_id {
-            // Ids are 1 to 14 and values at most 16 bytes: the one-byte form takes them.
-            let _ = header.set_extension(id, Bytes::copy_from_slice(&clock.ntp(captured).to_be_bytes()));
-        }
-    }
-
-    fn tell_playout_delay(&self, header: &mut rtp::Header, delay: Bytes) {
-        if let Some(id) = self.outlet.parameters.playout_delay_id {
-            let _ = header.set_extension(id, delay);
-        }
-    }
-}
-
 /// A leaky bucket over the newest estimate.
 struct Pace {
-    estimate_bps: Arc<AtomicU32>,
+    estimate_bps: f64,
     budget_bytes: f64,
     refilled: Option<Instant>,
 }
 
 impl Pace {
-    fn new(estimate_bps: Arc<AtomicU32>) -> Pace {
+    fn new(estimate_bps: f64) -> Pace {
         Pace { estimate_bps, budget_bytes: BURST_BYTES, refilled: None }
     }
 
     fn bytes_per_s(&self) -> f64 {
-        f64::from(self.estimate_bps.load(Ordering::Relaxed)).max(1.0) * PACE_FACTOR / 8.0
+        self.estimate_bps.max(1.0) * PACE_FACTOR / 8.0
+    }
+
+    fn may_send(&self) -> bool {
+        self.budget_bytes >= 0.0
     }
 
     /// How long the next packet must wait.
@@ -263,8 +416,8 @@ impl Pace {
         Duration::from_secs_f64((-self.budget_bytes / rate).min(1.0))
     }
 
-    fn spend(&mut self, payload_bytes: usize) {
-        self.budget_bytes -= (payload_bytes + OVERHEAD_BYTES) as f64;
+    fn spend(&mut self, bytes: usize) {
+        self.budget_bytes -= (bytes + OVERHEAD_BYTES) as f64;
     }
 }
 
@@ -276,13 +429,13 @@ mod tests {
     fn an_ordinary_picture_leaves_at_once_and_a_large_one_at_the_networks_pace() {
         let start = Instant::now();
         // 2.5 times 800 kbit/s are 250 bytes a millisecond.
-        let mut pace = Pace::new(Arc::new(AtomicU32::new(800_000)));
+        let mut pace = Pace::new(800_000.0);
         for _ in 0..25 {
             assert_eq!(pace.pause(start), Duration::ZERO);
-            pace.spend(1120);
+            pace.spend(1200 - OVERHEAD_BYTES);
         }
         for _ in 0..10 {
-            pace.spend(1120);
+            pace.spend(1200 - OVERHEAD_BYTES);
         }
         let pause = pace.pause(start).as_millis();
         assert_eq!(pause, ((35 * 1200 - 32 * 1024) / 250) as u128);
@@ -292,11 +445,10 @@ mod tests {
     #[test]
     fn the_estimate_is_followed_at_once() {
         let start = Instant::now();
-        let estimate = Arc::new(AtomicU32::new(800_000));
-        let mut pace = Pace::new(estimate.clone());
+        let mut pace = Pace::new(800_000.0);
         pace.spend(BURST_BYTES as usize + 10_000);
         let slow = pace.pause(start);
-        estimate.store(8_000_000, Ordering::Relaxed);
+        pace.estimate_bps = 8_000_000.0;
         assert!(pace.pause(start) < slow / 9);
     }
 }

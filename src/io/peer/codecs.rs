@@ -1,10 +1,9 @@
 //! What every offer says of media: codecs, their feedback, header extensions and tracks.
 
-use rtc::interceptor::Registry;
-use rtc::interceptor::{CongestionControlBuilder, Slot};
+use rtc::interceptor::{ReceiverReportBuilder, Registry, Slot};
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::interceptor_registry::{
-    configure_twcc, register_default_interceptors,
+    configure_simulcast_extension_headers, configure_twcc_receiver_only,
 };
 use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MediaEngine};
 use rtc::rtp_transceiver::RTCRtpTransceiverDirection;
@@ -14,12 +13,17 @@ use rtc::rtp_transceiver::rtp_sender::{
 };
 use rtc::shared::error::Result;
 
-use super::interceptors::{CaptureReports, Estimator, FeedbackTap};
+use super::feedback::FeedbackTap;
 
 /// `playout-delay`: bounds of how long a viewer may hold a picture back.
 pub const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 /// `abs-capture-time`: when the camera took it, for `requestVideoFrameCallback().captureTime`.
 pub const ABS_CAPTURE_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
+
+/// Numbers over all streams, for [`super::feedback::Feedback::Arrivals`].
+pub const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+/// What packets that are sent again are called (RFC 4588 §8.6).
+pub const MIME_TYPE_RTX: &str = "video/rtx";
 
 /// RTP clock of H.264 (RFC 6184 §8.2.1).
 pub const VIDEO_HZ: u32 = 90_000;
@@ -41,7 +45,12 @@ pub fn video_codec() -> RTCRtpCodec {
         clock_rate: VIDEO_HZ,
         channels: 0,
         sdp_fmtp_line: H264_FORMAT.to_owned(),
-        rtcp_feedback: vec![feedback("goog-remb", ""), feedback("ccm", "fir")],
+        rtcp_feedback: vec![
+            feedback("goog-remb", ""),
+            feedback("ccm", "fir"),
+            feedback("nack", ""),
+            feedback("nack", "pli"),
+        ],
     }
 }
 
@@ -65,7 +74,7 @@ pub fn media_engine() -> Result<MediaEngine> {
     };
     register(video_codec(), VIDEO_PAYLOAD_TYPE, RtpCodecKind::Video)?;
     let rtx = RTCRtpCodec {
-        mime_type: "video/rtx".to_owned(),
+        mime_type: MIME_TYPE_RTX.to_owned(),
         clock_rate: VIDEO_HZ,
         channels: 0,
         sdp_fmtp_line: format!("apt={VIDEO_PAYLOAD_TYPE}"),
@@ -86,23 +95,15 @@ pub fn media_engine() -> Result<MediaEngine> {
     Ok(engine)
 }
 
-/// The packet path: retransmission, reports, transport-wide feedback into `estimator`, and our own.
+/// What the library does with packets: it reports on a viewer's sound, and lets us listen to RTCP.
 ///
-/// The library's pacer is left out. It holds up to 4,096 packets when a viewer's network cannot take
-/// them, half a minute at 1 Mbit/s; `fanout` paces before the packets are numbered and then drops
-/// whole pictures instead.
-pub fn packet_path(
-    engine: &mut MediaEngine,
-    estimator: Estimator,
-    tap: FeedbackTap,
-    reports: CaptureReports,
-) -> Result<Registry> {
-    let registry = configure_twcc(Registry::new(), engine)?;
-    let registry = register_default_interceptors(registry, engine)?;
-    // A slot holds one interceptor: ours takes the place of the library's sender reports.
+/// Our own packets do not go through it (`fanout` writes them under the viewer's keys), so its sender reports,
+/// its retransmission, its pacer and its congestion control are left out.
+pub fn packet_path(engine: &mut MediaEngine, tap: FeedbackTap) -> Result<Registry> {
+    configure_simulcast_extension_headers(engine)?;
+    let registry = configure_twcc_receiver_only(Registry::new(), engine)?;
     Ok(registry
-        .with(Slot::CongestionControl, CongestionControlBuilder::new(estimator).build())
-        .with(Slot::SenderReport, reports)
+        .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build())
         .with(Slot::from(14_000), tap))
 }
 

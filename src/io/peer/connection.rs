@@ -1,9 +1,7 @@
 //! How a peer connection of the library is set up: its settings, its tracks and its description.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use rtc::ice::mdns::MulticastDnsMode;
@@ -21,13 +19,15 @@ use webrtc::runtime::default_runtime;
 
 use super::clock::CaptureClock;
 use super::ear::Listening;
-use super::interceptors::{CaptureReports, EstimateOutlet, Estimator, FeedbackTap};
+use super::feedback::{Ears, FeedbackTap};
+use super::keys::{self, Overheard};
+use super::outgoing::{Outgoing, Stream};
 use super::outlet::{LocalStream, Streams};
 use super::socket::Gated;
 use super::watch::{Observed, Observer};
 use super::{Ear, PeerError, PeerEvent, PeerSettings, channel, codecs, library, sdp};
 use crate::config::IceServer;
-use crate::units::{Bitrate, PeerId};
+use crate::units::PeerId;
 
 /// Silence of a viewer until [`PeerEvent::Disconnected`].
 const DISCONNECTED_AFTER: Duration = Duration::from_secs(5);
@@ -44,8 +44,6 @@ const CHECKS: u16 = 1500;
 /// How long a description waits for candidates that come at once: those of the host, and with luck
 /// the STUN server's.
 const FIRST_CANDIDATES: Duration = Duration::from_millis(20);
-/// The lowest estimate: below it even sound and a still picture do not pass.
-const MIN_BITRATE: Bitrate = Bitrate::from_kbps(100);
 /// Observations from the driver task that wait to be sent on. It must not block: should this ever be
 /// full, observations are lost, with a warning.
 const OBSERVED_CAPACITY: usize = 256;
@@ -64,6 +62,10 @@ pub struct Opened {
     pub sockets: Arc<Gated>,
     /// Says where the viewer's sound goes.
     pub ear: watch::Sender<Ear>,
+    /// What the viewer tells of our packets.
+    pub ears: Ears,
+    /// Sends them.
+    pub outgoing: Outgoing,
 }
 
 /// The random numbers of RFC 3550 §5.1.
@@ -99,7 +101,6 @@ pub async fn open(
     settings: &PeerSettings,
     clock: CaptureClock,
     events: &mpsc::Sender<(PeerId, PeerEvent)>,
-    estimate_bps: &Arc<AtomicU32>,
 ) -> Result<Opened, PeerError> {
     let numbers = Numbers::random()?;
     // Full: see OBSERVED_CAPACITY.
@@ -108,19 +109,15 @@ pub async fn open(
     let gathered_sender = Arc::new(gathered_sender);
     let (ear, listener) = watch::channel(None);
     let listening = Listening { peer: id, ear: listener };
+    let ears = Ears::default();
     let build_with = async |mdns| {
-        let outlet = EstimateOutlet::new(id, events.clone(), estimate_bps.clone());
-        let offsets =
-            [(numbers.video_ssrc, numbers.video_offset), (numbers.audio_ssrc, numbers.audio_offset)];
-        let tap = FeedbackTap::new(id, events.clone(), outlet.clone());
-        let estimator = Estimator::new(settings.start_bitrate, MIN_BITRATE, settings.max_bitrate, outlet);
-        let reports = CaptureReports::new(clock, HashMap::from(offsets));
+        let tap = FeedbackTap::new(id, events.clone(), ears.clone());
         let handler = Observer::new(observer.clone(), gathered_sender.clone(), listening.clone());
-        build(settings, mdns, handler, (estimator, tap, reports)).await
+        build(settings, mdns, handler, tap).await
     };
     // The mDNS socket cannot be made where multicast is missing, as in some containers. Without it
     // `.local` candidates stay unresolved, and such a viewer is found by its own checks of ours.
-    let (connection, sockets) = match build_with(MulticastDnsMode::QueryOnly).await {
+    let (connection, sockets, overheard) = match build_with(MulticastDnsMode::QueryOnly).await {
         Ok(built) => built,
         Err(error) => {
             log::debug!(peer:% = id, error:%; "trying without mDNS");
@@ -128,26 +125,32 @@ pub async fn open(
         }
     };
     let streams = add_streams(&connection, settings, numbers).await?;
-    Ok(Opened { connection, streams, observed, gathered, sockets, ear })
+    let video = Stream::new(numbers.video_ssrc, numbers.video_offset);
+    // What is sent again keeps the picture's timestamp.
+    let repair = Stream::new(numbers.rtx_ssrc, numbers.video_offset);
+    let audio = Stream::new(numbers.audio_ssrc, numbers.audio_offset);
+    let outgoing = Outgoing::new(overheard, sockets.routes(), clock, [video, repair, audio]);
+    Ok(Opened { connection, streams, observed, gathered, sockets, ear, ears, outgoing })
 }
 
 async fn build(
     settings: &PeerSettings,
     mdns: MulticastDnsMode,
     handler: Observer,
-    (estimator, tap, reports): (Estimator, FeedbackTap, CaptureReports),
-) -> Result<(Arc<dyn PeerConnection>, Arc<Gated>), PeerError> {
+    tap: FeedbackTap,
+) -> Result<(Arc<dyn PeerConnection>, Arc<Gated>, Arc<Overheard>), PeerError> {
     let operation = "opening a peer connection";
     let runtime = default_runtime().ok_or_else(|| library(operation)("it was built without a runtime"))?;
     let sockets = Gated::new(runtime, settings.port.owner());
     let mut engine = codecs::media_engine().map_err(library(operation))?;
-    let path = codecs::packet_path(&mut engine, estimator, tap, reports).map_err(library(operation))?;
+    let path = codecs::packet_path(&mut engine, tap).map_err(library(operation))?;
+    let overheard = Overheard::new().map_err(library(operation))?;
     let servers = settings.ice_servers.iter().map(ice_server).collect();
     let connection = PeerConnectionBuilder::new()
         .with_configuration(RTCConfigurationBuilder::new().with_ice_servers(servers).build())
         .with_media_engine(engine)
         .with_interceptor_registry(path)
-        .with_setting_engine(setting_engine(settings, mdns))
+        .with_setting_engine(setting_engine(settings, mdns, overheard.clone()))
         .with_data_channel_send_buffer_limit(channel::SEND_BUFFER_BYTES)
         .with_runtime(sockets.clone())
         .with_handler(Arc::new(handler))
@@ -155,12 +158,18 @@ async fn build(
         .build()
         .await
         .map_err(library(operation))?;
-    Ok((Arc::new(connection), sockets))
+    Ok((Arc::new(connection), sockets, overheard))
 }
 
-fn setting_engine(settings: &PeerSettings, mdns: MulticastDnsMode) -> SettingEngine {
+fn setting_engine(
+    settings: &PeerSettings,
+    mdns: MulticastDnsMode,
+    overheard: Arc<Overheard>,
+) -> SettingEngine {
     let now = Some(Duration::ZERO);
     SettingEngineBuilder::new()
+        .with_crypto_provider(overheard)
+        .with_srtp_protection_profiles(keys::profiles())
         .with_include_loopback_candidate(settings.addresses.iter().any(|address| address.is_loopback()))
         .with_multicast_dns_mode(mdns)
         .with_ice_timeouts(Some(DISCONNECTED_AFTER), Some(FAILED_AFTER), Some(CONSENT_INTERVAL))
@@ -198,7 +207,7 @@ async fn add_streams(
     settings: &PeerSettings,
     numbers: Numbers,
 ) -> Result<Streams, PeerError> {
-    let Numbers { video_ssrc, rtx_ssrc, audio_ssrc, video_offset, audio_offset } = numbers;
+    let Numbers { video_ssrc, rtx_ssrc, audio_ssrc, .. } = numbers;
     let mut audio = None;
     if settings.audio {
         let direction = match settings.talkback {
@@ -208,7 +217,7 @@ async fn add_streams(
         let track = codecs::track(RtpCodecKind::Audio, codecs::audio_codec(), audio_ssrc, None);
         let track = Arc::new(TrackLocalStaticRTP::new(track));
         let sender = add_track(connection, &track, direction).await?;
-        audio = Some(LocalStream::new(track, sender, audio_ssrc, audio_offset));
+        audio = Some(LocalStream { track, sender });
     } else if settings.talkback {
         let direction = RTCRtpTransceiverDirection::Recvonly;
         let init = RTCRtpTransceiverInit { direction, ..Default::default() };
@@ -218,7 +227,7 @@ async fn add_streams(
     let track = codecs::track(RtpCodecKind::Video, codecs::video_codec(), video_ssrc, Some(rtx_ssrc));
     let track = Arc::new(TrackLocalStaticRTP::new(track));
     let sender = add_track(connection, &track, RTCRtpTransceiverDirection::Sendonly).await?;
-    Ok(Streams { video: LocalStream::new(track, sender, video_ssrc, video_offset), audio })
+    Ok(Streams { video: LocalStream { track, sender }, audio })
 }
 
 async fn add_track(

@@ -1,7 +1,6 @@
 //! The streams that we send: their tracks, and how an answer wants their packets to look.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU16;
 
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::rtp_transceiver::RtpSender;
@@ -16,18 +15,12 @@ pub struct Streams {
     pub audio: Option<LocalStream>,
 }
 
-/// One track that we send, and what identifies its packets.
+/// One track that we send.
 pub struct LocalStream {
-    /// Where packets are written.
+    /// Where its RTCP is written.
     pub track: Arc<TrackLocalStaticRTP>,
     /// Knows what was negotiated.
     pub sender: Arc<dyn RtpSender>,
-    /// Synchronization source.
-    pub ssrc: u32,
-    /// Added to the timestamps.
-    pub offset: u32,
-    /// The number of the next packet.
-    pub sequence: Arc<AtomicU16>,
 }
 
 /// How an answer wants one stream's packets to look.
@@ -35,35 +28,17 @@ pub struct LocalStream {
 pub struct SendParameters {
     /// RTP payload type.
     pub payload_type: u8,
+    /// The payload type of packets that are sent again, if the answer takes them (RFC 4588 §8.6).
+    pub repair_type: Option<u8>,
+    /// Header extension id of the transport-wide number, if the answer takes it.
+    pub wide_id: Option<u8>,
     /// Header extension id of the playout delay, if the answer takes it.
     pub playout_delay_id: Option<u8>,
     /// Header extension id of the capture time, if the answer takes it.
     pub capture_time_id: Option<u8>,
 }
 
-/// What `fanout` needs to write one stream's packets to one viewer.
-#[derive(Clone)]
-pub struct Outlet {
-    /// Where they are written.
-    pub track: Arc<TrackLocalStaticRTP>,
-    /// Synchronization source.
-    pub ssrc: u32,
-    /// Added to the timestamps (RFC 3550 §5.1).
-    pub offset: u32,
-    /// The number of the next packet.
-    pub sequence: Arc<AtomicU16>,
-    /// As answered.
-    pub parameters: SendParameters,
-}
-
 impl LocalStream {
-    /// Numbered from a random start.
-    pub fn new(track: Arc<TrackLocalStaticRTP>, sender: Arc<dyn RtpSender>, ssrc: u32, offset: u32) -> Self {
-        // Starts at random (RFC 3550 §5.1); the offset is, and is not guessed from this half of it.
-        let sequence = Arc::new(AtomicU16::new((offset >> 16) as u16));
-        LocalStream { track, sender, ssrc, offset, sequence }
-    }
-
     /// What the last answer says of this stream.
     pub async fn parameters(&self) -> Result<SendParameters, PeerError> {
         let operation = "reading what the answer takes";
@@ -77,21 +52,17 @@ impl LocalStream {
             // One-byte header extensions, the only ones in use, end at 14 (RFC 8285 §4.2).
             u8::try_from(extension.id).ok().filter(|id| (1..=14).contains(id))
         };
+        let again = format!("apt={}", codec.payload_type);
+        let repair = parameters.codecs.iter().find(|codec| {
+            codec.rtp_codec.mime_type.eq_ignore_ascii_case(codecs::MIME_TYPE_RTX)
+                && codec.rtp_codec.sdp_fmtp_line.split(';').any(|part| part.trim() == again)
+        });
         Ok(SendParameters {
             payload_type: codec.payload_type,
+            repair_type: repair.map(|codec| codec.payload_type),
+            wide_id: id(codecs::TRANSPORT_CC),
             playout_delay_id: id(codecs::PLAYOUT_DELAY),
             capture_time_id: id(codecs::ABS_CAPTURE_TIME),
         })
-    }
-
-    /// For writing with these parameters.
-    pub fn outlet(&self, parameters: SendParameters) -> Outlet {
-        Outlet {
-            track: self.track.clone(),
-            ssrc: self.ssrc,
-            offset: self.offset,
-            sequence: self.sequence.clone(),
-            parameters,
-        }
     }
 }

@@ -20,7 +20,7 @@ use webrtc::runtime::{
 
 use super::address::with_port;
 use super::early::{Datagram, Gate};
-use crate::io::port::Place;
+use crate::io::port::{Place, Routes};
 
 /// mDNS (RFC 6762 §3) shares its port with everybody and has nothing to do with the peer.
 const MDNS_PORT: u16 = 5353;
@@ -39,6 +39,11 @@ impl Gated {
     /// Around the library's own runtime, at a place of the port.
     pub fn new(inner: Arc<dyn Runtime>, place: Place) -> Arc<Gated> {
         Arc::new(Gated { inner, place, sockets: Mutex::default(), believed: Mutex::default() })
+    }
+
+    /// Where the way to the viewer is noted.
+    pub fn routes(&self) -> Arc<Routes> {
+        self.place.routes()
     }
 
     /// Checks for an offer with this ufrag are ours.

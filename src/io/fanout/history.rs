@@ -1,0 +1,151 @@
+//! Which of the packets that one viewer was sent can be sent to it again, and when did each leave?
+//!
+//! Payloads are not kept here: they are shared by everyone who was sent the picture.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Frame;
+use crate::engine::bandwidth::Fate;
+use crate::io::peer::Numbers;
+
+/// Packets of the picture that can be repeated: three seconds at 2.5 Mbit/s. What is asked for later is of no
+/// use any more.
+const MAX_PICTURE_PACKETS: usize = 1024;
+/// Packets whose arrival is awaited: a report covers at most this many (its count has 16 bits, a second at 20
+/// Mbit/s is 2,000).
+const MAX_DEPARTURES: usize = 2048;
+/// A packet is not repeated sooner than this after it has left.
+const MIN_PATIENCE: Duration = Duration::from_millis(10);
+
+/// One packet of a picture.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    /// What it was called.
+    pub numbers: Numbers,
+    /// The picture.
+    pub frame: Arc<Frame>,
+    /// Which of its payloads.
+    pub part: usize,
+    /// When it last left.
+    at: Instant,
+}
+
+/// The newest packets of the picture, by their sequence numbers, which have no gaps.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    sent: VecDeque<Sent>,
+}
+
+impl History {
+    pub(super) fn push(&mut self, numbers: Numbers, frame: Arc<Frame>, part: usize, at: Instant) {
+        if self.sent.len() == MAX_PICTURE_PACKETS {
+            self.sent.pop_front();
+        }
+        self.sent.push_back(Sent { numbers, frame, part, at });
+    }
+
+    /// The packet that the viewer misses, unless it cannot have it yet: what left less than a round trip ago, for
+    /// the first time or again, is still on its way.
+    pub(super) fn missed(
+        &mut self,
+        sequence: u16,
+        round_trip: Option<Duration>,
+        now: Instant,
+    ) -> Option<Sent> {
+        let first = self.sent.front()?.numbers.sequence;
+        let sent = self.sent.get_mut(usize::from(sequence.wrapping_sub(first)))?;
+        let patience = round_trip.map_or(MIN_PATIENCE, |time| (time * 3 / 4).max(MIN_PATIENCE));
+        if now.saturating_duration_since(sent.at) < patience {
+            return None;
+        }
+        sent.at = now;
+        Some(sent.clone())
+    }
+}
+
+/// When packets left, by their transport-wide numbers.
+#[derive(Debug, Default)]
+pub(super) struct Departures {
+    first: u16,
+    left: VecDeque<Option<(Instant, usize)>>,
+}
+
+impl Departures {
+    pub(super) fn push(&mut self, wide: u16, at: Instant, bytes: usize) {
+        if self.left.is_empty() {
+            self.first = wide;
+        }
+        let index = usize::from(wide.wrapping_sub(self.first));
+        match self.left.get_mut(index) {
+            // Sent again, for a viewer that takes no stream of its own for that.
+            Some(left) => *left = Some((at, bytes)),
+            None => self.left.push_back(Some((at, bytes))),
+        }
+        if self.left.len() > MAX_DEPARTURES {
+            self.left.pop_front();
+            self.first = self.first.wrapping_add(1);
+        }
+    }
+
+    /// What became of packets, of those that are not known yet: each is told once, and one that has not arrived
+    /// may still do so unheard.
+    pub(super) fn fates(&mut self, arrivals: &[(u16, Option<Duration>)], fates: &mut Vec<Fate>) {
+        fates.clear();
+        for &(wide, arrived) in arrivals {
+            let index = usize::from(wide.wrapping_sub(self.first));
+            if let Some((departed, size)) = self.left.get_mut(index).and_then(Option::take) {
+                fates.push(Fate { departed, arrived, size });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "virtual time needs a moment to count from")]
+
+    use super::*;
+    use crate::units::MediaTime;
+
+    fn frame() -> Arc<Frame> {
+        Arc::new(Frame { payloads: Vec::new(), captured: MediaTime::default(), is_keyframe: false, era: 0 })
+    }
+
+    #[test]
+    fn what_was_missed_is_found_over_the_wrap_and_not_asked_for_twice_in_a_round_trip() {
+        let (mut history, start) = (History::default(), Instant::now());
+        let at = |ms| start + Duration::from_millis(ms);
+        for n in 0..2000u16 {
+            let sequence = 64_600u16.wrapping_add(n);
+            history.push(Numbers { sequence, wide: None }, frame(), usize::from(n), start);
+        }
+        let mut part = |sequence, ms| {
+            let round_trip = Some(Duration::from_millis(40));
+            history.missed(sequence, round_trip, at(ms)).map(|sent| sent.part)
+        };
+        // Part 1063 of 2000.
+        assert_eq!(part(127, 29), None, "it can hardly have arrived");
+        assert_eq!(part(127, 30), Some(1063));
+        assert_eq!(part(127, 59), None, "it is on its way again");
+        assert_eq!(part(127, 60), Some(1063));
+        assert_eq!(part(64_600, 100), None, "too long ago");
+        assert_eq!(part(64_600u16.wrapping_add(2000), 100), None, "not sent yet");
+    }
+
+    #[test]
+    fn every_fate_is_told_once() {
+        let (mut departures, start, mut fates) = (Departures::default(), Instant::now(), Vec::new());
+        for n in 0..5000u16 {
+            departures.push(65_000u16.wrapping_add(n), start + Duration::from_millis(n.into()), 1000);
+        }
+        let newest = 65_000u16.wrapping_add(4999);
+        let arrived = Some(Duration::from_secs(1));
+        departures.fates(&[(newest, arrived), (newest.wrapping_sub(1), None), (65_000, arrived)], &mut fates);
+        let told: Vec<_> = fates.iter().map(|fate| (fate.departed - start, fate.arrived.is_some())).collect();
+        assert_eq!(told, [(Duration::from_millis(4999), true), (Duration::from_millis(4998), false)]);
+        departures.fates(&[(newest, arrived), (newest.wrapping_add(1), arrived)], &mut fates);
+        assert!(fates.is_empty());
+    }
+}

@@ -1,0 +1,190 @@
+//! Under which keys does the viewer expect our packets? Overheard from the library, which does not tell.
+//!
+//! DTLS-SRTP makes the keys of both directions at the end of its handshake (RFC 5764 §4.2). The library then
+//! derives the session keys by the cryptography that it was given, ours before the viewer's. The first block
+//! of that derivation is the master salt, encrypted under the master key (RFC 3711 §4.3.1 with label 0 and
+//! index 0), and what is made with the result says which profile it is for.
+//!
+//! The library uses the same keys for RTCP alone, since no RTP is written through it: with one key, no packet
+//! number may ever come twice (RFC 7714 §8.1).
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rtc::crypto::{
+    ActiveKeyExchange, AeadAlgorithm, AeadCipher, BlockCipherAlgorithm, CbcAlgorithm, CbcCipher,
+    CryptoAlgorithm, CryptoError, HashAlgorithm, HmacAlgorithm, KeyExchangeAlgorithm, Mac, PublicKey,
+    RTCCrypto, RTCCryptoProvider, RTCRandom, SecretVec, SignatureScheme, SigningKey, StreamCipher,
+    StreamCipherAlgorithm,
+};
+use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
+use rtc::srtp::context::Context;
+use rtc::srtp::protection_profile::ProtectionProfile;
+
+/// Those that we know how to overhear, in the order of preference. Whoever has WebRTC has the second (RFC 8827
+/// §6.5), which costs about three times as much.
+pub fn profiles() -> Vec<SrtpProtectionProfile> {
+    vec![SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm, SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80]
+}
+
+/// Length of both profiles' master keys (RFC 3711 §8.2, RFC 7714 §12).
+const KEY_BYTES: usize = 16;
+/// Length of the longer of their salts.
+const SALT_BYTES: usize = 14;
+
+/// The library's own cryptography, with an ear at it. One for each peer connection.
+pub struct Overheard {
+    inner: Arc<dyn RTCCryptoProvider>,
+    heard: Mutex<Heard>,
+}
+
+#[derive(Default)]
+struct Heard {
+    master: Option<(SecretVec, [u8; SALT_BYTES])>,
+    profile: Option<ProtectionProfile>,
+}
+
+impl Overheard {
+    /// Around the library's own.
+    ///
+    /// # Errors
+    ///
+    /// The library was built without cryptography.
+    pub fn new() -> Result<Arc<Overheard>, CryptoError> {
+        Ok(Arc::new(Overheard { inner: rtc::crypto::default_provider()?, heard: Mutex::default() }))
+    }
+
+    /// What encrypts packets for the viewer; `None` before the handshake's end. It begins with rollover counter
+    /// zero, so it must be asked for once.
+    pub fn outgoing(&self) -> Option<Context> {
+        let heard = self.heard();
+        let ((key, salt), profile) = (heard.master.as_ref()?, heard.profile?);
+        let salt = salt.get(..profile.salt_len())?;
+        let context = Context::new(key.as_ref(), salt, profile, None, None, self.inner.crypto());
+        context.inspect_err(|error| log::error!(error:%; "the viewer's keys are unusable")).ok()
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        // Nothing that could panic runs under this lock.
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn made_with_the_first_key(&self, profile: ProtectionProfile) {
+        let mut heard = self.heard();
+        if heard.master.is_some() {
+            heard.profile.get_or_insert(profile);
+        }
+    }
+}
+
+impl RTCCryptoProvider for Overheard {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+    fn crypto(&self) -> &dyn RTCCrypto {
+        self
+    }
+    fn random(&self) -> &dyn RTCRandom {
+        self.inner.random()
+    }
+}
+
+impl RTCCrypto for Overheard {
+    fn block_encrypt(
+        &self,
+        algorithm: BlockCipherAlgorithm,
+        key: &[u8],
+        block: &mut [u8],
+    ) -> Result<(), CryptoError> {
+        // DTLS itself encrypts no single blocks.
+        if algorithm == BlockCipherAlgorithm::Aes128
+            && key.len() == KEY_BYTES
+            && let Some(salt) = block.first_chunk::<SALT_BYTES>()
+        {
+            self.heard().master.get_or_insert_with(|| (SecretVec::new(key.to_vec()), *salt));
+        }
+        self.inner.crypto().block_encrypt(algorithm, key, block)
+    }
+    fn new_aead(&self, algorithm: AeadAlgorithm, key: &[u8]) -> Result<Box<dyn AeadCipher>, CryptoError> {
+        self.made_with_the_first_key(ProtectionProfile::AeadAes128Gcm);
+        self.inner.crypto().new_aead(algorithm, key)
+    }
+    fn new_stream_cipher(
+        &self,
+        algorithm: StreamCipherAlgorithm,
+        key: &[u8],
+    ) -> Result<Box<dyn StreamCipher>, CryptoError> {
+        self.made_with_the_first_key(ProtectionProfile::Aes128CmHmacSha1_80);
+        self.inner.crypto().new_stream_cipher(algorithm, key)
+    }
+    fn new_hmac(&self, algorithm: HmacAlgorithm, key: &[u8]) -> Result<Box<dyn Mac>, CryptoError> {
+        self.inner.crypto().new_hmac(algorithm, key)
+    }
+    fn supports(&self, algorithm: CryptoAlgorithm) -> bool {
+        self.inner.crypto().supports(algorithm)
+    }
+    fn hash(&self, algorithm: HashAlgorithm, data: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        self.inner.crypto().hash(algorithm, data)
+    }
+    fn new_cbc(&self, algorithm: CbcAlgorithm, key: &[u8]) -> Result<Box<dyn CbcCipher>, CryptoError> {
+        self.inner.crypto().new_cbc(algorithm, key)
+    }
+    fn start_key_exchange(
+        &self,
+        algorithm: KeyExchangeAlgorithm,
+    ) -> Result<Box<dyn ActiveKeyExchange>, CryptoError> {
+        self.inner.crypto().start_key_exchange(algorithm)
+    }
+    fn generate_signing_key(&self, scheme: SignatureScheme) -> Result<Arc<dyn SigningKey>, CryptoError> {
+        self.inner.crypto().generate_signing_key(scheme)
+    }
+    fn import_signing_key(
+        &self,
+        scheme: SignatureScheme,
+        pkcs8_der: &[u8],
+    ) -> Result<Arc<dyn SigningKey>, CryptoError> {
+        self.inner.crypto().import_signing_key(scheme, pkcs8_der)
+    }
+    fn verify_signature(
+        &self,
+        scheme: SignatureScheme,
+        public_key: PublicKey<'_>,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), CryptoError> {
+        self.inner.crypto().verify_signature(scheme, public_key, message, signature)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(sequence: u16) -> (rtc::rtp::Header, Vec<u8>) {
+        let header =
+            rtc::rtp::Header { version: 2, sequence_number: sequence, ssrc: 7, ..Default::default() };
+        let mut bytes = vec![0x80, 0];
+        bytes.extend(sequence.to_be_bytes());
+        bytes.extend([0, 0, 0, 0, 0, 0, 0, 7]);
+        bytes.extend(b"a picture");
+        (header, bytes)
+    }
+
+    #[test]
+    fn what_we_encrypt_is_what_the_library_would() {
+        for profile in [ProtectionProfile::AeadAes128Gcm, ProtectionProfile::Aes128CmHmacSha1_80] {
+            let overheard = Overheard::new().expect("ring");
+            assert!(overheard.outgoing().is_none(), "nothing was said yet");
+            let (ours, theirs) = ([1; KEY_BYTES], [2; KEY_BYTES]);
+            let salt = &(10..24).collect::<Vec<u8>>()[..profile.salt_len()];
+            let context = |key: &[u8]| Context::new(key, salt, profile, None, None, overheard.crypto());
+            let mut library = context(&ours).expect("a context");
+            let _ = context(&theirs);
+            let mut own = overheard.outgoing().expect("it was overheard");
+            let (header, bytes) = packet(4_711);
+            let expected = library.encrypt_rtp_with_header(&bytes, &header).expect("a packet");
+            let made = own.encrypt_rtp_with_header(&bytes, &header).expect("a packet");
+            assert_eq!(made, expected, "{profile:?}");
+            assert_ne!(&made[12..21], b"a picture");
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! One viewer's RTP: numbered, encrypted under its keys, and sent by the way that ICE has found.
+//!
+//! Everything that is counted lives here, for as long as the connection does: under one SRTP key no number may
+//! come twice with another content (RFC 3711 §9.1), whoever sends.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rtc::rtcp::sender_report::SenderReport;
+use rtc::rtp::Header;
+use rtc::shared::marshal::{Marshal, MarshalSize};
+use rtc::srtp::context::Context;
+
+use super::clock::CaptureClock;
+use super::codecs::{AUDIO_HZ, VIDEO_HZ};
+use super::keys::Overheard;
+use super::outlet::SendParameters;
+use crate::io::port::{Routes, Run};
+use crate::units::MediaTime;
+
+/// One of the streams to a viewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// The picture.
+    Video,
+    /// The picture's packets once more, and padding (RFC 4588).
+    Repair,
+    /// The sound.
+    Audio,
+}
+
+/// What a packet says beside its payload.
+#[derive(Clone, Debug, Default)]
+pub struct Form {
+    /// The capture clock in the stream's own rate.
+    pub timestamp: u32,
+    /// See RFC 6184 §5.1 and RFC 3551 §4.1.
+    pub marker: bool,
+    /// `abs-capture-time`.
+    pub captured: Option<MediaTime>,
+    /// `playout-delay`.
+    pub playout_delay: Option<Bytes>,
+    /// The payload ends in padding (RFC 3550 §5.1).
+    pub is_padded: bool,
+}
+
+/// The numbers of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// In its stream.
+    pub sequence: u16,
+    /// Over all streams, where the answer takes that.
+    pub wide: Option<u16>,
+}
+
+/// A packet that is on its way.
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    /// What it is called.
+    pub numbers: Numbers,
+    /// Its length on the wire, without UDP's and IP's headers.
+    pub bytes: usize,
+}
+
+/// Nothing more can be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended;
+
+/// A stream's own numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Stream {
+    /// Synchronization source.
+    pub ssrc: u32,
+    /// Added to the timestamps (RFC 3550 §5.1).
+    pub offset: u32,
+    sequence: u16,
+    packets: u32,
+    octets: u32,
+}
+
+impl Stream {
+    /// Numbered from a random start.
+    pub fn new(ssrc: u32, offset: u32) -> Stream {
+        // Starts at random (RFC 3550 §5.1); the offset is, and is not guessed from this half of it. The start is in
+        // the lower half, so that the rollover counter is not guessed wrongly by who loses the first packets.
+        Stream { ssrc, offset, sequence: (offset >> 16) as u16 & 0x7fff, packets: 0, octets: 0 }
+    }
+}
+
+/// See the module's text.
+pub struct Outgoing {
+    overheard: Arc<Overheard>,
+    srtp: Option<Context>,
+    routes: Arc<Routes>,
+    clock: CaptureClock,
+    run: Run,
+    plain: Vec<u8>,
+    wide: u16,
+    video: Stream,
+    repair: Stream,
+    audio: Stream,
+    parameters: [Option<SendParameters>; 2],
+}
+
+impl Outgoing {
+    /// For a connection that has not been made yet.
+    pub fn new(
+        overheard: Arc<Overheard>,
+        routes: Arc<Routes>,
+        clock: CaptureClock,
+        [video, repair, audio]: [Stream; 3],
+    ) -> Outgoing {
+        let (srtp, run, plain, wide, parameters) = Default::default();
+        Outgoing { overheard, srtp, routes, clock, run, plain, wide, video, repair, audio, parameters }
+    }
+
+    /// How the answer wants packets of the picture and of the sound to look.
+    pub fn negotiated(&mut self, video: Option<SendParameters>, audio: Option<SendParameters>) {
+        self.parameters = [video, audio];
+    }
+
+    /// Whether lost packets are sent again in a stream of their own.
+    pub fn has_repair(&self) -> bool {
+        self.parameters[0].is_some_and(|video| video.repair_type.is_some())
+    }
+
+    /// The synchronization source of a stream.
+    pub fn ssrc(&self, line: Line) -> u32 {
+        self.stream(line).ssrc
+    }
+
+    /// Numbers and encrypts a packet, and sends it with those before, at the latest by [`Outgoing::flush`].
+    /// `None`: the answer does not take the stream. With `again` it is one that was sent before and must have the
+    /// same content.
+    ///
+    /// # Errors
+    ///
+    /// There are no keys, or they are used up.
+    pub async fn write(
+        &mut self,
+        line: Line,
+        form: Form,
+        payload: [&[u8]; 2],
+        again: Option<Numbers>,
+    ) -> Result<Option<Written>, Ended> {
+        let Some((header, numbers)) = self.header(line, form, again) else { return Ok(None) };
+        self.plain.clear();
+        self.plain.resize(header.marshal_size(), 0);
+        header.marshal_to(&mut self.plain).map_err(|_| Ended)?;
+        payload.iter().for_each(|part| self.plain.extend_from_slice(part));
+        let srtp = match &mut self.srtp {
+            Some(srtp) => srtp,
+            none => none.insert(self.overheard.outgoing().ok_or(Ended)?),
+        };
+        let packet = srtp.encrypt_rtp_with_header(&self.plain, &header).map_err(|_| Ended)?;
+        let max = self.routes.current().map_or(1, |route| route.max_run());
+        if !self.run.takes(packet.len(), max) {
+            self.flush().await;
+        }
+        self.run.push(&packet);
+        if again.is_none() {
+            let octets = payload.iter().map(|part| part.len()).sum::<usize>();
+            self.count(line, octets);
+        }
+        Ok(Some(Written { numbers, bytes: packet.len() }))
+    }
+
+    /// Sends what was gathered; waits while the socket is full.
+    pub async fn flush(&mut self) {
+        if self.run.is_empty() {
+            return;
+        }
+        // Without a way it is lost, as it would be on a network that leads nowhere.
+        while let Some(route) = self.routes.current() {
+            match route.try_send(&self.run) {
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => route.writable().await,
+                _ => break,
+            }
+        }
+        self.run.clear();
+    }
+
+    /// Sender reports (RFC 3550 §6.4.1) on the streams that have begun, which put them on the capture clock.
+    ///
+    /// Our timestamps are the capture clock itself plus an offset, so a report needs no packet to go by. Those of
+    /// libraries take the moment at which a packet was written for the moment that its timestamp means; what sound
+    /// and picture spend on their different ways from the sensor then shows as lost lip sync.
+    pub fn reports(&self, at: MediaTime) -> Vec<SenderReport> {
+        let streams = [(&self.video, VIDEO_HZ), (&self.audio, AUDIO_HZ)];
+        let report = |(stream, hz): &(&Stream, u32)| SenderReport {
+            ssrc: stream.ssrc,
+            ntp_time: self.clock.ntp(at),
+            rtp_time: at.rtp(*hz).wrapping_add(stream.offset),
+            packet_count: stream.packets,
+            octet_count: stream.octets,
+            ..Default::default()
+        };
+        streams.iter().filter(|(stream, _)| stream.packets > 0).map(report).collect()
+    }
+
+    fn header(&mut self, line: Line, form: Form, again: Option<Numbers>) -> Option<(Header, Numbers)> {
+        let parameters = match line {
+            Line::Audio => self.parameters[1]?,
+            Line::Video | Line::Repair => self.parameters[0]?,
+        };
+        let payload_type = match line {
+            Line::Repair => parameters.repair_type?,
+            Line::Video | Line::Audio => parameters.payload_type,
+        };
+        let numbers = again.unwrap_or_else(|| self.next(line, parameters.wide_id.is_some()));
+        let stream = self.stream(line);
+        let mut header = Header {
+            version: 2,
+            padding: form.is_padded,
+            marker: form.marker,
+            payload_type,
+            sequence_number: numbers.sequence,
+            // The picture's own, also where it is sent again.
+            timestamp: form.timestamp.wrapping_add(stream.offset),
+            ssrc: stream.ssrc,
+            ..Default::default()
+        };
+        let clock = self.clock;
+        let mut say = |id: Option<u8>, value: Option<Bytes>| {
+            if let (Some(id), Some(value)) = (id, value) {
+                // Ids are 1 to 14 and values at most 16 bytes: the one-byte form takes them.
+                let _ = header.set_extension(id, value);
+            }
+        };
+        let bytes = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
+        say(parameters.wide_id, numbers.wide.map(|wide| bytes(&wide.to_be_bytes())));
+        say(parameters.capture_time_id, form.captured.map(|at| bytes(&clock.ntp(at).to_be_bytes())));
+        say(parameters.playout_delay_id, form.playout_delay);
+        Some((header, numbers))
+    }
+
+    fn next(&mut self, line: Line, is_wide: bool) -> Numbers {
+        let wide = is_wide.then_some(self.wide);
+        self.wide = self.wide.wrapping_add(u16::from(is_wide));
+        let stream = self.stream_mut(line);
+        let sequence = stream.sequence;
+        stream.sequence = sequence.wrapping_add(1);
+        Numbers { sequence, wide }
+    }
+
+    /// Both counters wrap (RFC 3550 §6.4.1); a payload is far below 4 GiB.
+    fn count(&mut self, line: Line, octets: usize) {
+        let stream = self.stream_mut(line);
+        stream.packets = stream.packets.wrapping_add(1);
+        stream.octets = stream.octets.wrapping_add(octets as u32);
+    }
+
+    fn stream(&self, line: Line) -> &Stream {
+        match line {
+            Line::Video => &self.video,
+            Line::Repair => &self.repair,
+            Line::Audio => &self.audio,
+        }
+    }
+
+    fn stream_mut(&mut self, line: Line) -> &mut Stream {
+        match line {
+            Line::Video => &mut self.video,
+            Line::Repair => &mut self.repair,
+            Line::Audio => &mut self.audio,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_streams_report_the_same_moment_once_they_have_begun() {
+        let clock = CaptureClock::new();
+        let streams = [Stream::new(7, 100), Stream::new(9, 100), Stream::new(8, 200)];
+        let overheard = Overheard::new().expect("ring");
+        let mut outgoing = Outgoing::new(overheard, Arc::default(), clock, streams);
+        let at = MediaTime(std::time::Duration::from_millis(12_345));
+        assert_eq!(outgoing.reports(at), []);
+        outgoing.count(Line::Video, 1000);
+        outgoing.count(Line::Video, 500);
+        outgoing.count(Line::Audio, 80);
+        let [video, audio] = &outgoing.reports(at)[..] else { panic!("two streams") };
+        assert_eq!((video.ssrc, video.packet_count, video.octet_count), (7, 2, 1500));
+        assert_eq!((audio.ssrc, audio.packet_count, audio.octet_count), (8, 1, 80));
+        assert_eq!(video.ntp_time, audio.ntp_time);
+        assert_eq!(video.rtp_time, at.rtp(90_000).wrapping_add(100));
+        assert_eq!(audio.rtp_time, at.rtp(48_000).wrapping_add(200));
+    }
+}

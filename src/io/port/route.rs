@@ -1,0 +1,193 @@
+//! By which way do a viewer's packets leave? By the one that the library takes for its own.
+//!
+//! The library knows which pair of addresses ICE has chosen, but does not say it. Its DTLS and its RTCP go by
+//! that pair, through a view, which notes where: to the viewer itself, or to a TURN server that passes it on.
+//! Media goes the same way, in runs of packets that leave in one system call (UDP GSO, Linux 4.18).
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+
+use webrtc::runtime::{AsyncUdpSocket, Transmit};
+
+use super::lock;
+use super::socket::Socket;
+use super::stun::{self, Kind, Relayed};
+
+/// The longest run: the largest IP packet less headers, with room to spare.
+const MAX_RUN_BYTES: usize = 60_000;
+
+/// Packets that leave together: of one length but for the last, which may be shorter.
+#[derive(Debug, Default)]
+pub struct Run {
+    bytes: Vec<u8>,
+    segment: usize,
+    count: usize,
+}
+
+impl Run {
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether a packet of this length can still join, of at most `max` in all.
+    pub fn takes(&self, length: usize, max: usize) -> bool {
+        let is_whole = self.bytes.len() == self.segment * self.count;
+        self.count == 0
+            || is_whole
+                && length <= self.segment
+                && self.count < max
+                && self.bytes.len() + length <= MAX_RUN_BYTES
+    }
+
+    /// Adds a packet that it takes.
+    pub fn push(&mut self, packet: &[u8]) {
+        if self.count == 0 {
+            self.segment = packet.len();
+        }
+        self.bytes.extend_from_slice(packet);
+        self.count += 1;
+    }
+
+    /// Forgets what it has.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.count = 0;
+    }
+
+    fn packets(&self) -> impl Iterator<Item = &[u8]> {
+        self.bytes.chunks(self.segment.max(1))
+    }
+}
+
+/// The way to one viewer.
+pub struct Route {
+    /// The board's address.
+    pub local: IpAddr,
+    /// The viewer's address, as we see it; or the relay's.
+    pub to: SocketAddr,
+    /// How a relay is told for whom it is.
+    pub relayed: Option<Relayed>,
+    socket: Arc<Socket>,
+    private: Arc<dyn AsyncUdpSocket>,
+}
+
+impl Route {
+    /// How many packets may make a run.
+    pub fn max_run(&self) -> usize {
+        if self.relayed.is_some() { 1 } else { self.socket.max_segments() }
+    }
+
+    /// Sends a run. What the network refuses is lost, as on the network itself.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::WouldBlock`]: there is no room for it now.
+    pub fn try_send(&self, run: &Run) -> io::Result<()> {
+        if let Some(relayed) = self.relayed {
+            for packet in run.packets() {
+                let message = relayed.wrap(packet);
+                let transmit = self.transmit(&message, None);
+                // The relay's own socket is never full for long: it serves this viewer alone.
+                let _ = self.private.poll_send(&mut Context::from_waker(Waker::noop()), &transmit);
+            }
+            return Ok(());
+        }
+        let segment_size = (run.count > 1).then_some(run.segment);
+        match self.socket.try_send(&self.transmit(&run.bytes, segment_size)) {
+            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Err(cause),
+            // An interface may refuse runs although the kernel takes them.
+            Err(_) if run.count > 1 => {
+                for packet in run.packets() {
+                    let _ = self.socket.try_send(&self.transmit(packet, None));
+                }
+            }
+            Err(cause) => log::trace!(cause:%; "a packet could not be sent"),
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    /// Waits until there may be room.
+    pub async fn writable(&self) {
+        self.socket.writable().await;
+    }
+
+    fn transmit<'b>(&self, contents: &'b [u8], segment_size: Option<usize>) -> Transmit<'b> {
+        // By the address that the viewer knows, whatever the routing would choose.
+        Transmit { destination: self.to, ecn: None, contents, segment_size, src_ip: Some(self.local) }
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Route({} to {}, {:?})", self.local, self.to, self.relayed)
+    }
+}
+
+/// Where one peer connection's way is noted.
+#[derive(Debug, Default)]
+pub struct Routes(Mutex<Option<Arc<Route>>>);
+
+impl Routes {
+    /// The newest; `None` before DTLS.
+    pub fn current(&self) -> Option<Arc<Route>> {
+        lock(&self.0).clone()
+    }
+
+    /// The library sends this to `to` by these sockets.
+    pub(super) fn note(
+        &self,
+        bytes: &[u8],
+        (local, to): (IpAddr, SocketAddr),
+        (socket, private): (&Arc<Socket>, &Arc<dyn AsyncUdpSocket>),
+    ) {
+        let relayed = match stun::kind(bytes) {
+            Kind::Dtls | Kind::Rtcp => None,
+            Kind::Turn => match stun::relayed(bytes) {
+                Some((relayed, inner)) if matches!(stun::kind(inner), Kind::Dtls | Kind::Rtcp) => {
+                    Some(relayed)
+                }
+                _ => return,
+            },
+            _ => return,
+        };
+        let mut current = lock(&self.0);
+        let is_known = current
+            .as_ref()
+            .is_some_and(|route| (route.local, route.to, route.relayed) == (local, to, relayed));
+        if !is_known {
+            log::debug!(local:%, to:%, is_relayed = relayed.is_some(); "media goes this way");
+            let (socket, private) = (socket.clone(), private.clone());
+            *current = Some(Arc::new(Route { local, to, relayed, socket, private }));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_has_packets_of_one_length_and_a_shorter_one_ends_it() {
+        let mut run = Run::default();
+        assert!(run.is_empty() && run.takes(1200, 1));
+        run.push(&[1; 1200]);
+        assert!(run.takes(1200, 4) && run.takes(800, 4));
+        assert!(!run.takes(1201, 4), "a longer one would be cut");
+        assert!(!run.takes(1200, 1), "no more than that");
+        run.push(&[2; 800]);
+        assert!(!run.takes(100, 4), "the kernel cuts at the first one's length");
+        assert_eq!(run.packets().map(<[u8]>::len).collect::<Vec<_>>(), [1200, 800]);
+        run.clear();
+        run.push(&[3; 700]);
+        assert_eq!(run.packets().map(<[u8]>::len).collect::<Vec<_>>(), [700]);
+        while run.takes(700, usize::MAX) {
+            run.push(&[3; 700]);
+        }
+        assert!(run.bytes.len() <= MAX_RUN_BYTES);
+    }
+}
