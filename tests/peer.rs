@@ -11,6 +11,7 @@ use answerer::{Answerer, nal_types};
 use bytes::Bytes;
 use farol::engine::h264::AccessUnit;
 use farol::engine::pcm::OpusPacket;
+use farol::engine::rendition::Rendition;
 use farol::io::fanout::{Fanout, Sends};
 use farol::io::peer::{AnswerFault, Peer, PeerError, PeerEvent, PeerSettings, Say};
 use farol::io::port::Port;
@@ -100,7 +101,7 @@ impl Device {
 
     fn film(&mut self) {
         let unit = self.camera.next();
-        if self.fanout.video(&unit) {
+        if self.fanout.video(Rendition::Main, &unit) {
             self.camera.force_keyframe();
         }
         self.fanout

@@ -6,8 +6,8 @@ use toml::de::DeValue;
 
 use super::walk::{Section, Walk};
 use super::{
-    Audio, CameraInput, ControlValue, EncoderChoice, Profile, RatePolicy, Substream, Talkback, Talkers, Video,
-    VideoSource, When,
+    Audio, CameraInput, ControlValue, EncoderChoice, Profile, RatePolicy, Substream, Talkback, Talkers,
+    Video, VideoSource, When,
 };
 use crate::units::Bitrate;
 

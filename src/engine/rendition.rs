@@ -193,8 +193,7 @@ impl Renditions {
             (Rendition::Sub, Some(ceiling)) => {
                 let is_new = self.substream.is_none();
                 let rate = RateControl::new(RatePolicy::Slowest, self.floor, ceiling);
-                let substream =
-                    self.substream.get_or_insert_with(|| Substream { rate, unused_since: None });
+                let substream = self.substream.get_or_insert_with(|| Substream { rate, unused_since: None });
                 substream.rate.joined(peer);
                 if let Some(estimate) = estimate {
                     substream.rate.estimated(peer, estimate);
@@ -259,8 +258,7 @@ impl Viewer {
         match self.on {
             Rendition::Main => {
                 let was_early = self.went_back.is_some_and(|at| now.saturating_duration_since(at) < TRIAL);
-                self.fast_for =
-                    if was_early { (self.fast_for * 2).min(FAST_FOR_AT_MOST) } else { FAST_FOR };
+                self.fast_for = if was_early { (self.fast_for * 2).min(FAST_FOR_AT_MOST) } else { FAST_FOR };
                 self.on = Rendition::Sub;
             }
             Rendition::Sub => (self.on, self.went_back) = (Rendition::Main, Some(now)),
@@ -332,10 +330,7 @@ mod tests {
     fn a_network_that_collapses_gets_the_substream_at_once_at_what_it_bears() {
         let mut scene = Scene::new();
         assert_eq!(scene.hold(1_000, 5_000), []);
-        assert_eq!(
-            scene.hold(2_000, 600),
-            [(1_000, substream(510)), (1_000, serve(Rendition::Sub))]
-        );
+        assert_eq!(scene.hold(2_000, 600), [(1_000, substream(510)), (1_000, serve(Rendition::Sub))]);
         assert_eq!(scene.renditions.of(SLOW_ONE), Rendition::Sub);
         assert_eq!(scene.renditions.of(PeerId(0)), Rendition::Main);
     }

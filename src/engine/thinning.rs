@@ -111,9 +111,11 @@ impl Thinning {
         self.left_out_at.is_some()
     }
 
-    /// It gets another stream from here on, of which nothing was left out yet.
-    pub fn begin_anew(&mut self) {
+    /// It gets another stream from here on, of which nothing was left out yet. What an estimate that has just
+    /// fallen makes of the pictures before is no longer counted whole: a queue on the way loses what it cannot hold.
+    pub fn begin_anew(&mut self, estimate_bps: f64) {
         self.left_out_at = None;
+        self.owed_bits = self.owed_bits.min(estimate_bps * BEFORE_KEYFRAME.as_secs_f64());
     }
 
     fn pass_time(&mut self, now: MediaTime, bps: f64) {

@@ -164,7 +164,11 @@ mod tests {
         assert_eq!(outlet.frame(Rendition::Main, unit(false)), Fate::Sent);
         assert_eq!(outlet.frame(Rendition::Main, unit(false)), Fate::NoRoom);
         assert!(receiver.try_recv().is_ok());
-        assert_eq!(outlet.frame(Rendition::Main, unit(false)), Fate::Dropped, "there is room, but nothing to decode it from");
+        assert_eq!(
+            outlet.frame(Rendition::Main, unit(false)),
+            Fate::Dropped,
+            "there is room, but nothing to decode it from"
+        );
         assert_eq!(outlet.frame(Rendition::Main, unit(true)), Fate::Sent);
     }
 

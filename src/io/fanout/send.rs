@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -26,6 +26,10 @@ use crate::units::{Bitrate, MediaTime};
 const PACE_FACTOR: f64 = 2.5;
 /// What may leave at once: an ordinary picture, and what a Wi-Fi access point's queue holds easily.
 const BURST_BYTES: f64 = 32.0 * 1024.0;
+/// The same for a viewer whose network is known to be too slow: more than this fills a queue on the way, and
+/// then the whole queue is late or lost. It still is enough to find out that there is room.
+const NARROW_PACE_FACTOR: f64 = 1.5;
+const NARROW_BURST_BYTES: f64 = 8.0 * 1024.0;
 /// UDP and IP headers.
 const OVERHEAD_BYTES: usize = 48;
 /// `playout-delay` 0 to 0: two fields of 12 bits, minimum and maximum, in units of 10 ms. Chromium then
@@ -58,11 +62,18 @@ pub(super) struct Counters {
     estimate_bps: AtomicU32,
     /// Zero: not known yet.
     round_trip_us: AtomicU64,
+    /// The viewer does not get all of the main encode, since its network is too slow for that.
+    pub(super) is_narrow: AtomicBool,
 }
 
 impl Counters {
     pub(super) fn dropped(&self) {
         self.frames_dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Zero: not known yet.
+    pub(super) fn estimate_bps(&self) -> u32 {
+        self.estimate_bps.load(Ordering::Relaxed)
     }
 
     pub(super) fn read(&self) -> Traffic {
@@ -102,6 +113,7 @@ struct Sender {
     reports: Reports,
     estimates: EstimateOutlet,
     bandwidth: Bandwidth,
+    most: Bitrate,
     pace: Pace,
     history: History,
     departures: Departures,
@@ -129,6 +141,7 @@ impl Feed {
             reports,
             estimates,
             bandwidth: Bandwidth::new(bitrates.start, MIN_BITRATE, bitrates.max),
+            most: bitrates.max,
             pace: Pace::new(bitrates.start.bps().into()),
             history: History::default(),
             departures: Departures::default(),
@@ -145,6 +158,11 @@ impl Feed {
     /// What it will send.
     pub(super) fn sends(&self) -> Sends {
         self.sender.sends
+    }
+
+    /// Where estimates end.
+    pub(super) fn most_bps(&self) -> f64 {
+        self.sender.most.bps().into()
     }
 
     /// Runs until it is aborted or nothing can be sent any more.
@@ -180,6 +198,7 @@ impl Sender {
         // The first report goes out right after the first packets: a viewer can synchronise at once.
         let mut has_reported = false;
         loop {
+            self.pace.is_narrow = self.counters.is_narrow.load(Ordering::Relaxed);
             let pause = self.pace.pause(Instant::now());
             let has_work = self.current.is_some() || !self.repeats.is_empty();
             tokio::select! {
@@ -384,17 +403,19 @@ async fn wait(pause: Duration) {
 /// A leaky bucket over the newest estimate.
 struct Pace {
     estimate_bps: f64,
+    is_narrow: bool,
     budget_bytes: f64,
     refilled: Option<Instant>,
 }
 
 impl Pace {
     fn new(estimate_bps: f64) -> Pace {
-        Pace { estimate_bps, budget_bytes: BURST_BYTES, refilled: None }
+        Pace { estimate_bps, is_narrow: false, budget_bytes: BURST_BYTES, refilled: None }
     }
 
     fn bytes_per_s(&self) -> f64 {
-        self.estimate_bps.max(1.0) * PACE_FACTOR / 8.0
+        let factor = if self.is_narrow { NARROW_PACE_FACTOR } else { PACE_FACTOR };
+        self.estimate_bps.max(1.0) * factor / 8.0
     }
 
     fn may_send(&self) -> bool {
@@ -406,7 +427,8 @@ impl Pace {
         let rate = self.bytes_per_s();
         if let Some(refilled) = self.refilled {
             let elapsed = now.saturating_duration_since(refilled).as_secs_f64();
-            self.budget_bytes = (self.budget_bytes + elapsed * rate).min(BURST_BYTES);
+            let most = if self.is_narrow { NARROW_BURST_BYTES } else { BURST_BYTES };
+            self.budget_bytes = (self.budget_bytes + elapsed * rate).min(most);
         }
         self.refilled = Some(now);
         if self.budget_bytes >= 0.0 {

@@ -4,8 +4,8 @@
 //! colours of both lines are averaged, and a full range is squeezed while the lines are still at hand.
 //! What is larger than the picture that is wanted is cut off at the right and at the bottom.
 
-use super::i420::I420;
 use super::colour::{Colour, Range, Weights, squeeze_chroma, squeeze_luma};
+use super::i420::I420;
 use crate::engine::picture::{Layout, PixelFormat};
 
 /// A picture to be converted.

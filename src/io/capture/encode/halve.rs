@@ -30,7 +30,8 @@ impl Halved {
             return None;
         }
         let halves = (size.0 / 2, size.1 / 2);
-        let from = [(planes.0, strides.0, size), (planes.1, strides.1, halves), (planes.2, strides.1, halves)];
+        let from =
+            [(planes.0, strides.0, size), (planes.1, strides.1, halves), (planes.2, strides.1, halves)];
         for (to, (from, stride, size)) in self.layout.planes().iter().zip(from) {
             let to = self.data.get_mut(to.offset..to.offset + to.stride * size.1)?;
             for (to, two) in to.chunks_exact_mut(size.0).zip(from.chunks(stride * 2)) {
