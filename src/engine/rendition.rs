@@ -193,7 +193,7 @@ impl Renditions {
             (Rendition::Sub, Some(ceiling)) => {
                 let is_new = self.substream.is_none();
                 let rate = RateControl::new(RatePolicy::Slowest, self.floor, ceiling);
-                let substream = self.substream.get_or_insert_with(|| Substream { rate, unused_since: None });
+                let substream = self.substream.get_or_insert(Substream { rate, unused_since: None });
                 substream.rate.joined(peer);
                 if let Some(estimate) = estimate {
                     substream.rate.estimated(peer, estimate);

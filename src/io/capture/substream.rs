@@ -70,8 +70,8 @@ struct Running {
 
 enum Encoder {
     #[cfg(feature = "openh264")]
-    Software(SoftwareEncoder),
-    Hardware(M2mEncoder),
+    Software(Box<SoftwareEncoder>),
+    Hardware(Box<M2mEncoder>),
 }
 
 impl Substream {
@@ -226,7 +226,8 @@ impl Substream {
                     device: path.clone(),
                     what: "it takes neither I420 nor NV12, which the halved picture is".to_owned(),
                 };
-                M2mEncoder::open(path, &settings, into.ok_or_else(unfit)?).map(Encoder::Hardware)
+                M2mEncoder::open(path, &settings, into.ok_or_else(unfit)?)
+                    .map(|encoder| Encoder::Hardware(Box::new(encoder)))
             }
         }
     }
@@ -241,7 +242,7 @@ fn open_software(substream: &Substream, bitrate: Bitrate) -> Result<Encoder, Los
         profile: substream.video.profile,
         matrix: substream.matrix,
     };
-    SoftwareEncoder::new(settings).map(Encoder::Software)
+    SoftwareEncoder::new(settings).map(|encoder| Encoder::Software(Box::new(encoder)))
 }
 
 #[cfg(not(feature = "openh264"))]

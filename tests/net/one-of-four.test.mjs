@@ -1,0 +1,68 @@
+// One of four viewers has a network that becomes narrow. What do the other three see of it, and what does it see?
+import assert from "node:assert/strict";
+import test from "node:test";
+import { board, Cable } from "./cable.mjs";
+import { during, FREEZE_MS, judged } from "./seen.mjs";
+
+const KBPS = 2500;
+const WIDE_KBIT = 4000;
+const NARROW_KBIT = 1000;
+
+/** Four viewers watch; the link of the last is narrowed for a while, and widened. What each sees in each part. */
+async function step(t, substream) {
+  const cables = [];
+  for (let n = 0; n < 4; n += 1) cables.push(await Cable.lay(t));
+  for (const cable of cables) cable.narrow(WIDE_KBIT);
+  const config = `substream = "${substream}"`;
+  const { daemon, link } = await board(t, cables, { kbps: KBPS, width: 1280, height: 720, policy: "majority", config });
+  const viewers = [];
+  for (const cable of cables) viewers.push(await cable.watch(t, link(cable)));
+  const slow = cables.at(-1);
+  const all = (ms) => Promise.all(viewers.map((viewer) => during(viewer, ms)));
+  const size = () => viewers.at(-1).page.evaluate(() => document.querySelector("farol-camera").video.videoWidth);
+  return {
+    round: async () => {
+      await all(3000);
+      const before = await all(5000);
+      slow.narrow(NARROW_KBIT);
+      const narrow = await all(15_000);
+      const narrow_width = await size();
+      slow.narrow(WIDE_KBIT);
+      const back = await all(15_000);
+      return { before, narrow, narrow_width, back, back_width: await size() };
+    },
+    daemon,
+  };
+}
+
+/** The other three get what they got, and the slow one moves all the time. */
+function check({ before, narrow, back }) {
+  const [slow, ...others] = [narrow.at(-1), ...narrow.slice(0, -1)];
+  for (const [n, seen] of others.entries()) {
+    assert.ok(seen.gap_ms <= FREEZE_MS, `viewer ${n} has a gap of ${seen.gap_ms} ms`);
+    assert.ok(seen.fps >= 0.9 * before[n].fps, `viewer ${n} has ${seen.fps} pictures a second of ${before[n].fps}`);
+    assert.ok(seen.kbps >= 0.8 * before[n].kbps, `viewer ${n} gets ${seen.kbps} kbit/s of ${before[n].kbps}`);
+  }
+  assert.ok(slow.gap_ms <= FREEZE_MS, `the slow one has a gap of ${slow.gap_ms} ms`);
+  assert.ok(back.at(-1).gap_ms <= FREEZE_MS, `the slow one has a gap of ${back.at(-1).gap_ms} ms when its link is wide again`);
+}
+
+test("one viewer of four on a narrow link gets a smaller picture that moves, and the others theirs", async (t) => {
+  const { round, daemon } = await step(t, "auto");
+  await judged(t, "with a substream", round, (figures) => {
+    check(figures);
+    assert.equal(figures.narrow_width, 640, "the slow one is on the substream");
+    assert.ok(figures.narrow.at(-1).fps >= 20, `and has ${figures.narrow.at(-1).fps} pictures a second of it`);
+    assert.equal(figures.back_width, 1280, "and is off it when there is room again");
+  });
+  t.diagnostic(daemon.said.filter((line) => /another encode|substream|second encode/.test(line)).join("\n"));
+});
+
+test("without a second encode one viewer of four on a narrow link gets fewer pictures, and the others theirs", async (t) => {
+  const { round } = await step(t, "off");
+  await judged(t, "thinned", round, (figures) => {
+    check(figures);
+    assert.equal(figures.narrow_width, 1280, "there is one encode");
+    assert.ok(figures.back.at(-1).fps >= 20, `all of it comes again when there is room: ${figures.back.at(-1).fps}`);
+  });
+});
