@@ -24,9 +24,15 @@ use super::software::{Settings, SoftwareEncoder};
 use crate::config;
 use crate::engine::h264::AccessUnit;
 use crate::engine::picture::{Layout, PixelFormat};
-use crate::engine::shed::Shed;
 use crate::io::clock::media_now;
 use crate::units::{Bitrate, MediaTime};
+
+/// Both encodes may take this share of the time from one picture to the next.
+const TOO_DEAR: f64 = 0.95;
+/// Too dear for so long: another program's work for a moment is no reason.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// The share of the newest picture in the average: some 16 pictures are remembered.
+const NEWEST: f64 = 1.0 / 16.0;
 
 /// What encodes the second time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,8 +70,10 @@ struct Running {
     halved: Halved,
     /// Where a picture is converted that is not in planes of ours yet.
     whole: Option<(Layout, Vec<u8>)>,
-    /// Finds out whether there is time for both encodes.
-    time: Shed,
+    /// Seconds for both encodes of a picture, averaged.
+    both_s: f64,
+    /// Since when that has been too dear.
+    dear_since: Option<MediaTime>,
 }
 
 enum Encoder {
@@ -165,8 +173,8 @@ impl Substream {
         if let State::Ordered(bitrate) = self.state {
             let halved = Halved::new(self.size);
             let encoder = self.open(halved.size(), bitrate)?;
-            let time = Shed::new(self.fps, &[]);
-            self.state = State::On(Box::new(Running { encoder, halved, whole: None, time }));
+            let running = Running { encoder, halved, whole: None, both_s: 0.0, dear_since: None };
+            self.state = State::On(Box::new(running));
         }
         Ok(())
     }
@@ -180,7 +188,13 @@ impl Substream {
     /// substream ends.
     pub(super) fn spent(&mut self, both: Duration, now: MediaTime) {
         let State::On(running) = &mut self.state else { return };
-        if running.time.spent(both, now).is_some() {
+        running.both_s += (both.as_secs_f64() - running.both_s) * NEWEST;
+        if running.both_s * f64::from(self.fps) <= TOO_DEAR {
+            running.dear_since = None;
+            return;
+        }
+        let since = *running.dear_since.get_or_insert(now);
+        if now.0.saturating_sub(since.0) >= PATIENCE {
             self.fail("the board has no time to encode every picture twice".to_owned());
         }
     }
