@@ -10,15 +10,23 @@
 //! While packets queue, the link is busy all the time, and what arrives is its capacity, whatever we send: so it
 //! is measured once and not guessed downwards again and again. While none do, a large picture, which leaves
 //! at once, arrives as fast as the link carries it: its packets' spread shows the room that there is. A burst's
-//! first part is left out, since many links let some pass at once and only then keep to their rate.
+//! first part is left out, since many links let some pass at once and only then keep to their rate. A picture
+//! that is still has no such bursts: then a probe finds out (`probe`).
 //!
 //! The times of arrival are those of transport-wide feedback (draft-holmer-rmcat-transport-wide-cc-extensions).
 //! Pure: it is told the time.
+
+mod fallback;
+mod probe;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::units::Bitrate;
+use probe::{ANSWER_HOLDS, Prober, Sent};
+
+pub use fallback::Fallback;
+pub use probe::Probe;
 
 /// A packet whose fate the viewer has told.
 #[derive(Clone, Copy, Debug)]
@@ -29,10 +37,14 @@ pub struct Fate {
     pub arrived: Option<Duration>,
     /// On the wire, in bytes.
     pub size: usize,
+    /// It left while a [`Probe`] was sent.
+    pub is_probe: bool,
 }
 
 /// Packets wait this long when they queue; below it is what schedulers and radios do.
 const QUEUED: Duration = Duration::from_millis(50);
+/// The same behind a probe, which may be too much for the link.
+const QUEUED_BY_A_PROBE: Duration = Duration::from_millis(150);
 /// The queue is empty again.
 const DRAINED: Duration = Duration::from_millis(15);
 /// Every packet of so long a stretch has waited: one that came late means nothing.
@@ -60,6 +72,9 @@ const BLIND_AT_MOST: Duration = Duration::from_secs(30);
 /// A lossy network is left alone up to this share: radios lose packets without being full.
 const TOLERATED_LOSS: f64 = 0.12;
 
+/// A viewer that has told nothing for so long is not asked for more.
+const SILENT: Duration = Duration::from_secs(1);
+
 /// The estimate for one viewer.
 #[derive(Clone, Debug)]
 pub struct Bandwidth {
@@ -79,6 +94,8 @@ pub struct Bandwidth {
     lost: (u32, u32),
     loss_looked_at: Option<Instant>,
     burst: Burst,
+    /// When the latest large picture left, how long it took to arrive, and what it has shown.
+    large: Option<(Instant, Duration, f64)>,
     /// Bits per second that the burst which goes on has shown so far.
     showing_bps: Option<f64>,
     /// The same of the latest two bursts, and when.
@@ -87,6 +104,12 @@ pub struct Bandwidth {
     blind_after: Duration,
     /// When it went up without evidence.
     blind_at: Option<Instant>,
+    /// More than this is of no use.
+    wanted_bps: f64,
+    prober: Prober,
+    reported_at: Option<Instant>,
+    /// Of the latest look.
+    is_losing: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -114,7 +137,8 @@ struct Burst {
 }
 
 impl Bandwidth {
-    /// Starts at `start` and never leaves `min` to `max`.
+    /// Starts at `start` and never leaves `min` to `max`. As much as at the start is wanted, until
+    /// [`want`](Self::want) says otherwise.
     pub fn new(start: Bitrate, min: Bitrate, max: Bitrate) -> Self {
         let (min_bps, max_bps) = (f64::from(min.bps()), f64::from(max.bps().max(min.bps())));
         Bandwidth {
@@ -129,12 +153,38 @@ impl Bandwidth {
             lost: (0, 0),
             loss_looked_at: None,
             burst: Burst::default(),
+            large: None,
             showing_bps: None,
             shown: VecDeque::new(),
             stepped_at: None,
             blind_after: BLIND_AFTER,
             blind_at: None,
+            wanted_bps: f64::from(start.bps()).clamp(min_bps, max_bps),
+            prober: Prober::default(),
+            reported_at: None,
+            is_losing: false,
         }
+    }
+
+    /// No probe looks for more than this.
+    pub fn want(&mut self, wanted: Bitrate) {
+        self.wanted_bps = f64::from(wanted.bps()).clamp(self.min_bps, self.max_bps);
+    }
+
+    /// The probe to send now; to be asked after each report. Packets that leave while it is sent are to be
+    /// reported as such. One that is not sent is forgotten by itself.
+    pub fn probe(&mut self, now: Instant) -> Option<Probe> {
+        let is_heard = self.reported_at.is_some_and(|at| now.saturating_duration_since(at) < SILENT);
+        let is_full = self.state != State::Free || self.waiting() > DRAINED || self.is_losing;
+        // A large picture has asked already, and a probe right behind it would find its queue.
+        let is_answered = self.shown.back().is_some_and(|(at, shown_bps)| {
+            now.saturating_duration_since(*at) < ANSWER_HOLDS && *shown_bps < self.target_bps * STEP_UP
+        });
+        if !is_heard || is_full || is_answered {
+            return None;
+        }
+        let sent = Sent { estimate_bps: self.target_bps, arriving_bps: self.arriving_bps() };
+        self.prober.next(now, sent, self.wanted_bps)
     }
 
     /// What may be sent, in bits per second.
@@ -144,22 +194,31 @@ impl Bandwidth {
 
     /// Takes what the viewer has told, in the order of departure.
     pub fn reported(&mut self, now: Instant, fates: &[Fate]) {
-        for fate in fates {
-            self.lost.1 += 1;
-            match fate.arrived {
-                Some(arrived) => self.arrived(now, fate, arrived),
-                None => self.lost.0 += 1,
-            }
-        }
         if fates.is_empty() {
             return;
+        }
+        self.reported_at = Some(now);
+        for fate in fates {
+            let delay_us = fate.arrived.map(|arrived| self.arrived(now, fate, arrived));
+            // What a probe loses was of no use to the viewer, and says no more than that it was too much.
+            if !fate.is_probe {
+                self.lost.1 += 1;
+                self.lost.0 += u32::from(fate.arrived.is_none());
+            }
+            let shown = self.prober.reported(now, fate, delay_us, self.target_bps);
+            if let (Some(shown_bps), State::Free) = (shown, self.state) {
+                self.target_bps = self.target_bps.max(shown_bps);
+                // Neither is a step tried now that the probe has just shown to be too long.
+                (self.stepped_at, self.blind_after) = (Some(now), BLIND_AFTER);
+            }
         }
         self.look_at_the_queue(now);
         self.look_at_losses(now);
         self.target_bps = self.target_bps.clamp(self.min_bps, self.max_bps);
     }
 
-    fn arrived(&mut self, now: Instant, fate: &Fate, arrived: Duration) {
+    /// Returns by how many microseconds the packet was slower than the fastest.
+    fn arrived(&mut self, now: Instant, fate: &Fate, arrived: Duration) -> i64 {
         let (origin, origin_arrived) = *self.origin.get_or_insert((fate.departed, arrived));
         let after = |later: Instant| later.saturating_duration_since(origin).as_micros() as i64;
         let delay = arrived.as_micros() as i64 - origin_arrived.as_micros() as i64 - after(fate.departed);
@@ -183,7 +242,10 @@ impl Bandwidth {
         while self.arrivals.front().is_some_and(|(at, _)| *at + RATE_WINDOW < arrived) {
             self.arrivals.pop_front();
         }
-        self.burst_goes_on(now, fate, arrived);
+        if !fate.is_probe {
+            self.burst_goes_on(now, fate, arrived);
+        }
+        delay - base
     }
 
     fn burst_goes_on(&mut self, now: Instant, fate: &Fate, arrived: Duration) {
@@ -210,7 +272,10 @@ impl Bandwidth {
         if behind >= BURST_BYTES {
             // Feedback counts in 250 µs: less than that between all of them is as fast as can be seen.
             let spread = burst.to.saturating_sub(from).max(Duration::from_micros(250));
-            self.showing_bps = Some(behind as f64 * 8.0 / spread.as_secs_f64());
+            let shown_bps = behind as f64 * 8.0 / spread.as_secs_f64();
+            let took = Duration::from_secs_f64(burst.bytes as f64 * 8.0 / shown_bps);
+            self.large = Some((fate.departed, took, shown_bps));
+            self.showing_bps = Some(shown_bps);
         }
     }
 
@@ -240,8 +305,9 @@ impl Bandwidth {
             (Some((first, _)), Some((last, _))) => last.saturating_duration_since(*first),
             _ => Duration::ZERO,
         };
+        let queued = self.tolerated_wait(now);
         match self.state {
-            State::Free if waiting > QUEUED && span * 2 >= SUSTAINED => self.begin_to_drain(now, waiting),
+            State::Free if waiting > queued && span * 2 >= SUSTAINED => self.begin_to_drain(now, waiting),
             State::Free => self.go_up(now),
             State::Draining { .. } if waiting < DRAINED => self.end_of_the_queue(now),
             State::Draining { since, capacity_bps, before_bps, waited } => {
@@ -267,6 +333,18 @@ impl Bandwidth {
         }
     }
 
+    /// How long packets may wait before the link counts as full.
+    fn tolerated_wait(&self, now: Instant) -> Duration {
+        let behind_a_probe = if self.prober.settles(now) { QUEUED_BY_A_PROBE } else { QUEUED };
+        // What queues behind a large picture is no sign of a full link when the picture itself passed as fast
+        // as what is sent on average.
+        let behind_a_picture = self.large.filter(|(departed, took, shown_bps)| {
+            now.saturating_duration_since(*departed) < *took * 2 + Duration::from_millis(200)
+                && *shown_bps >= self.target_bps
+        });
+        behind_a_picture.map_or(behind_a_probe, |(_, took, _)| behind_a_probe.max(QUEUED + took))
+    }
+
     fn begin_to_drain(&mut self, now: Instant, waiting: Duration) {
         let capacity_bps = self.arriving_bps().min(self.target_bps);
         self.state =
@@ -274,6 +352,7 @@ impl Bandwidth {
         self.target_bps = draining(capacity_bps, waiting);
         self.shown.clear();
         self.showing_bps = None;
+        self.prober.rest(now);
         if self.blind_at.take().is_some_and(|at| now.saturating_duration_since(at) < 2 * BLIND_AFTER) {
             self.blind_after = (self.blind_after * 2).min(BLIND_AT_MOST);
         }
@@ -285,6 +364,7 @@ impl Bandwidth {
         }
         self.state = State::Free;
         self.stepped_at = Some(now);
+        self.prober.rest(now);
     }
 
     fn go_up(&mut self, now: Instant) {
@@ -295,7 +375,7 @@ impl Bandwidth {
         let room = self.evidence_bps(now);
         let next = match room {
             Some(shown_bps) => (self.target_bps * STEP_UP).min(shown_bps * 0.85),
-            None if since >= self.blind_after => {
+            None if since >= self.blind_after && self.target_bps < self.wanted_bps => {
                 self.blind_at = Some(now);
                 // What is not sent cannot prove anything.
                 (self.target_bps * STEP_UP).min(self.arriving_bps() * 2.0)
@@ -317,7 +397,9 @@ impl Bandwidth {
             return;
         }
         let share = f64::from(self.lost.0) / f64::from(self.lost.1);
-        if share > TOLERATED_LOSS {
+        self.is_losing = share > TOLERATED_LOSS;
+        if self.is_losing {
+            self.prober.rest(now);
             self.target_bps *= 1.0 - share / 2.0;
             self.shown.clear();
             self.stepped_at = Some(now);

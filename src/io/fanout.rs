@@ -15,6 +15,7 @@
 //! shows is whole and current. Only the keyframe would be a stale picture, then a broken one.
 
 mod history;
+mod padding;
 mod send;
 mod sound_clock;
 mod viewer;

@@ -29,6 +29,12 @@ struct Link {
     loss: f64,
     noise_us: u64,
     random: u64,
+    /// Nothing moves before the camera: its pictures need a fraction of what the encoder may spend.
+    is_still: bool,
+    /// What passes at once.
+    bucket_bytes: f64,
+    /// The probe that is being sent, when it was begun and what of it has left.
+    probing: Option<(Probe, u64, usize)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,6 +42,9 @@ struct Seen {
     wait_ms: u64,
     lost: u32,
     bytes: usize,
+    /// What was sent only to find out.
+    padding: usize,
+    probes: u32,
 }
 
 impl Link {
@@ -57,6 +66,9 @@ impl Link {
             loss: 0.0,
             noise_us: 0,
             random: 7,
+            is_still: false,
+            bucket_bytes: 8_000.0,
+            probing: None,
         }
     }
 
@@ -76,6 +88,7 @@ impl Link {
             if self.ms.is_multiple_of(1000 / FPS) {
                 self.picture();
             }
+            self.pad();
             if self.ms.is_multiple_of(100) {
                 self.report();
             }
@@ -87,7 +100,11 @@ impl Link {
     fn picture(&mut self) {
         let mean = self.encoder.bps() as usize / 8 / FPS as usize;
         let is_keyframe = (self.ms / (1000 / FPS)).is_multiple_of(60);
-        let size = if is_keyframe { mean * 8 } else { mean * 52 / 59 };
+        let size = match is_keyframe {
+            _ if self.is_still => 200,
+            true => mean * 8,
+            false => mean * 52 / 59,
+        };
         let packets = size.div_ceil(PACKET).max(1);
         for n in 0..packets {
             let last = size - (packets - 1) * PACKET;
@@ -95,12 +112,29 @@ impl Link {
         }
     }
 
+    /// Fills up to the probe's rate, as the sender's timer lets it: each millisecond.
+    fn pad(&mut self) {
+        let Some((probe, begun, _)) = self.probing else { return };
+        let allowed = probe.at_once_bytes as u64 + u64::from(probe.bitrate.bps()) * (self.ms - begun) / 8_000;
+        while let Some((_, _, sent)) = self.probing
+            && sent < probe.bytes
+            && (sent as u64) < allowed
+        {
+            self.packet(0, PACKET);
+            self.seen.padding += PACKET;
+        }
+        if self.probing.is_some_and(|(probe, _, sent)| sent >= probe.bytes) {
+            self.probing = None;
+        }
+    }
+
     fn packet(&mut self, n: u64, size: usize) {
         let departed_us = self.ms * 1000 + n * 20;
         let service_us = size as u64 * 8_000 / self.kbps;
         let idle_us = departed_us.saturating_sub(self.busy_until_us);
-        self.bucket = (self.bucket + idle_us as f64 * self.kbps as f64 / 8_000.0).min(8_000.0);
+        self.bucket = (self.bucket + idle_us as f64 * self.kbps as f64 / 8_000.0).min(self.bucket_bytes);
         let begins = self.busy_until_us.max(departed_us);
+        self.busy_until_us = begins;
         let wait = begins - departed_us;
         let departed = self.at(departed_us);
         let is_lost = wait > 200_000 || self.draw() < self.loss;
@@ -119,7 +153,11 @@ impl Link {
         }
         // The viewer's clock has nothing to do with ours.
         let arrived = (!is_lost).then(|| Duration::from_micros(77_000_000 + arrived_us));
-        self.unreported.push(Fate { departed, arrived, size });
+        let is_probe = self.probing.is_some();
+        if let Some((_, _, sent)) = &mut self.probing {
+            *sent += size;
+        }
+        self.unreported.push(Fate { departed, arrived, size, is_probe });
     }
 
     fn report(&mut self) {
@@ -130,6 +168,10 @@ impl Link {
             self.unreported.drain(..).partition(|fate| fate.arrived.is_none_or(|at| at <= told));
         self.unreported = rest;
         self.bandwidth.reported(now, &done);
+        if let Some(probe) = self.bandwidth.probe(now) {
+            self.seen.probes += 1;
+            self.probing = Some((probe, self.ms, 0));
+        }
         self.rate.estimated(PeerId(1), Bitrate::from_bps(self.bandwidth.target_bps() as u32));
         if let Some(order) = self.rate.poll(now) {
             self.encoder = order;
@@ -202,6 +244,75 @@ fn longer_path_is_no_queue_for_good() {
     assert_eq!(link.encoder, CEILING);
 }
 
+#[test]
+fn still_picture_hides_no_room() {
+    let mut link = Link::new(800);
+    link.pass(8_000);
+    link.is_still = true;
+    link.pass(2_000);
+    assert!(link.encoder < Bitrate::from_kbps(900), "{:?}", link.encoder);
+    link.kbps = 10_000;
+    link.pass(5_000);
+    assert_eq!(link.encoder, CEILING, "full quality within 5 s, though hardly anything was sent");
+}
+
+#[test]
+fn good_link_is_known_within_three_seconds_of_joining_though_nothing_moves() {
+    for (noise_us, loss) in [(0, 0.0), (20_000, 0.0), (0, 0.05)] {
+        let mut link = Link::new(20_000);
+        let wanted = Bitrate::from_kbps(3_750);
+        link.bandwidth = Bandwidth::new(Bitrate::from_kbps(300), Bitrate::from_kbps(100), wanted);
+        link.bandwidth.want(wanted);
+        (link.is_still, link.noise_us, link.loss) = (true, noise_us, loss);
+        let seen = link.pass(3_000);
+        assert!(
+            link.bandwidth.target_bps() >= 3_000_000.0,
+            "{noise_us} {loss} {} {seen:?}",
+            link.bandwidth.target_bps()
+        );
+        let later = link.pass(20_000);
+        assert!(link.encoder == CEILING && later.probes <= 2, "what is known is not asked: {later:?}");
+    }
+}
+
+#[test]
+fn link_that_stays_narrow_is_asked_seldom_and_gently() {
+    for (kbps, bucket_bytes) in [(1_000, 8_000.0), (1_000, 0.0), (500, 0.0), (300, 0.0)] {
+        let mut link = Link::new(4_000);
+        link.bucket_bytes = bucket_bytes;
+        link.pass(3_000);
+        link.kbps = kbps;
+        link.pass(10_000);
+        let moving = link.pass(20_000);
+        assert!(moving.probes <= 3, "large pictures say enough: {moving:?}");
+        link.is_still = true;
+        let seen = link.pass(60_000);
+        let share = seen.padding as f64 * 8.0 / 60.0 / (kbps as f64 * 1000.0);
+        assert!(seen.probes >= 4 && share < 0.11, "{share}, {seen:?}");
+        assert!(seen.lost == 0 && seen.wait_ms < 190, "{kbps} kbit/s: {seen:?}");
+        let target_kbps = link.bandwidth.target_bps() as u64 / 1000;
+        assert!(target_kbps < kbps * 23 / 20, "{target_kbps}");
+    }
+}
+
+#[test]
+fn nothing_is_asked_of_a_link_that_is_full_or_loses_or_says_nothing() {
+    let mut link = Link::new(4_000);
+    link.pass(4_000);
+    link.kbps = 1_000;
+    let seen = link.pass(700);
+    assert_eq!(seen.probes, 0, "{seen:?}");
+    let mut link = Link::new(1_000);
+    link.pass(8_000);
+    link.loss = 0.4;
+    link.pass(1_200);
+    assert_eq!(link.pass(4_000).probes, 0);
+    let mut link = Link::new(1_000);
+    link.pass(8_000);
+    let silent = link.at(link.ms * 1000) + Duration::from_secs(2);
+    assert_eq!(link.bandwidth.probe(silent), None);
+}
+
 proptest! {
     #[test]
     fn no_report_leads_outside_the_limits(
@@ -217,10 +328,13 @@ proptest! {
                     departed: start + Duration::from_millis(departed),
                     arrived: arrived.map(Duration::from_millis),
                     size,
+                    is_probe: departed % 3 == 0,
                 })
                 .collect();
             bandwidth.reported(start + Duration::from_millis(n as u64 * 100), &fates);
             prop_assert!((100_000.0..=5_000_000.0).contains(&bandwidth.target_bps()));
+            let probe = bandwidth.probe(start + Duration::from_millis(n as u64 * 100));
+            prop_assert!(probe.is_none_or(|probe| probe.bytes <= 200_000));
         }
     }
 }

@@ -46,6 +46,11 @@ impl History {
         self.sent.push_back(Sent { numbers, frame, part, at });
     }
 
+    /// The picture that was begun last.
+    pub(super) fn newest(&self) -> Option<&Frame> {
+        self.sent.back().map(|sent| &*sent.frame)
+    }
+
     /// The packet that the viewer misses, unless it cannot have it yet: what left less than a round trip ago, for
     /// the first time or again, is still on its way.
     pub(super) fn missed(
@@ -65,23 +70,34 @@ impl History {
     }
 }
 
+/// How a packet left.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Departure {
+    /// When.
+    pub at: Instant,
+    /// On the wire.
+    pub bytes: usize,
+    /// While a probe was sent.
+    pub is_probe: bool,
+}
+
 /// When packets left, by their transport-wide numbers.
 #[derive(Debug, Default)]
 pub(super) struct Departures {
     first: u16,
-    left: VecDeque<Option<(Instant, usize)>>,
+    left: VecDeque<Option<Departure>>,
 }
 
 impl Departures {
-    pub(super) fn push(&mut self, wide: u16, at: Instant, bytes: usize) {
+    pub(super) fn push(&mut self, wide: u16, departure: Departure) {
         if self.left.is_empty() {
             self.first = wide;
         }
         let index = usize::from(wide.wrapping_sub(self.first));
         match self.left.get_mut(index) {
             // Sent again, for a viewer that takes no stream of its own for that.
-            Some(left) => *left = Some((at, bytes)),
-            None => self.left.push_back(Some((at, bytes))),
+            Some(left) => *left = Some(departure),
+            None => self.left.push_back(Some(departure)),
         }
         if self.left.len() > MAX_DEPARTURES {
             self.left.pop_front();
@@ -95,8 +111,9 @@ impl Departures {
         fates.clear();
         for &(wide, arrived) in arrivals {
             let index = usize::from(wide.wrapping_sub(self.first));
-            if let Some((departed, size)) = self.left.get_mut(index).and_then(Option::take) {
-                fates.push(Fate { departed, arrived, size });
+            if let Some(left) = self.left.get_mut(index).and_then(Option::take) {
+                let Departure { at: departed, bytes: size, is_probe } = left;
+                fates.push(Fate { departed, arrived, size, is_probe });
             }
         }
     }
@@ -146,7 +163,8 @@ mod tests {
     fn every_fate_is_told_once() {
         let (mut departures, start, mut fates) = (Departures::default(), Instant::now(), Vec::new());
         for n in 0..5000u16 {
-            departures.push(65_000u16.wrapping_add(n), start + Duration::from_millis(n.into()), 1000);
+            let at = start + Duration::from_millis(n.into());
+            departures.push(65_000u16.wrapping_add(n), Departure { at, bytes: 1000, is_probe: false });
         }
         let newest = 65_000u16.wrapping_add(4999);
         let arrived = Some(Duration::from_secs(1));

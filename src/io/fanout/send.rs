@@ -12,9 +12,10 @@ use rtc::rtcp::sender_report::SenderReport;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::history::{Departures, History, Sent};
+use super::history::{Departure, Departures, History, Sent};
+use super::padding::{PADDING, Padding};
 use super::{Frame, Sends, Sound, Traffic};
-use crate::engine::bandwidth::{Bandwidth, Fate};
+use crate::engine::bandwidth::{Bandwidth, Fallback, Fate};
 use crate::io::peer::{
     CaptureClock, Ended, EstimateOutlet, Feedback, Form, Line, Numbers, Outgoing, Peer, Reports,
     SendParameters, Sending, VIDEO_HZ,
@@ -114,6 +115,9 @@ struct Sender {
     estimates: EstimateOutlet,
     bandwidth: Bandwidth,
     most: Bitrate,
+    /// For a viewer that does not tell when packets arrived.
+    fallback: Fallback,
+    padding: Padding,
     pace: Pace,
     history: History,
     departures: Departures,
@@ -142,6 +146,8 @@ impl Feed {
             estimates,
             bandwidth: Bandwidth::new(bitrates.start, MIN_BITRATE, bitrates.max),
             most: bitrates.max,
+            fallback: Fallback::new(bitrates.start, MIN_BITRATE, bitrates.max),
+            padding: Padding::default(),
             pace: Pace::new(bitrates.start.bps().into()),
             history: History::default(),
             departures: Departures::default(),
@@ -212,6 +218,9 @@ impl Sender {
                     if !std::mem::replace(&mut has_reported, true) {
                         self.report(outgoing.reports(self.now())).await?;
                     }
+                }
+                () = wait(self.padding.pause(Instant::now())), if !has_work && self.padding.is_under_way() => {
+                    self.write_padding(outgoing).await?;
                 }
                 Some(frame) = frames.recv(), if self.current.is_none() => self.current = Some((frame, 0)),
                 else => return Ok(()),
@@ -302,6 +311,25 @@ impl Sender {
         Ok(())
     }
 
+    /// What is missing to the probe's rate, in packets of nothing but padding. They go in the stream of repeated
+    /// packets, where a viewer ignores them: in the picture's own they would be gaps to it when they are lost.
+    async fn write_padding(&mut self, outgoing: &mut Outgoing) -> Result<(), Ended> {
+        let Some(timestamp) = self.history.newest().map(|frame| frame.captured.rtp(VIDEO_HZ)) else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        while self.padding.is_owed(now) {
+            let form = Form { timestamp, is_padded: true, ..Form::default() };
+            let Some(written) = outgoing.write(Line::Repair, form, [PADDING, &[]], None).await? else {
+                break;
+            };
+            self.counters.padding_bytes.fetch_add(written.bytes as u64, Ordering::Relaxed);
+            self.departed(written.numbers, written.bytes, now);
+        }
+        outgoing.flush().await;
+        Ok(())
+    }
+
     fn form(&self, frame: &Frame, part: usize) -> Form {
         let mut form = Form {
             timestamp: frame.captured.rtp(VIDEO_HZ),
@@ -332,8 +360,20 @@ impl Sender {
                 let now = Instant::now();
                 self.bandwidth.reported(now, &self.fates);
                 self.estimated(now, self.bandwidth.target_bps());
+                // Padding may not come before the picture (RFC 3550 §5.1 has its timestamp), and goes in its
+                // second stream only.
+                if outgoing.has_repair()
+                    && self.history.newest().is_some()
+                    && let Some(probe) = self.bandwidth.probe(now)
+                {
+                    self.padding.begin(probe, now);
+                }
             }
-            Feedback::MaxBitrate(bps) if !self.is_wide => self.estimated(Instant::now(), f64::from(bps)),
+            Feedback::MaxBitrate(bps) if !self.is_wide => {
+                let now = Instant::now();
+                let estimate_bps = self.fallback.remb(now, f64::from(bps));
+                self.estimated(now, estimate_bps);
+            }
             Feedback::Arrivals(_) | Feedback::MaxBitrate(_) => {}
             Feedback::Missing { ssrc, sequences } if ssrc == outgoing.ssrc(Line::Video) => {
                 let now = Instant::now();
@@ -346,7 +386,13 @@ impl Sender {
                 }
             }
             Feedback::Missing { .. } => {}
-            Feedback::Report { ssrc, lost, known, at } => {
+            Feedback::Report { ssrc, lost, lost_share, known, at } => {
+                if !self.is_wide
+                    && ssrc == outgoing.ssrc(Line::Video)
+                    && let Some(estimate_bps) = self.fallback.lost(at, lost_share)
+                {
+                    self.estimated(at, estimate_bps);
+                }
                 if let Some(known) = known {
                     self.learn_round_trip(at, known);
                 }
@@ -380,10 +426,15 @@ impl Sender {
     }
 
     fn left(&mut self, numbers: Numbers, bytes: usize, at: Instant) {
-        if let Some(wide) = numbers.wide {
-            self.departures.push(wide, at, bytes);
-        }
         self.pace.spend(bytes);
+        self.departed(numbers, bytes, at);
+    }
+
+    fn departed(&mut self, numbers: Numbers, bytes: usize, at: Instant) {
+        let is_probe = self.padding.left(bytes);
+        if let Some(wide) = numbers.wide {
+            self.departures.push(wide, Departure { at, bytes, is_probe });
+        }
         self.counters.packets.fetch_add(1, Ordering::Relaxed);
         self.counters.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }

@@ -52,6 +52,8 @@ pub enum Feedback {
         ssrc: u32,
         /// Packets that have not arrived since the start.
         lost: u32,
+        /// The share of those sent since the last report that have not.
+        lost_share: f64,
         /// Which of our sender reports it knows, by the middle of its NTP time, and for how long it had it, in
         /// units of 1/65536 s.
         known: Option<(u32, u32)>,
@@ -122,7 +124,9 @@ impl FeedbackTap {
     fn reports(&self, at: Instant, reports: &[ReceptionReport]) {
         for report in reports {
             let known = (report.last_sender_report != 0).then_some((report.last_sender_report, report.delay));
-            self.ears.tell(Feedback::Report { ssrc: report.ssrc, lost: report.total_lost, known, at });
+            let lost_share = f64::from(report.fraction_lost) / 256.0;
+            let (ssrc, lost) = (report.ssrc, report.total_lost);
+            self.ears.tell(Feedback::Report { ssrc, lost, lost_share, known, at });
         }
     }
 }
