@@ -27,10 +27,12 @@ use crate::units::{Bitrate, MediaTime};
 const PACE_FACTOR: f64 = 2.5;
 /// What may leave at once: an ordinary picture, and what a Wi-Fi access point's queue holds easily.
 const BURST_BYTES: f64 = 32.0 * 1024.0;
-/// The same for a viewer whose network is known to be too slow: more than this fills a queue on the way, and
-/// then the whole queue is late or lost. It still is enough to find out that there is room.
-const NARROW_PACE_FACTOR: f64 = 1.5;
-const NARROW_BURST_BYTES: f64 = 8.0 * 1024.0;
+/// The same for a viewer whose network is known to be too slow: a keyframe takes all of it for a while, and
+/// at any higher pace it would fill a queue on the way, which looks like a link that has become narrower still.
+const NARROW_PACE_FACTOR: f64 = 1.1;
+/// What may leave at once to such a viewer, in seconds of its network, and at least two packets.
+const NARROW_BURST_S: f64 = 0.03;
+const NARROW_BURST_BYTES: f64 = 2400.0;
 /// UDP and IP headers.
 const OVERHEAD_BYTES: usize = 48;
 /// `playout-delay` 0 to 0: two fields of 12 bits, minimum and maximum, in units of 10 ms. Chromium then
@@ -60,7 +62,7 @@ pub(super) struct Counters {
     padding_bytes: AtomicU64,
     lost: [AtomicU64; 2],
     keyframes_asked: AtomicU64,
-    estimate_bps: AtomicU32,
+    pub(super) estimate_bps: AtomicU32,
     /// Zero: not known yet.
     round_trip_us: AtomicU64,
     /// The viewer does not get all of the main encode, since its network is too slow for that.
@@ -478,7 +480,10 @@ impl Pace {
         let rate = self.bytes_per_s();
         if let Some(refilled) = self.refilled {
             let elapsed = now.saturating_duration_since(refilled).as_secs_f64();
-            let most = if self.is_narrow { NARROW_BURST_BYTES } else { BURST_BYTES };
+            let most = match self.is_narrow {
+                true => (self.estimate_bps / 8.0 * NARROW_BURST_S).max(NARROW_BURST_BYTES),
+                false => BURST_BYTES,
+            };
             self.budget_bytes = (self.budget_bytes + elapsed * rate).min(most);
         }
         self.refilled = Some(now);

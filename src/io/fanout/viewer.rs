@@ -184,3 +184,126 @@ impl Frame {
         Picture { captured: self.captured, bytes, importance: self.importance }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc::Receiver;
+
+    const TICKS: Duration = Duration::from_millis(33);
+
+    /// One viewer, and what is in its queue.
+    struct Scene {
+        viewer: Viewer,
+        queue: Receiver<Arc<Frame>>,
+    }
+
+    impl Scene {
+        fn new() -> Scene {
+            let (video, queue) = mpsc::channel(400);
+            let task = tokio::spawn(std::future::pending::<()>()).abort_handle();
+            let viewer = Viewer::new((Some(video), None), Arc::default(), 9e9, task);
+            Scene { viewer, queue }
+        }
+
+        fn push(&mut self, rendition: Rendition, n: u32, importance: Importance, bytes: usize) {
+            let captured = MediaTime(TICKS * n);
+            let payloads = vec![Bytes::from(vec![0; bytes])];
+            self.viewer.push(&Arc::new(Frame { payloads, captured, importance, rendition, era: 0 }));
+        }
+
+        fn taken(&mut self) -> Vec<(Rendition, Importance, MediaTime)> {
+            let of = |frame: Arc<Frame>| (frame.rendition, frame.importance, frame.captured);
+            std::iter::from_fn(|| self.queue.try_recv().ok()).map(of).collect()
+        }
+    }
+
+    use Importance::{Disposable, Keyframe, Reference};
+    use Rendition::{Main, Sub};
+
+    #[tokio::test]
+    async fn it_changes_at_a_keyframe_only_and_no_picture_seems_older_than_the_one_before() {
+        let mut scene = Scene::new();
+        scene.push(Main, 1, Keyframe, 100);
+        scene.push(Sub, 1, Keyframe, 100);
+        scene.viewer.serve(Sub);
+        scene.push(Main, 2, Reference, 100);
+        scene.push(Sub, 2, Reference, 100);
+        assert!(scene.viewer.wants_keyframe(Sub) && !scene.viewer.wants_keyframe(Main));
+        scene.push(Main, 3, Reference, 100);
+        // The second encode of a picture that it has, and of the one before.
+        scene.push(Sub, 3, Keyframe, 100);
+        scene.push(Sub, 3, Reference, 100);
+        scene.push(Main, 4, Keyframe, 100);
+        scene.push(Sub, 4, Reference, 100);
+        assert!(!scene.viewer.wants_keyframe(Sub));
+        let taken = scene.taken();
+        let kinds: Vec<_> =
+            taken.iter().map(|(rendition, importance, _)| (*rendition, *importance)).collect();
+        let wanted = [
+            (Main, Keyframe),
+            (Main, Reference),
+            (Main, Reference),
+            (Sub, Keyframe),
+            (Sub, Reference),
+            (Sub, Reference),
+        ];
+        assert_eq!(kinds, wanted);
+        let stamps: Vec<u32> = taken.iter().map(|(.., captured)| captured.rtp(90_000)).collect();
+        assert!(stamps.windows(2).all(|two| two[0] < two[1]), "{stamps:?}");
+        assert_eq!(taken[5].2, MediaTime(TICKS * 4), "the true time, when it can be");
+    }
+
+    #[tokio::test]
+    async fn a_keyframe_of_the_other_encode_is_nothing_to_it() {
+        let mut scene = Scene::new();
+        scene.push(Sub, 1, Keyframe, 100);
+        assert!(scene.taken().is_empty() && scene.viewer.wants_keyframe(Main));
+        scene.push(Main, 1, Keyframe, 100);
+        scene.push(Sub, 2, Keyframe, 100);
+        scene.push(Main, 2, Reference, 100);
+        assert_eq!(scene.taken().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_network_that_bears_a_third_gets_keyframes_at_a_cadence_with_what_fits_behind_them() {
+        let (mut slow, mut fast) = (Scene::new(), Scene::new());
+        slow.viewer.counters.estimate_bps.store(1_000_000, Ordering::Relaxed);
+        fast.viewer.counters.estimate_bps.store(5_000_000, Ordering::Relaxed);
+        let (mut is_wanted, mut keyframes, mut got, mut latest, mut longest) = (true, 0, 0, 1, 0);
+        for n in 1..=600 {
+            let importance = if std::mem::take(&mut is_wanted) { Keyframe } else { Reference };
+            let bytes = if importance == Keyframe { 30_000 } else { 12_500 };
+            keyframes += u32::from(importance == Keyframe);
+            for scene in [&mut slow, &mut fast] {
+                scene.push(Main, n, importance, bytes);
+            }
+            let taken = slow.taken();
+            got += taken.len();
+            if !taken.is_empty() {
+                longest = longest.max(n - latest);
+                latest = n;
+            }
+            assert_eq!(fast.taken().len(), 1, "picture {n}");
+            is_wanted = slow.viewer.wants_keyframe(Main) | fast.viewer.wants_keyframe(Main);
+        }
+        assert!((38..=50).contains(&keyframes), "{keyframes} in 20 s");
+        assert!(got as u32 > keyframes * 2 && longest <= 13, "{got} pictures, {longest} missing at most");
+    }
+
+    #[tokio::test]
+    async fn what_nothing_refers_to_is_left_out_without_a_keyframe() {
+        let mut scene = Scene::new();
+        scene.push(Main, 1, Keyframe, 100);
+        for n in 2..=20 {
+            let importance = if n % 2 == 0 { Reference } else { Disposable };
+            scene.push(Main, n, importance, 100);
+        }
+        assert!(!scene.viewer.wants_keyframe(Main));
+        let taken = scene.taken();
+        assert_eq!(taken.iter().filter(|picture| picture.1 == Reference).count(), 10);
+        assert!(taken.len() < 20);
+        scene.push(Main, 21, Disposable, 100);
+        assert_eq!(scene.taken().len(), 1, "there is room again");
+    }
+}

@@ -135,8 +135,10 @@ fn a_board_without_time_for_both_gives_the_second_one_up() {
     substream.set(Some(Bitrate::from_kbps(SUB_KBPS)));
     encode(&mut substream);
     assert!(substream.take_unit().is_some_and(|unit| unit.is_keyframe));
-    let spend = |substream: &mut Substream, both_ms, seconds: u32| {
-        for n in 0..seconds * 30 {
+    let mut n = 0;
+    let mut spend = |substream: &mut Substream, both_ms, seconds: u32| {
+        for _ in 0..seconds * 30 {
+            n += 1;
             let now = MediaTime(Duration::from_secs(10) + Duration::from_secs(1) * n / 30);
             substream.spent(Duration::from_millis(both_ms), now);
         }
