@@ -20,7 +20,7 @@ use crate::engine::h264::AccessUnit;
 use crate::engine::jpeg;
 use crate::engine::picture::{Layout, PixelFormat};
 use crate::engine::shed::{Scale, Shed, Step};
-use crate::io::clock::media_now;
+use crate::io::clock::{media_now, thread_time};
 use crate::units::{Bitrate, MediaTime};
 
 use self::colour::{Colour, Range};
@@ -165,12 +165,12 @@ impl Pipeline {
         if !self.shed.takes(buffer.captured) {
             return Ok(Fate::Nothing);
         }
-        let begun = media_now();
+        let (begun, worked) = (media_now(), thread_time());
         let fate = self.encode_now(buffer)?;
         let ended = media_now();
         let both = ended.0.saturating_sub(begun.0);
         let second = self.substream.take_cost();
-        self.substream.spent(both, ended);
+        self.substream.spent(thread_time().saturating_sub(worked), ended);
         if let Some(step) = self.shed.spent(both.saturating_sub(second), ended) {
             self.enter(step);
         }

@@ -42,7 +42,7 @@ mod live {
     use crate::io::capture::software::{Settings, SoftwareEncoder};
     use crate::io::capture::substream::{By, Substream};
     use crate::io::capture::{Format, Loss};
-    use crate::io::clock::{media_now, wall_now};
+    use crate::io::clock::{media_now, thread_time, wall_now};
     use crate::units::{Bitrate, MediaTime};
 
     /// The test picture and its encoder.
@@ -94,7 +94,7 @@ mod live {
         }
 
         pub(in super::super) fn picture(&mut self, now: MediaTime) -> Result<Option<AccessUnit>, Loss> {
-            let begun = media_now();
+            let worked = thread_time();
             let interval = Duration::from_secs(1) / self.fps;
             // A board too slow for the rate drops frames instead of falling behind the clock.
             self.due = MediaTime((self.due.0 + interval).max(now.0.saturating_sub(interval)));
@@ -110,8 +110,7 @@ mod live {
             let unit = self.encoder.encode(&picture, now)?;
             if self.substream.is_on() {
                 self.substream.encode(&picture, now);
-                let ended = media_now();
-                self.substream.spent(ended.0.saturating_sub(begun.0), ended);
+                self.substream.spent(thread_time().saturating_sub(worked), media_now());
             }
             Ok(unit)
         }

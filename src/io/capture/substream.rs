@@ -27,10 +27,10 @@ use crate::engine::picture::{Layout, PixelFormat};
 use crate::io::clock::media_now;
 use crate::units::{Bitrate, MediaTime};
 
-/// Both encodes may take this share of the time from one picture to the next.
+/// Both encodes may take this share of the processor's time from one picture to the next.
 const TOO_DEAR: f64 = 0.95;
-/// Too dear for so long: another program's work for a moment is no reason.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// Too dear for so long: a few difficult pictures are no reason.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The share of the newest picture in the average: some 16 pictures are remembered.
 const NEWEST: f64 = 1.0 / 16.0;
 
@@ -184,8 +184,9 @@ impl Substream {
         std::mem::take(&mut self.cost)
     }
 
-    /// Tells what a picture took from the camera's buffer to both encodes. When there is no time for that, the
-    /// substream ends.
+    /// Tells how much of the processor's time a picture took, from the camera's buffer to both encodes. When that
+    /// is more than there is, the substream ends. What other programs took meanwhile does not count: it is the
+    /// main encode's to shed for (`engine::shed`).
     pub(super) fn spent(&mut self, both: Duration, now: MediaTime) {
         let State::On(running) = &mut self.state else { return };
         running.both_s += (both.as_secs_f64() - running.both_s) * NEWEST;
