@@ -11,6 +11,7 @@ pub mod file;
 mod media;
 mod secret;
 mod sections;
+mod turn;
 mod url;
 mod walk;
 
@@ -22,6 +23,7 @@ use std::time::Duration;
 use crate::units::Bitrate;
 
 pub use file::ConfigError;
+pub use url::{IceKind, IceUrl, Transport};
 
 /// Everything that `farol run` is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +50,8 @@ pub struct Config {
     pub ice: Ice,
     /// The page and its `/farol.json`, served by the daemon itself when an address is given.
     pub http: Option<SocketAddr>,
+    /// Where Prometheus finds what is counted; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// What hangs on the board's pins.
     pub board: board::Board,
 }
@@ -97,7 +101,7 @@ pub enum Secret {
     Made(MadeSecret),
 }
 
-/// A secret that this process made for itself. It prints as dots.
+/// A secret that this process made for itself, or has read for good. It prints as dots.
 #[derive(Clone, PartialEq)]
 pub struct MadeSecret(String);
 
@@ -162,6 +166,8 @@ pub struct Video {
     pub profile: Profile,
     /// A camera that gives nothing for so long is taken for lost, and opened again; 500 ms to 60 s.
     pub stalled_after: Duration,
+    /// How long viewers hold pictures back at least, in steps of 10 ms, up to 1 s; zero: they show each at once.
+    pub playout_delay: Duration,
     /// Camera controls to set at each opening, by the driver's name for them, in the file's order.
     pub controls: Vec<(String, ControlValue)>,
     /// Whether the camera runs while nobody watches.
@@ -324,10 +330,59 @@ pub enum Talkers {
 pub struct Ice {
     /// STUN and TURN servers, used by us and handed to viewers inside the offer.
     pub servers: Vec<IceServer>,
+    /// TURN servers with passwords that are made for each viewer.
+    pub shared: Vec<SharedTurn>,
+    /// Where further ones are asked for.
+    pub source: Option<TurnSource>,
+    /// Which paths count, for us and for viewers.
+    pub policy: IcePolicy,
+    /// PEM file of the authorities to trust instead of the system's, for TURN over TLS and for `source`.
+    pub ca_file: Option<PathBuf>,
     /// Local addresses to use; empty: all but loopback.
     pub addresses: Vec<IpAddr>,
     /// UDP ports, of which the first that is free carries everybody's media; `0..=0`: any.
     pub udp_ports: RangeInclusive<u16>,
+}
+
+/// Which paths to a viewer count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IcePolicy {
+    /// All of them.
+    #[default]
+    All,
+    /// Those through a TURN server alone: neither side learns where the other is.
+    Relay,
+}
+
+impl IcePolicy {
+    /// Whether every path counts.
+    pub fn is_all(&self) -> bool {
+        *self == IcePolicy::All
+    }
+}
+
+/// TURN servers that share a secret with us, from which passwords for a time are made: the scheme that
+/// coturn calls `use-auth-secret`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SharedTurn {
+    /// Their URLs.
+    pub urls: Vec<String>,
+    /// The secret.
+    pub secret: MadeSecret,
+    /// How long a password is good for.
+    pub lifetime: Duration,
+}
+
+/// Where STUN and TURN servers are asked for, with passwords for a time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TurnSource {
+    /// An `https` URL, or `http` on this machine.
+    pub url: String,
+    /// A bearer token.
+    pub token: Option<Secret>,
+    /// How often it is asked, unless it says how long its answer is good for.
+    pub refresh: Duration,
 }
 
 /// One entry of RTCConfiguration's `iceServers`.
@@ -358,6 +413,7 @@ impl Default for Config {
             talkback: None,
             ice: Ice::default(),
             http: None,
+            metrics: None,
             board: board::Board::default(),
         }
     }
@@ -366,7 +422,15 @@ impl Default for Config {
 impl Default for Ice {
     /// Without servers, on every address and whatever port is free.
     fn default() -> Self {
-        Ice { servers: Vec::new(), addresses: Vec::new(), udp_ports: 0..=0 }
+        Ice {
+            servers: Vec::new(),
+            shared: Vec::new(),
+            source: None,
+            policy: IcePolicy::All,
+            ca_file: None,
+            addresses: Vec::new(),
+            udp_ports: 0..=0,
+        }
     }
 }
 
@@ -402,6 +466,7 @@ impl Default for Video {
             keyframe_interval: 60,
             profile: Profile::ConstrainedBaseline,
             stalled_after: Duration::from_secs(2),
+            playout_delay: Duration::ZERO,
             controls: Vec::new(),
             when: When::Watched,
         }

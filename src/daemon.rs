@@ -7,11 +7,13 @@
 //! | file | question |
 //! |---|---|
 //! | `start` | what is opened before the loop begins, for `run` and for `demo` |
+//! | `servers` | which STUN and TURN servers are used now |
 //! | `peers` | which peer connections there are, and what is being done with them |
 //! | `control` | what viewers are told and what they ask for on their control channels |
 //! | `remote` | what viewers see of the board's pins, and how they move what hangs on them |
 //! | `stills` | how one still is made for all who asked for one |
 //! | `board` | what becomes of what happens on the pins: privacy, motion, the LED |
+//! | `statistics` | what is counted while the loop runs, and who is told |
 //! | `story` | how what happened is told in the log |
 //! | `talk` | who may speak, and who does |
 
@@ -21,7 +23,9 @@ mod board;
 mod control;
 mod peers;
 mod remote;
+mod servers;
 mod start;
+mod statistics;
 mod stills;
 mod story;
 mod talk;
@@ -45,12 +49,15 @@ use crate::io::keys::{Stamp, State};
 use crate::io::mqtt::{Mqtt, MqttEvent, Publication};
 use crate::io::network::Network;
 use crate::io::peer::PeerEvent;
+use crate::io::status::Asked;
 use crate::io::systemd::ServiceManager;
 use crate::units::{Bitrate, PeerId};
 
 use board::Pins;
 use control::Control;
 use peers::{Done, News, Peers};
+use servers::Servers;
+use statistics::Statistics;
 use stills::Made;
 use talk::Talk;
 
@@ -78,8 +85,10 @@ struct Daemon {
     manager: ServiceManager,
     control: Control,
     refusals: story::Refusals,
+    statistics: Statistics,
     camera: Camera,
     network: Network,
+    servers: Servers,
     is_online: bool,
 }
 
@@ -106,11 +115,13 @@ enum Happened {
     ControlDue,
     Still(Made),
     Peer(News),
+    Servers(Input),
     Pins(BoardEvent),
     Capture(CaptureEvent),
     Audio(AudioEvent),
     Speaker(SpeakerEvent),
     Mqtt(MqttEvent),
+    Asked(Asked),
     /// A thread or task that should live as long as we do has ended.
     Broken(&'static str),
 }
@@ -122,6 +133,7 @@ impl Daemon {
         let round = self.manager.interval().map_or(ROUND, |watchdog| watchdog.min(ROUND));
         let mut rounds = interval(round);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.look_at_clock(Instant::now());
         self.carry_out(Instant::now());
         self.manager.ready(&self.status());
         loop {
@@ -137,8 +149,11 @@ impl Daemon {
                 Happened::Round => {
                     self.look_at_keys(now);
                     self.look_at_network(now);
+                    self.look_at_clock(now);
                     self.refusals.tell(now, self.station.refusals());
+                    self.count(now);
                 }
+                Happened::Servers(input) => self.station.handle(now, input),
                 Happened::Due => self.station.handle(now, Input::Tick),
                 // What is due is done below, whatever happened.
                 Happened::ControlDue => {}
@@ -147,9 +162,10 @@ impl Daemon {
                 Happened::Peer(News::Said(peer, event)) => self.peer_said(now, peer, event),
                 Happened::Pins(event) => self.pins_said(now, event),
                 Happened::Capture(event) => self.captured(now, event),
-                Happened::Audio(event) => self.heard(event),
+                Happened::Audio(event) => self.heard(now, event),
                 Happened::Speaker(event) => self.talk.take(event),
                 Happened::Mqtt(event) => self.broker_said(now, event),
+                Happened::Asked(asked) => self.answer(now, asked),
             }
             self.carry_out(now);
             self.show_whether_media_leaves();
@@ -180,10 +196,13 @@ impl Daemon {
                 event.map_or(Happened::Broken("microphone thread"), Happened::Audio)
             }
             event = self.talk.next() => event.map_or(Happened::Broken("speaker thread"), Happened::Speaker),
+            input = self.servers.next() => Happened::Servers(input),
             () = sleep_until(due) => Happened::Due,
             () = sleep_until(control_due) => Happened::ControlDue,
             made = self.control.stills.next() => Happened::Still(made),
             event = self.mqtt.events.recv() => event.map_or(Happened::Broken("MQTT task"), Happened::Mqtt),
+            // Last: whoever asks for figures can wait.
+            Some(asked) = self.statistics.next() => Happened::Asked(asked),
         }
     }
 
@@ -198,11 +217,12 @@ impl Daemon {
                     let payload = payload.into();
                     self.mqtt.set_will(Publication { topic, payload, retain: true, expiry: None });
                 }
-                Command::OpenPeer(peer) => self.peers.open(peer),
+                Command::OpenPeer(peer) => self.peers.open(peer, self.servers.ours()),
                 Command::ApplyAnswer { peer, sdp } => self.peers.answer(peer, sdp),
                 Command::AddCandidate { peer, candidate } => self.peers.add_candidate(peer, candidate),
-                Command::RestartIce(peer) => self.peers.restart(peer),
+                Command::RestartIce(peer) => self.peers.restart(peer, self.servers.ours()),
                 Command::ClosePeer(peer) => {
+                    self.count_viewer(now, peer);
                     self.fanout.remove(peer);
                     self.control.remove(peer);
                     self.peers.close(peer);
@@ -222,6 +242,7 @@ impl Daemon {
                 Command::Watch(watched) => self.watch(watched),
                 Command::SetBitrate(bitrate) => {
                     log::debug!(kbps = bitrate.kbps(); "encoder follows the viewers' networks");
+                    self.statistics.target(bitrate);
                     self.tell_capture(CaptureCommand::SetBitrate(bitrate));
                 }
                 Command::SetSubstream(bitrate) => {
@@ -237,7 +258,7 @@ impl Daemon {
                 Command::ForceKeyframe(rendition) => {
                     self.tell_capture(CaptureCommand::ForceKeyframe(rendition));
                 }
-                Command::Tell(story) => story::tell(&story),
+                Command::Tell(story) => self.tell(now, &story),
             }
         }
     }
@@ -267,6 +288,7 @@ impl Daemon {
             CaptureEvent::Frame(rendition, unit) => {
                 if rendition == Rendition::Main {
                     self.control.stills.frame(&unit);
+                    self.statistics.picture(&unit);
                 }
                 if self.fanout.video(rendition, &unit) {
                     self.station.handle(now, Input::KeyframeWanted(rendition));
@@ -276,6 +298,7 @@ impl Daemon {
                 let (width, height, fps) = (format.width, format.height, format.fps);
                 log::info!(width, height, fps, detail = format.detail.as_str(); "camera delivers");
                 self.fanout.started(format.forces_keyframes);
+                self.statistics.camera_started(now, &format);
                 self.control.stills.started(format.takes_stills);
                 self.camera = Camera::Running;
                 // No keyframe is asked for: a stream begins with one, and an order now would hold up the
@@ -301,7 +324,7 @@ impl Daemon {
         }
     }
 
-    fn heard(&mut self, event: AudioEvent) {
+    fn heard(&mut self, now: Instant, event: AudioEvent) {
         match &event {
             AudioEvent::Started { .. } => self.is_heard = true,
             AudioEvent::Paused | AudioEvent::Lost { .. } => self.is_heard = false,
@@ -309,14 +332,19 @@ impl Daemon {
         }
         match event {
             AudioEvent::Packet(_) if self.pins.is_private() => {}
-            AudioEvent::Packet(packet) => self.fanout.audio(&packet),
+            AudioEvent::Packet(packet) => {
+                self.statistics.sound_packet(packet.data.len());
+                self.fanout.audio(&packet);
+            }
             AudioEvent::Started { detail } => {
                 log::info!(detail = detail.as_str(); "microphone delivers");
+                self.statistics.sound(now, Ok(&detail));
                 self.control.microphone = MicrophoneState::Ready;
             }
             AudioEvent::Paused => log::debug!("microphone rests"),
             AudioEvent::Lost { reason } => {
                 log::warn!(reason = reason.as_str(); "microphone lost; it is tried again");
+                self.statistics.sound(now, Err(&reason));
                 self.control.microphone = MicrophoneState::Lost;
             }
         }
@@ -326,10 +354,12 @@ impl Daemon {
         match event {
             MqttEvent::Connected => {
                 self.is_online = true;
+                self.statistics.broker(now, true);
                 self.station.handle(now, Input::BrokerConnected);
             }
             MqttEvent::Disconnected { .. } => {
                 self.is_online = false;
+                self.statistics.broker(now, false);
                 self.station.handle(now, Input::BrokerLost);
             }
             MqttEvent::Message { topic, payload, retained } => {
@@ -349,14 +379,18 @@ impl Daemon {
             PeerEvent::Candidate { candidate, sdp } => Input::PeerCandidate { peer, candidate, sdp },
             PeerEvent::GatheringComplete { sdp } => Input::PeerGathered { peer, sdp },
             PeerEvent::Connected if !self.peers.may_tell_connected(peer) => return,
-            PeerEvent::Connected => Input::PeerConnected(peer),
+            PeerEvent::Connected => {
+                self.statistics.heard(now, peer, true);
+                Input::PeerConnected(peer)
+            }
             PeerEvent::Failed => Input::PeerLost { peer, reason: "silent" },
             PeerEvent::Closed => Input::PeerLost { peer, reason: "closed" },
             PeerEvent::KeyframeRequested => Input::KeyframeWanted(self.fanout.rendition(peer)),
             PeerEvent::ControlOpened => return self.control.open(peer),
             PeerEvent::ControlClosed => return self.control.shut(peer),
             PeerEvent::Control { is_text, data } => return self.control_heard(now, peer, is_text, &data),
-            PeerEvent::Disconnected => return log::debug!(peer:%; "viewer not heard for a while"),
+            PeerEvent::RelayLost { was_used } => Input::RelayLost { peer, was_used },
+            PeerEvent::Disconnected => return self.statistics.heard(now, peer, false),
             PeerEvent::SoundArrived => return log::debug!(peer:%; "viewer sends sound"),
             PeerEvent::Estimate(bitrate) => {
                 log::trace!(peer:%, kbps = bitrate.kbps(); "bandwidth estimate");
@@ -389,6 +423,13 @@ impl Daemon {
         if self.network.has_changed() {
             log::info!(addresses = self.network.to_string().as_str(); "the board's addresses have changed");
             self.station.handle(now, Input::NetworkChanged);
+        }
+    }
+
+    /// Passwords for a time are made by the wall clock.
+    fn look_at_clock(&mut self, now: Instant) {
+        if let Some(input) = self.servers.look_at_clock(now) {
+            self.station.handle(now, input);
         }
     }
 

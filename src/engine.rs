@@ -10,6 +10,7 @@
 //! | [`shed`] | what is given up when the board cannot keep up |
 //! | [`drift`], [`resample`] | how sound follows a device's clock |
 //! | [`topic`], [`message`], [`seal`] | what stands on the wire |
+//! | [`ice`] | which STUN and TURN servers somebody is told of |
 //! | [`rights`] | what a viewer may do |
 //! | [`sdp`] | how an offer is kept small enough |
 //! | [`night`], [`motion`], [`servo`] | when it is dark, when something moves, how a camera is turned |
@@ -20,6 +21,7 @@
 //! | [`roster`] | all sessions: who is let in, who has to go |
 //! | [`thinning`], [`rendition`] | how much of a stream fits a slow network, and who gets the second encode |
 //! | [`keyframe`], [`rate`] | when the encoder is asked for a keyframe, and how much it may spend |
+//! | [`tally`] | what is counted of each viewer, and how it is told |
 //! | [`bandwidth`] | what the network to one viewer carries |
 //! | [`queue`] | which pictures a viewer gets whose network is too slow |
 //! | [`station`] | all of it together: an input and the time in, commands out |
@@ -30,6 +32,7 @@ pub mod choice;
 pub mod control;
 pub mod drift;
 pub mod h264;
+pub mod ice;
 pub mod jitter;
 pub mod jpeg;
 pub mod keyframe;
@@ -51,5 +54,6 @@ pub mod session;
 pub mod shed;
 pub mod station;
 pub mod talk;
+pub mod tally;
 pub mod thinning;
 pub mod topic;

@@ -18,6 +18,7 @@ const FLOORS: &[&[&str]] = &[
     &[
         "engine::bucket",
         "engine::h264",
+        "engine::ice",
         "engine::jpeg",
         "engine::motion",
         "engine::night",
@@ -30,12 +31,13 @@ const FLOORS: &[&[&str]] = &[
         "engine::thinning",
         "engine::topic",
     ],
-    &["engine::choice", "engine::jitter", "engine::message", "engine::shed", "engine::talk"],
+    &["engine::choice", "engine::jitter", "engine::message", "engine::shed", "engine::talk", "engine::tally"],
     &["engine::control", "engine::sdp", "engine::seal"],
     &["engine::bandwidth", "engine::keyframe", "engine::rendition", "engine::session"],
     &["engine::roster"],
     &["engine::station"],
-    &["io::clock", "io::port"],
+    &["io::clock", "io::tls"],
+    &["io::fetch", "io::port"],
     &["io::*"],
     // The first writes packets into what `peer` opened, the second shows what `capture` would do.
     &["io::fanout", "io::devices"],

@@ -5,10 +5,12 @@
 #[path = "common/answerer.rs"]
 mod answerer;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use answerer::{Answerer, nal_types};
 use bytes::Bytes;
+use farol::config::IcePolicy;
 use farol::engine::h264::AccessUnit;
 use farol::engine::pcm::OpusPacket;
 use farol::engine::rendition::Rendition;
@@ -25,10 +27,13 @@ const ALL: Sends = Sends { video: true, audio: true };
 fn settings() -> PeerSettings {
     PeerSettings {
         ice_servers: vec![],
+        turn_trust: Arc::default(),
+        ice_policy: IcePolicy::All,
         addresses: vec![[127, 0, 0, 1].into()],
         port: Port::open(&[[127, 0, 0, 1].into()], 0..=0).expect("a free port"),
         audio: true,
         talkback: true,
+        playout_delay: Duration::ZERO,
         start_bitrate: Bitrate::from_kbps(2000),
         max_bitrate: Bitrate::from_kbps(8000),
     }

@@ -51,6 +51,9 @@ pub(super) fn video<'t>(walk: &mut Walk<'t>, section: &Section<'t>) -> Video {
         stalled_after: walk
             .number(section, "stalled_after_ms", 500..=60_000, " milliseconds")
             .map_or(default.stalled_after, |ms| Duration::from_millis(ms.into())),
+        playout_delay: walk
+            .number(section, "playout_delay_ms", 0..=1000, " milliseconds")
+            .map_or(default.playout_delay, |ms| Duration::from_millis(ms.into())),
         controls: controls(walk, section),
         when: walk
             .word(section, "capture", &[("watched", When::Watched), ("always", When::Always)])
@@ -173,6 +176,20 @@ pub(super) fn audio<'t>(walk: &mut Walk<'t>, section: &Section<'t>) -> Audio {
             channels: channels as u16,
             bitrate,
         },
+    }
+}
+
+impl std::fmt::Display for VideoSource {
+    /// As a person would name it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            VideoSource::V4l2 { device, .. } => write!(f, "{}", device.display()),
+            VideoSource::Command { argv } => {
+                write!(f, "output of {}", argv.first().map_or("", String::as_str))
+            }
+            VideoSource::Replay { file } => write!(f, "replay of {}", file.display()),
+            VideoSource::Pattern => f.write_str("test pattern"),
+        }
     }
 }
 

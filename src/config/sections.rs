@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use super::board::board;
 use super::media::{audio, talkback, video};
-use super::url::{self, IceUrl};
+use super::turn;
+use super::url;
 use super::walk::{Section, Walk};
-use super::{Broker, Config, Ice, IceServer, Links, Login, Secret, Security, Tls};
+use super::{Broker, Config, Ice, IcePolicy, IceServer, Links, Login, Secret, Security, Tls};
 
-const A_PATH: &str = "the path of a file";
+pub(super) const A_PATH: &str = "the path of a file";
 
 /// Reads every section. Asks for every key, also for those that the chosen source does not use: a
 /// person who tries `pattern` for a moment need not delete `device` first.
@@ -32,11 +33,13 @@ pub(super) fn config<'t>(
     let talkback_section = walk.section(top, "talkback");
     let ice_section = walk.section(top, "ice");
     let http = walk.section(top, "http");
+    let metrics = walk.section(top, "metrics");
     let state_dir = walk
         .text(&device, "state_dir", "the path of a directory")
         .map(PathBuf::from)
         .or(state_dir)
         .unwrap_or(default.state_dir);
+    let http = walk.parsed(&http, "listen", "an address and a port, such as \"127.0.0.1:8080\"", listen);
     Config {
         name: walk
             .parsed(&device, "name", "at most 64 characters without control characters", name)
@@ -55,10 +58,30 @@ pub(super) fn config<'t>(
         audio: audio(walk, &audio_section),
         talkback: talkback(walk, &talkback_section),
         ice: ice(walk, &ice_section, read_secret),
-        http: walk.parsed(&http, "listen", "an address and a port, such as \"127.0.0.1:8080\"", |text| {
-            text.parse::<SocketAddr>().ok().filter(|address| address.port() != 0)
-        }),
+        metrics: metrics_address(walk, &metrics, http),
+        http,
     }
+}
+
+fn listen(text: &str) -> Option<SocketAddr> {
+    text.parse::<SocketAddr>().ok().filter(|address| address.port() != 0)
+}
+
+fn metrics_address<'t>(
+    walk: &mut Walk<'t>,
+    section: &Section<'t>,
+    page: Option<SocketAddr>,
+) -> Option<SocketAddr> {
+    let allowed = "an address and a port, such as \"127.0.0.1:9100\"";
+    let address = walk.parsed(section, "listen", allowed, listen);
+    if address.is_some() && address == page {
+        walk.conflict(
+            section,
+            "listen",
+            "is the page's own address: metrics say who watches, so they need another",
+        );
+    }
+    address
 }
 
 fn name(text: &str) -> Option<String> {
@@ -146,10 +169,25 @@ fn ice<'t>(
     let addresses =
         walk.texts(section, "addresses", "an IP address of this board", |text| text.parse::<IpAddr>().ok());
     let entries = walk.tables(section, "servers", "a table such as { urls = [\"stun:host:port\"] }");
-    let servers = entries.iter().map(|entry| ice_server(walk, entry, read_secret)).collect();
+    let (mut servers, mut shared) = (Vec::new(), Vec::new());
+    for entry in &entries {
+        match turn::entry(walk, entry, read_secret) {
+            Some(turn::Entry::Fixed(server)) => servers.push(server),
+            Some(turn::Entry::Shared(server)) => shared.push(server),
+            None => {}
+        }
+    }
+    let source = turn::source(walk, section);
+    let policy = walk.word(section, "policy", &[("all", IcePolicy::All), ("relay", IcePolicy::Relay)]);
+    let policy = policy.unwrap_or_default();
+    let has_relay = source.is_some() || !shared.is_empty() || servers.iter().any(IceServer::has_turn);
+    if policy == IcePolicy::Relay && !has_relay {
+        walk.conflict(section, "policy", "lets nobody in: \"relay\" needs a TURN server among ice.servers");
+    }
+    let ca_file = walk.text(section, "ca_file", A_PATH).map(PathBuf::from);
     let allowed = "a UDP port such as \"50000\", or a range such as \"50000-50010\"";
     let udp_ports = walk.parsed(section, "udp_port", allowed, udp_ports).unwrap_or(0..=0);
-    Ice { servers, addresses, udp_ports }
+    Ice { servers, shared, source, policy, ca_file, addresses, udp_ports }
 }
 
 fn udp_ports(text: &str) -> Option<RangeInclusive<u16>> {
@@ -157,49 +195,4 @@ fn udp_ports(text: &str) -> Option<RangeInclusive<u16>> {
     let port = |text: &str| text.trim().parse::<u16>().ok().filter(|&port| port > 0);
     let (first, last) = (port(first)?, port(last)?);
     (first <= last).then_some(first..=last)
-}
-
-fn ice_server<'t>(
-    walk: &mut Walk<'t>,
-    entry: &Section<'t>,
-    read_secret: &dyn Fn(&Secret) -> io::Result<Option<String>>,
-) -> IceServer {
-    let allowed = "a URL such as \"stun:host:3478\" or \"turn:host:3478?transport=udp\"";
-    let urls = walk.texts(entry, "urls", allowed, |text| url::ice(text).map(|kind| (text.to_string(), kind)));
-    if !entry.has("urls") {
-        walk.conflict(entry, "urls", "is missing: a server needs at least one URL");
-    }
-    let username = walk.text(entry, "username", "the TURN user's name").map(str::to_string);
-    let written = walk.text(entry, "credential", "the TURN user's password").map(str::to_string);
-    let file = walk.text(entry, "credential_file", A_PATH);
-    if entry.has("credential") && entry.has("credential_file") {
-        walk.conflict(entry, "credential_file", "stands beside credential: keep one of them");
-    }
-    let from_file = file.and_then(|path| match read_secret(&Secret::File(path.into())) {
-        Ok(Some(secret)) => Some(secret),
-        Ok(None) => {
-            walk.conflict(entry, "credential_file", format_args!("names an empty file: {path}"));
-            None
-        }
-        Err(error) => {
-            walk.conflict(
-                entry,
-                "credential_file",
-                format_args!("names a file that cannot be read: {path}: {error}"),
-            );
-            None
-        }
-    });
-    // A browser refuses the whole list when one TURN server lacks either (WebRTC §4.4.1.1, "set a
-    // configuration").
-    if urls.iter().any(|(_, kind)| *kind == IceUrl::Turn) {
-        if !entry.has("username") {
-            walk.conflict(entry, "username", "is missing: a TURN server needs a user");
-        }
-        if !entry.has("credential") && !entry.has("credential_file") {
-            walk.conflict(entry, "credential", "is missing: a TURN server needs a password");
-        }
-    }
-    let urls = urls.into_iter().map(|(url, _)| url).collect();
-    IceServer { urls, username, credential: written.or(from_file) }
 }

@@ -34,27 +34,65 @@ pub(super) fn is_web(text: &str, schemes: [&str; 2]) -> bool {
         && host_and_port(host).is_some()
 }
 
-/// A STUN or TURN server's URL (RFC 7064 §3.1, RFC 7065 §3.1).
+/// A STUN or TURN server's URL, taken apart (RFC 7064 §3.1, RFC 7065 §3.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IceUrl {
+    /// What kind of server it is.
+    pub kind: IceKind,
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// The URL's port, or the scheme's: 3478, and 5349 with TLS.
+    pub port: u16,
+    /// How it is reached.
+    pub transport: Transport,
+}
+
+/// What kind of server a URL names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum IceUrl {
+pub enum IceKind {
+    /// It says under which address we are seen.
     Stun,
+    /// It lends an address of its own.
     Turn,
 }
 
-/// Reads `stun:host[:port]` or `turn:host[:port][?transport=udp|tcp]` and their `s` forms.
-pub(super) fn ice(text: &str) -> Option<IceUrl> {
-    let (scheme, rest) = text.split_once(':')?;
-    let kind = match scheme {
-        "stun" | "stuns" => IceUrl::Stun,
-        "turn" | "turns" => IceUrl::Turn,
-        _ => return None,
-    };
-    let address = match (kind, rest.split_once('?')) {
-        (_, None) => rest,
-        (IceUrl::Turn, Some((address, "transport=udp" | "transport=tcp"))) => address,
-        _ => return None,
-    };
-    host_and_port(address).map(|_| kind)
+/// How a STUN or TURN server is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// `stun:`, `turn:`.
+    Udp,
+    /// `turn:` with `transport=tcp`.
+    Tcp,
+    /// `turns:`, `stuns:`.
+    Tls,
+    /// `turns:` with `transport=udp`.
+    Dtls,
+}
+
+impl IceUrl {
+    /// Reads `stun:host[:port]` or `turn:host[:port][?transport=udp|tcp]` and their `s` forms.
+    pub fn parse(text: &str) -> Option<IceUrl> {
+        let (scheme, rest) = text.split_once(':')?;
+        let (kind, is_secure) = match scheme {
+            "stun" => (IceKind::Stun, false),
+            "stuns" => (IceKind::Stun, true),
+            "turn" => (IceKind::Turn, false),
+            "turns" => (IceKind::Turn, true),
+            _ => return None,
+        };
+        let (address, transport) = match (kind, rest.split_once('?'), is_secure) {
+            (_, None, false) => (rest, Transport::Udp),
+            (_, None, true) => (rest, Transport::Tls),
+            (IceKind::Turn, Some((address, "transport=udp")), false) => (address, Transport::Udp),
+            (IceKind::Turn, Some((address, "transport=udp")), true) => (address, Transport::Dtls),
+            (IceKind::Turn, Some((address, "transport=tcp")), false) => (address, Transport::Tcp),
+            (IceKind::Turn, Some((address, "transport=tcp")), true) => (address, Transport::Tls),
+            _ => return None,
+        };
+        let (host, port) = host_and_port(address)?;
+        let port = port.unwrap_or(if is_secure { 5349 } else { 3478 });
+        Some(IceUrl { kind, host: host.to_string(), port, transport })
+    }
 }
 
 /// Splits `host`, `host:port`, `[v6]` or `[v6]:port`; the host comes without brackets.
@@ -135,13 +173,22 @@ mod tests {
 
     #[test]
     fn ice_urls_follow_their_rfcs() {
-        assert_eq!(ice("stun:stun.example.org"), Some(IceUrl::Stun));
-        assert_eq!(ice("turn:192.0.2.1:3478?transport=udp"), Some(IceUrl::Turn));
-        assert_eq!(ice("turns:[2001:db8::1]:5349?transport=tcp"), Some(IceUrl::Turn));
+        use {IceKind::*, Transport::*};
+        for (text, kind, host, port, transport) in [
+            ("stun:stun.example.org", Stun, "stun.example.org", 3478, Udp),
+            ("turn:192.0.2.1:3479?transport=udp", Turn, "192.0.2.1", 3479, Udp),
+            ("turn:turn.example.org?transport=tcp", Turn, "turn.example.org", 3478, Tcp),
+            ("turns:[2001:db8::1]:443?transport=tcp", Turn, "2001:db8::1", 443, Tls),
+            ("turns:turn.example.org", Turn, "turn.example.org", 5349, Tls),
+            ("turns:turn.example.org?transport=udp", Turn, "turn.example.org", 5349, Dtls),
+        ] {
+            let expected = IceUrl { kind, host: host.to_string(), port, transport };
+            assert_eq!(IceUrl::parse(text), Some(expected), "{text}");
+        }
         for bad in
             ["stun://stun.example.org", "stun:", "stun:a?transport=udp", "turn:a?transport=sctp", "http:a"]
         {
-            assert_eq!(ice(bad), None, "{bad:?} was taken");
+            assert_eq!(IceUrl::parse(bad), None, "{bad:?} was taken");
         }
     }
 }

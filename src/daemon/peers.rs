@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::config::IceServer;
 use crate::engine::message::Candidate;
 use crate::engine::station::Input;
 use crate::io::peer::{Peer, PeerError, PeerEvent, PeerSettings};
@@ -129,9 +130,11 @@ impl Peers {
         self.open.get(&peer).and_then(Option::as_ref)
     }
 
-    pub(super) fn open(&mut self, peer: PeerId) {
+    /// With these servers, whatever the settings say.
+    pub(super) fn open(&mut self, peer: PeerId, ice_servers: Vec<IceServer>) {
         self.open.insert(peer, None);
-        let (settings, say) = (self.settings.clone(), self.say.clone());
+        let (settings, say) = ((*self.settings).clone(), self.say.clone());
+        let settings = PeerSettings { ice_servers, ..settings };
         self.work.spawn(async move {
             let opened = Peer::offer(peer, &settings, say).await;
             Done::Opened(peer, opened.map(|(connection, sdp)| (Arc::new(connection), sdp)))
@@ -156,9 +159,14 @@ impl Peers {
         }
     }
 
-    pub(super) fn restart(&mut self, peer: PeerId) {
+    pub(super) fn restart(&mut self, peer: PeerId, servers: Vec<IceServer>) {
         if let Some(connection) = self.get(peer).cloned() {
-            self.work.spawn(async move { Done::Restarted(peer, connection.restart().await) });
+            self.work.spawn(async move {
+                if let Err(cause) = connection.use_servers(&servers).await {
+                    log::debug!(peer:%, cause:%; "ICE restarts with the servers that it had");
+                }
+                Done::Restarted(peer, connection.restart().await)
+            });
         }
     }
 

@@ -9,8 +9,9 @@ use std::time::Instant;
 use anyhow::Context as _;
 
 use crate::config::demo::DemoOptions;
-use crate::config::{Audio, Config, Ice, Security, Substream, When};
+use crate::config::{Audio, Config, Ice, Security, Substream, Tls, When};
 use crate::engine::control::MicrophoneState;
+use crate::engine::ice::IceServers;
 use crate::engine::rights::ViewerKey;
 use crate::engine::station::{Command, Input, Settings, Station};
 use crate::engine::topic::Topic;
@@ -21,7 +22,7 @@ use crate::io::keys::State;
 use crate::io::mqtt::{Mqtt, Publication, Subscription};
 use crate::io::network::Network;
 use crate::io::peer::PeerSettings;
-use crate::io::port::Port;
+use crate::io::port::{Port, Trust};
 use crate::io::systemd::ServiceManager;
 use crate::io::{audio, capture, http};
 use crate::units::{Bitrate, DeviceId};
@@ -29,6 +30,8 @@ use crate::units::{Bitrate, DeviceId};
 use super::board::Pins;
 use super::control::Control;
 use super::peers::Peers;
+use super::servers::Servers;
+use super::statistics::Statistics;
 use super::talk::Talk;
 use super::{Camera, Daemon, Keys, story};
 
@@ -60,7 +63,11 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             log::info!(address:%; "page served");
         }
         let keys = Some(Keys { state, stamp });
-        daemon(config, device, viewers, keys)?.work().await
+        let metrics = config.metrics;
+        let state_dir = config.state_dir.clone();
+        let daemon = daemon(config, device, viewers, keys)?;
+        daemon.statistics.open_doors(&state_dir, metrics).await?;
+        daemon.work().await
     })
 }
 
@@ -135,12 +142,13 @@ fn daemon(
     viewers: Vec<ViewerKey>,
     keys: Option<Keys>,
 ) -> anyhow::Result<Daemon> {
+    let board = Statistics::of_config(&config, device);
     let settings = Settings {
         device,
         name: config.name.clone(),
         security: config.security,
         max_viewers: config.max_viewers,
-        ice_servers: config.ice.servers.clone(),
+        ice: IceServers::new(&config.ice),
         rate_policy: config.video.rate_policy,
         bitrates: config.video.min_bitrate..=config.video.bitrate,
         substream: (config.video.substream == Substream::Auto).then_some(config.video.substream_bitrate),
@@ -148,6 +156,7 @@ fn daemon(
     let mut station = Station::new(settings, viewers, random()?);
     let will = first_will(&mut station).context("the station orders a will before anything else")?;
     let port = open_port(&config.ice)?;
+    let servers = Servers::new(&config.ice, &port);
     let pins = Pins::spawn(&config.board);
     let mut video = config.video;
     let when = video.when;
@@ -159,11 +168,15 @@ fn daemon(
     // A picture takes more than its average at times, and sound and repeated packets come on top.
     let of_bitrate = |share: f64| Bitrate::from_bps((f64::from(video.bitrate.bps()) * share) as u32);
     let peers = Peers::new(PeerSettings {
-        ice_servers: config.ice.servers,
+        // Those of the moment when one is opened.
+        ice_servers: Vec::new(),
+        turn_trust: Arc::new(Trust::new(Tls { ca_file: config.ice.ca_file, client: None })),
+        ice_policy: config.ice.policy,
         addresses: config.ice.addresses,
         port,
         audio: config.audio != Audio::None,
         talkback: config.talkback.is_some(),
+        playout_delay: video.playout_delay,
         // A good network gets the whole picture from the first frame on, a bad one lowers it within a second.
         start_bitrate: of_bitrate(1.5),
         max_bitrate: of_bitrate(3.0),
@@ -179,6 +192,7 @@ fn daemon(
     let duck = audio::DuckGain::default();
     let client_id = format!("farol-{:032x}", u128::from_be_bytes(random()?));
     let control = Control::new(microphone, pins.has());
+    let statistics = Statistics::new(Instant::now(), board);
     Ok(Daemon {
         station,
         mqtt: Mqtt::spawn(config.broker, client_id, subscriptions, will),
@@ -194,8 +208,10 @@ fn daemon(
         manager: ServiceManager::of_this_process(),
         control,
         refusals: story::Refusals::default(),
+        statistics,
         camera: Camera::Resting,
         network: Network::now(),
+        servers,
         is_online: false,
     })
 }

@@ -71,6 +71,8 @@ const BLIND_AFTER: Duration = Duration::from_secs(2);
 const BLIND_AT_MOST: Duration = Duration::from_secs(30);
 /// A lossy network is left alone up to this share: radios lose packets without being full.
 const TOLERATED_LOSS: f64 = 0.12;
+/// Losses are judged after this time, and after four times as long where they might be chance.
+const LOSS_WINDOW: Duration = Duration::from_millis(500);
 
 /// A viewer that has told nothing for so long is not asked for more.
 const SILENT: Duration = Duration::from_secs(1);
@@ -185,6 +187,11 @@ impl Bandwidth {
         }
         let sent = Sent { estimate_bps: self.target_bps, arriving_bps: self.arriving_bps() };
         self.prober.next(now, sent, self.wanted_bps)
+    }
+
+    /// Packets queue, and less is to be sent until they no longer do.
+    pub fn is_draining(&self) -> bool {
+        self.state != State::Free
     }
 
     /// What may be sent, in bits per second.
@@ -393,11 +400,18 @@ impl Bandwidth {
 
     fn look_at_losses(&mut self, now: Instant) {
         let looked_at = *self.loss_looked_at.get_or_insert(now);
-        if now.saturating_duration_since(looked_at) < Duration::from_millis(500) || self.lost.1 < 20 {
+        let so_long = now.saturating_duration_since(looked_at);
+        let packets = f64::from(self.lost.1);
+        if so_long < LOSS_WINDOW || packets < 20.0 {
             return;
         }
-        let share = f64::from(self.lost.0) / f64::from(self.lost.1);
-        self.is_losing = share > TOLERATED_LOSS;
+        let share = f64::from(self.lost.0) / packets;
+        // By chance the share of few packets is twice as high now and then: of 40 packets and 10% by 5 points.
+        let by_chance = 2.0 * (TOLERATED_LOSS * (1.0 - TOLERATED_LOSS) / packets).sqrt();
+        self.is_losing = share > TOLERATED_LOSS + by_chance;
+        if !self.is_losing && share > TOLERATED_LOSS && so_long < LOSS_WINDOW * 4 {
+            return;
+        }
         if self.is_losing {
             self.prober.rest(now);
             self.target_bps *= 1.0 - share / 2.0;

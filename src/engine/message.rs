@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::IceServer;
+use crate::config::{IcePolicy, IceServer};
 use crate::engine::rights::{Right, Rights};
 use crate::units::{BootId, OfferId};
 
@@ -279,6 +279,9 @@ pub struct Offer {
     pub ttl_s: u64,
     /// As in RTCConfiguration.
     pub ice_servers: Vec<IceServer>,
+    /// As in RTCConfiguration; left out for `all`.
+    #[serde(default, skip_serializing_if = "IcePolicy::is_all")]
+    pub ice_transport_policy: IcePolicy,
     /// What this viewer may do.
     pub rights: Rights,
 }

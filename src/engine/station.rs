@@ -26,6 +26,7 @@ use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 
 use crate::config::{IceServer, RatePolicy, Security};
 use crate::engine::bucket::Bucket;
+use crate::engine::ice::IceServers;
 use crate::engine::keyframe::KeyframeRequests;
 use crate::engine::message::{self, MotionEvent};
 use crate::engine::rate::RateControl;
@@ -62,7 +63,7 @@ pub struct Settings {
     /// How many sessions may stream at once.
     pub max_viewers: usize,
     /// Handed to viewers inside each offer.
-    pub ice_servers: Vec<IceServer>,
+    pub ice: IceServers,
     /// Which viewer's network decides at which bitrate the encoder works.
     pub rate_policy: RatePolicy,
     /// Between which limits.
@@ -71,10 +72,30 @@ pub struct Settings {
     pub substream: Option<Bitrate>,
 }
 
+/// A viewer that is sent media, or is being connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Visit {
+    /// Its peer connection.
+    pub peer: PeerId,
+    /// Its name, or `somebody` in open mode.
+    pub viewer: String,
+    /// Its slot.
+    pub slot: Slot,
+    /// What it may do, of what it asked for.
+    pub rights: Rights,
+    /// Media flows; else a path is looked for.
+    pub is_streaming: bool,
+    /// Since when.
+    pub since: Instant,
+}
+
 /// The keeper. See the module's text.
 pub struct Station {
     settings: Settings,
     keys: BTreeMap<Kid, ViewerKey>,
+    /// When the wall clock was last told, and what it showed, in seconds since the Unix epoch.
+    wall_clock: Option<(Instant, u64)>,
+    unix_s: u64,
     random: ChaCha20Rng,
     boot: BootId,
     is_online: bool,
@@ -120,6 +141,8 @@ impl Station {
             ),
             renditions: Renditions::new(*settings.bitrates.start(), settings.substream),
             settings,
+            wall_clock: None,
+            unix_s: 0,
             random,
             boot,
             is_online: false,
@@ -149,6 +172,9 @@ impl Station {
 
     /// Takes one input; then drain [`next_command`](Self::next_command).
     pub fn handle(&mut self, now: Instant, input: Input) {
+        if let Some((at, unix_s)) = self.wall_clock {
+            self.unix_s = unix_s.saturating_add(now.saturating_duration_since(at).as_secs());
+        }
         match input {
             Input::BrokerConnected => self.broker_connected(now),
             Input::BrokerLost => self.broker_lost(),
@@ -165,6 +191,7 @@ impl Station {
                 self.rate.estimated(peer, bitrate);
                 self.renditions.estimated(peer, bitrate);
             }
+            Input::RelayLost { peer, .. } => self.relay_lost(now, peer),
             Input::KeyframeWanted(Rendition::Main) => self.keyframes.request(now),
             Input::KeyframeWanted(Rendition::Sub) => self.substream_keyframes.request(now),
             Input::CameraStarted { encodes_twice } => {
@@ -178,6 +205,11 @@ impl Station {
             Input::Keys(viewers) => self.keys_changed(now, viewers),
             // Only the offer that waits: a session whose path still works must not be disturbed, and one
             // whose path is gone is noticed by its viewer, who then asks for a restart.
+            Input::WallClock { unix_s } => self.wall_clock_told(now, unix_s),
+            Input::IceServers(servers) => {
+                self.settings.ice.use_fetched(servers);
+                self.renew_standing();
+            }
             Input::NetworkChanged => self.renew_standing(),
             Input::Shutdown => self.shutdown(now),
             Input::Tick => {}
@@ -210,6 +242,20 @@ impl Station {
     /// How many viewers stream.
     pub fn watching(&self) -> usize {
         self.roster.connected()
+    }
+
+    /// Who is sent media, or is being connected.
+    pub fn visits(&self) -> impl Iterator<Item = Visit> {
+        use crate::engine::session::State;
+        self.roster.live_sessions().filter_map(|(key, session)| {
+            let is_streaming = match session.state {
+                State::Connecting => false,
+                State::Streaming => true,
+                State::New | State::Offering | State::Ended => return None,
+            };
+            let (viewer, slot, since) = (self.name_of(key.0), key.0, session.since);
+            Some(Visit { peer: session.peer?, viewer, slot, rights: session.granted, is_streaming, since })
+        })
     }
 
     /// This life's id.
@@ -384,6 +430,20 @@ impl Station {
         match slot {
             Slot::Open => Rights::ALL,
             Slot::Kid(kid) => self.keys.get(&kid).map_or(Rights::NONE, |viewer| viewer.rights),
+        }
+    }
+
+    /// The STUN and TURN servers as a slot is told of them, with passwords of its own.
+    fn told_servers(&self, slot: Slot) -> Vec<IceServer> {
+        self.settings.ice.told_to(&slot.to_string(), self.unix_s)
+    }
+
+    /// Passwords for a time that were made by another time are of no use.
+    fn wall_clock_told(&mut self, now: Instant, unix_s: u64) {
+        let was_told = self.wall_clock.replace((now, unix_s)).is_some();
+        self.unix_s = unix_s;
+        if was_told && self.settings.ice.has_moments() {
+            self.renew_standing();
         }
     }
 

@@ -20,7 +20,7 @@ pub fn thread_time() -> Duration {
 }
 
 /// Now on the wall clock, since the Unix epoch. For showing to people and for measuring delay, never
-/// for deciding: it jumps when the board learns the time.
+/// for deciding: it jumps when the board learns the time. Only a TURN server that makes passwords of it is told it.
 pub fn wall_now() -> Duration {
     let now = clock_gettime(ClockId::Realtime);
     Duration::new(now.tv_sec.max(0) as u64, now.tv_nsec.clamp(0, 999_999_999) as u32)

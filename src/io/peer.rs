@@ -23,6 +23,7 @@ mod feedback;
 mod keys;
 mod outgoing;
 mod outlet;
+mod path;
 mod sdp;
 mod socket;
 mod watch;
@@ -34,6 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use rtc::rtcp::sender_report::SenderReport;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -41,10 +43,12 @@ use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::peer_connection::{PeerConnection, RTCIceCandidateInit, RTCSessionDescription};
 
-use crate::config::IceServer;
+use crate::config::{IcePolicy, IceServer};
 use crate::engine::jitter::Spoken;
 use crate::engine::message::Candidate;
-use crate::io::port::Port;
+use crate::engine::tally::Pair;
+pub(super) use crate::io::port::Route;
+use crate::io::port::{Port, Trust};
 use crate::units::{Bitrate, PeerId};
 use channel::Channel;
 pub use channel::Say;
@@ -65,6 +69,10 @@ use watch::Watch;
 pub struct PeerSettings {
     /// STUN and TURN servers.
     pub ice_servers: Vec<IceServer>,
+    /// How the certificates of TURN servers are checked that are reached by TLS.
+    pub turn_trust: Arc<Trust>,
+    /// Which paths count.
+    pub ice_policy: IcePolicy,
     /// Local addresses to offer; empty: those of all interfaces but loopback.
     pub addresses: Vec<IpAddr>,
     /// The UDP port that all viewers share.
@@ -73,6 +81,8 @@ pub struct PeerSettings {
     pub audio: bool,
     /// Whether a viewer's microphone is taken. With neither, the offer has no audio section.
     pub talkback: bool,
+    /// How long the viewer is to hold pictures back at least.
+    pub playout_delay: Duration,
     /// What the bandwidth estimate starts at.
     pub start_bitrate: Bitrate,
     /// What it never exceeds.
@@ -102,6 +112,11 @@ pub enum PeerEvent {
     Failed,
     /// The viewer closed the connection.
     Closed,
+    /// A relayed address that the offer names is gone, or a TURN server can be had that it does not name.
+    RelayLost {
+        /// Whether media went by it: then only an ICE restart brings it back.
+        was_used: bool,
+    },
     /// The viewer cannot decode until it gets a keyframe (PLI or FIR).
     KeyframeRequested,
     /// What the network to this viewer carries; at most every 50 ms, and when it changed by over 2%.
@@ -159,6 +174,7 @@ pub struct Peer {
     clock: CaptureClock,
     estimates: EstimateOutlet,
     bitrates: Bitrates,
+    playout_delay: Duration,
     ears: Ears,
     outgoing: Arc<tokio::sync::Mutex<Outgoing>>,
     gathered: tokio::sync::watch::Receiver<u32>,
@@ -234,6 +250,7 @@ impl Peer {
             clock,
             estimates,
             bitrates,
+            playout_delay: settings.playout_delay,
             ears: opened.ears,
             outgoing: Arc::new(tokio::sync::Mutex::new(opened.outgoing)),
             gathered,
@@ -316,15 +333,33 @@ impl Peer {
             .map_err(library(operation))
     }
 
+    /// From the next ICE restart on, other servers are used, or others' credentials.
+    ///
+    /// # Errors
+    ///
+    /// The library refuses them, or the connection is closed; the old ones stay.
+    pub async fn use_servers(&self, servers: &[IceServer]) -> Result<(), PeerError> {
+        let configuration = connection::configuration(self.sockets.policy(), servers, &self.sockets);
+        let operation = "taking other ICE servers";
+        self.connection.set_configuration(configuration).await.map_err(library(operation))
+    }
+
     /// Restarts ICE: returns the whole new offer, whose answer [`Peer::answer`] takes. Media rests until
     /// that answer has come, so it is only for a path that has failed already.
     pub async fn restart(&self) -> Result<String, PeerError> {
         self.sockets.restart();
         self.connection.restart_ice().await.map_err(library("restarting ICE"))?;
+        self.ears.tell(Feedback::WayIsSought);
         let mut gathered = self.gathered.clone();
         let sdp = connection::describe(&self.connection, &self.sockets, &mut gathered).await?;
         self.negotiated().ufrag = sdp::ufrag(&sdp).unwrap_or_default().to_string();
         Ok(sdp)
+    }
+
+    /// The pair of candidates that carries media. `None` also when the library is busy this moment: then what
+    /// was said last holds, and it is asked again soon.
+    pub fn path(&self) -> Option<Pair> {
+        path::selected(&self.connection, &self.sockets).now_or_never().flatten()
     }
 
     /// Whether an answer came that does not take the picture, as from a browser without H.264.
@@ -379,6 +414,7 @@ impl Peer {
             clock: self.clock,
             estimates: self.estimates.clone(),
             bitrates: self.bitrates,
+            playout_delay: self.playout_delay,
         }
     }
 
@@ -406,6 +442,8 @@ pub(super) struct Sending {
     pub estimates: EstimateOutlet,
     /// Their bounds.
     pub bitrates: Bitrates,
+    /// How long the viewer is to hold pictures back at least.
+    pub playout_delay: Duration,
 }
 
 /// Where sender reports are written: into the library, which sends other RTCP too and numbers all of it.

@@ -16,11 +16,15 @@
 //! | `view` | what the library takes for its socket |
 //! | `route` | by which way a viewer's media leaves |
 //! | `socket` | a real socket |
+//! | `mapping` | under which address a NAT shows it, and keeping that |
+//! | `relay` | how TURN servers are reached |
 //!
 //! The library polls from its own tasks while ours come and go, so each part keeps a lock, held for a few
 //! instructions and never across a wait.
 
 mod demux;
+mod mapping;
+mod relay;
 mod route;
 mod socket;
 pub mod stun;
@@ -33,15 +37,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use webrtc::runtime::AsyncUdpSocket;
 
 use demux::{Demux, Way};
+use mapping::Mappings;
 use socket::Socket;
 
 pub use demux::Owner;
+pub use relay::{Detours, Loss, Relay, Relays, Trust};
 pub use route::{Route, Routes, Run};
 pub use view::View;
 
@@ -53,6 +59,7 @@ pub struct Port {
     sockets: Vec<Arc<Socket>>,
     number: u16,
     inside: Mutex<Inside>,
+    mappings: Mutex<Mappings>,
     next_owner: AtomicU64,
     tasks: Mutex<Vec<AbortHandle>>,
 }
@@ -83,8 +90,8 @@ impl Port {
     }
 
     fn serve(sockets: Vec<Arc<Socket>>, number: u16) -> Arc<Port> {
-        let (inside, next_owner, tasks) = Default::default();
-        let port = Arc::new(Port { sockets, number, inside, next_owner, tasks });
+        let (inside, mappings, next_owner, tasks) = Default::default();
+        let port = Arc::new(Port { sockets, number, inside, mappings, next_owner, tasks });
         let mut tasks = Vec::new();
         for socket in &port.sockets {
             let (socket, port) = (socket.clone(), Arc::downgrade(&port));
@@ -107,6 +114,20 @@ impl Port {
         self.number
     }
 
+    /// Keeps a NAT from forgetting the port: asks these STUN servers so often under which address they see it.
+    /// What comes out says that an offer that names such an address is out of date. To be called once, in the
+    /// runtime that serves the port.
+    pub fn keep_mapped(
+        self: &Arc<Self>,
+        stun_servers: Vec<(String, u16)>,
+        interval: Duration,
+    ) -> mpsc::Receiver<()> {
+        let (sender, changes) = mpsc::channel(1);
+        let keep = mapping::keep(Arc::downgrade(self), stun_servers, interval, sender);
+        lock(&self.tasks).push(tokio::spawn(keep).abort_handle());
+        changes
+    }
+
     /// A place for a peer connection.
     pub fn owner(self: &Arc<Self>) -> Place {
         let owner = Owner(self.next_owner.fetch_add(1, Ordering::Relaxed));
@@ -117,7 +138,7 @@ impl Port {
         self: &Arc<Self>,
         Place { owner, routes, .. }: &Place,
         believed: SocketAddr,
-        private: Arc<dyn AsyncUdpSocket>,
+        private: Arc<Relay>,
     ) -> io::Result<Arc<View>> {
         let owner = *owner;
         let local = believed.ip();
@@ -144,6 +165,9 @@ impl Port {
     }
 
     fn received(&self, local: IpAddr, from: SocketAddr, bytes: &[u8]) {
+        if stun::kind(bytes) == stun::Kind::Success && lock(&self.mappings).received(bytes) {
+            return;
+        }
         let view = {
             let mut inside = lock(&self.inside);
             let Some(way) = inside.demux.received(local, from, bytes) else {
@@ -196,12 +220,12 @@ impl Place {
         self.port.number
     }
 
-    /// What the library is to take for the socket that it has bound to `believed`. `private` is that socket.
+    /// What the library is to take for the socket that it has bound to `believed`. `private` has that socket.
     ///
     /// # Errors
     ///
     /// The port is not open on that address.
-    pub fn view(&self, believed: SocketAddr, private: Arc<dyn AsyncUdpSocket>) -> io::Result<Arc<View>> {
+    pub fn view(&self, believed: SocketAddr, private: Arc<Relay>) -> io::Result<Arc<View>> {
         self.port.view(self, believed, private)
     }
 

@@ -28,10 +28,12 @@ use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 use webrtc::peer_connection::{
-    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceCandidateInit,
+    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfiguration,
+    RTCConfigurationBuilder, RTCIceCandidateInit, RTCIceServer, RTCIceTransportPolicy,
     RTCPeerConnectionIceEvent, RTCSessionDescription, Registry, SettingEngineBuilder,
 };
 
+use farol::config::IceServer;
 use farol::engine::message::Candidate;
 
 /// How long anything may take before a test fails for it.
@@ -214,7 +216,25 @@ pub fn nal_types(annex_b: &[u8]) -> Vec<u8> {
 impl Answerer {
     /// Answers an offer; returns the answer with all candidates in it.
     pub async fn answer(offer: &str) -> (Answerer, String) {
-        let (answerer, _) = Answerer::open(offer).await;
+        Answerer::answer_with(offer, RTCConfigurationBuilder::new().build()).await
+    }
+
+    /// The same by TURN servers alone; the library reaches them by UDP.
+    pub async fn answer_relayed(offer: &str, servers: &[IceServer]) -> (Answerer, String) {
+        let server = |server: &IceServer| RTCIceServer {
+            urls: server.urls.clone(),
+            username: server.username.clone().unwrap_or_default(),
+            credential: server.credential.clone().unwrap_or_default(),
+        };
+        let servers = servers.iter().map(server).collect();
+        let configuration = RTCConfigurationBuilder::new()
+            .with_ice_servers(servers)
+            .with_ice_transport_policy(RTCIceTransportPolicy::Relay);
+        Answerer::answer_with(offer, configuration.build()).await
+    }
+
+    async fn answer_with(offer: &str, configuration: RTCConfiguration) -> (Answerer, String) {
+        let (answerer, _) = Answerer::open(offer, configuration).await;
         answerer.wait_gathered().await;
         let description = answerer.connection.local_description().await.expect("it was set");
         (answerer, description.sdp)
@@ -222,7 +242,7 @@ impl Answerer {
 
     /// Answers an offer; returns the answer without candidates, and these apart, as trickled ones.
     pub async fn answer_trickling(offer: &str) -> (Answerer, String, Vec<Candidate>) {
-        let (answerer, sdp) = Answerer::open(offer).await;
+        let (answerer, sdp) = Answerer::open(offer, RTCConfigurationBuilder::new().build()).await;
         answerer.wait_gathered().await;
         let candidates = answerer.candidates.lock().expect("no panic under it").clone();
         let trickled = |candidate| Candidate {
@@ -234,7 +254,7 @@ impl Answerer {
         (answerer, sdp, candidates.into_iter().map(trickled).collect())
     }
 
-    async fn open(offer: &str) -> (Answerer, String) {
+    async fn open(offer: &str, configuration: RTCConfiguration) -> (Answerer, String) {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("answerer")
@@ -256,7 +276,7 @@ impl Answerer {
         };
         let offer = offer.to_owned();
         let (connection, sound, sdp) =
-            runtime.spawn(connect(observer, offer)).await.expect("the answering task");
+            runtime.spawn(connect(observer, offer, configuration)).await.expect("the answering task");
         let answerer = Answerer {
             runtime: Some(runtime),
             connection,
@@ -393,6 +413,7 @@ fn summary(received: &Received) -> String {
 async fn connect(
     observer: Observer,
     offer: String,
+    configuration: RTCConfiguration,
 ) -> (Arc<dyn PeerConnection>, Arc<TrackLocalStaticRTP>, String) {
     let mut engine = MediaEngine::default();
     engine.register_default_codecs().expect("codecs");
@@ -411,8 +432,10 @@ async fn connect(
         .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
         .with_ice_connection_attempts(Some(Duration::from_millis(20)), Some(500))
         .with_host_acceptance_min_wait(Some(Duration::ZERO))
+        .with_relay_acceptance_min_wait(Some(Duration::ZERO))
         .build();
     let connection = PeerConnectionBuilder::new()
+        .with_configuration(configuration)
         .with_media_engine(engine)
         .with_interceptor_registry(registry)
         .with_setting_engine(settings)

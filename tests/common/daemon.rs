@@ -33,10 +33,14 @@ pub struct Setup {
     pub video: String,
     /// The port of a STUN server.
     pub stun: Option<u16>,
+    /// What else `[ice]` says, with its servers; `{home}` in it is the home.
+    pub ice: String,
     /// The source of `[audio]`.
     pub audio: &'static str,
     /// What `[talkback]` says.
     pub talkback: String,
+    /// The port of `/metrics`.
+    pub metrics: Option<u16>,
     /// An ALSA configuration in place of the system's, in which `{home}` is the home.
     pub alsa: Option<String>,
 }
@@ -52,15 +56,18 @@ impl Setup {
             max_viewers: 8,
             video,
             stun: None,
+            ice: String::new(),
             audio: "tone",
             talkback: String::new(),
+            metrics: None,
             alsa: None,
         }
     }
 
     fn toml(&self, directory: &TempDir) -> String {
         let here = directory.path().display();
-        let Setup { broker, password, max_viewers, video, stun, audio, talkback, alsa } = self;
+        let Setup { broker, password, max_viewers, video, stun, ice, audio, talkback, metrics, alsa } = self;
+        let ice = ice.replace("{home}", &here.to_string());
         if let Some(alsa) = alsa {
             let text = alsa.replace("{home}", &here.to_string());
             std::fs::write(directory.path().join("asound.conf"), text).expect("a writable directory");
@@ -71,6 +78,8 @@ impl Setup {
         });
         let servers =
             stun.map_or(String::new(), |port| format!("[[ice.servers]]\nurls = [\"stun:127.0.0.1:{port}\"]"));
+        let metrics =
+            metrics.map_or(String::new(), |port| format!("[metrics]\nlisten = \"127.0.0.1:{port}\""));
         format!(
             "[device]\nname = \"{NAME}\"\nstate_dir = \"{here}/state\"\n\
              [broker]\nurl = \"mqtt://127.0.0.1:{broker}\"\n{login}\n\
@@ -79,7 +88,7 @@ impl Setup {
              [video]\n{video}\n\
              [audio]\nsource = \"{audio}\"\n\
              [talkback]\n{talkback}\n\
-             [ice]\naddresses = [\"127.0.0.1\"]\n{servers}\n"
+             [ice]\naddresses = [\"127.0.0.1\"]\n{ice}\n{servers}\n{metrics}\n"
         )
     }
 }
@@ -141,7 +150,9 @@ impl Home {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_farol"));
         command.args(arguments).arg("--config").arg(self.file("farol.toml"));
-        for surrounding in ["FAROL_LOG", "STATE_DIRECTORY", "NOTIFY_SOCKET", "JOURNAL_STREAM"] {
+        for surrounding in
+            ["FAROL_LOG", "STATE_DIRECTORY", "RUNTIME_DIRECTORY", "NOTIFY_SOCKET", "JOURNAL_STREAM"]
+        {
             command.env_remove(surrounding);
         }
         if self.file("asound.conf").exists() {

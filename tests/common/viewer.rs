@@ -217,6 +217,22 @@ impl Viewer {
         }
     }
 
+    /// The standing offer, as soon as it fulfils a condition.
+    pub async fn standing_until(&mut self, condition: impl Fn(&Offer) -> bool) -> Offer {
+        loop {
+            let offer = self.standing().await;
+            if condition(&offer) {
+                return offer;
+            }
+            self.read("another standing offer").await;
+        }
+    }
+
+    /// The standing offer, as soon as its SDP has this in it.
+    pub async fn standing_with(&mut self, part: &str) -> Offer {
+        self.standing_until(|offer| offer.sdp.contains(part)).await
+    }
+
     /// Whether an offer was retained within the 300 ms after SUBACK that a page waits for it.
     pub async fn has_offer(&mut self) -> bool {
         let wait = async {

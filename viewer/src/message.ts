@@ -48,6 +48,8 @@ export interface Offer {
   name: string;
   sdp: string;
   iceServers: IceServer[];
+  /** Set when relays alone count. */
+  iceTransportPolicy?: "relay";
   rights: Right[];
 }
 
@@ -159,6 +161,7 @@ export function parseOffer(fields: Fields): Offer | undefined {
     name: typeof name === "string" ? name : "",
     sdp,
     iceServers: parseIceServers(fields["ice_servers"]),
+    ...(fields["ice_transport_policy"] === "relay" && { iceTransportPolicy: "relay" as const }),
     rights: parseRights(fields["rights"]),
   };
 }

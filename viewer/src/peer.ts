@@ -88,7 +88,7 @@ export class Peer {
 
   async #answer(offer: Offer): Promise<void> {
     const rtc = this.#rtc;
-    setIceServers(rtc, offer.iceServers);
+    setIceServers(rtc, offer.iceServers, offer.iceTransportPolicy ?? "all");
     await rtc.setRemoteDescription({ type: "offer", sdp: offer.sdp });
     const audio = this.#audio();
     if (audio !== undefined && this.#mayTalk) {
@@ -148,10 +148,10 @@ function newConnection(): RTCPeerConnection {
   return new RTCPeerConnection({ bundlePolicy: "max-bundle" });
 }
 
-function setIceServers(rtc: RTCPeerConnection, iceServers: IceServer[]): void {
+function setIceServers(rtc: RTCPeerConnection, iceServers: IceServer[], iceTransportPolicy: RTCIceTransportPolicy): void {
   for (const list of [iceServers, iceServers.filter(({ urls }) => urls.every((url) => /^stuns?:/.test(url))), []]) {
     try {
-      rtc.setConfiguration({ bundlePolicy: "max-bundle", iceServers: list });
+      rtc.setConfiguration({ bundlePolicy: "max-bundle", iceServers: list, iceTransportPolicy });
       return;
     } catch (error) {
       // One bad address must not keep a viewer out whose network needs none of them.

@@ -3,7 +3,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Audio, Broker, Ice, IceServer, Links, Login, Security, Tls, Video, VideoSource, When};
+use crate::config::{
+    Audio, Broker, Ice, IcePolicy, IceServer, Links, Login, MadeSecret, Security, SharedTurn, Tls,
+    TurnSource, Video, VideoSource, When,
+};
 use crate::units::Bitrate;
 
 const DOCUMENTED: &str = include_str!("../../../config/farol.toml");
@@ -11,6 +14,7 @@ const DOCUMENTED: &str = include_str!("../../../config/farol.toml");
 fn read(text: &str) -> Result<Config, Vec<Fault>> {
     let read_secret = |secret: &Secret| match secret {
         Secret::File(path) if path == Path::new("/etc/farol/turn") => Ok(Some("swordfish".to_string())),
+        Secret::File(path) if path == Path::new("/etc/farol/turn-secret") => Ok(Some("north".to_string())),
         _ => Err(io::ErrorKind::NotFound.into()),
     };
     parse(text, &Surroundings { state_dir: None, read_secret: &read_secret })
@@ -149,12 +153,20 @@ bitrate_kbps = 64
 [ice]
 addresses = ["192.0.2.7", "fd00::7"]
 udp_port = "50000-50010"
+policy = "relay"
+ca_file = "/etc/farol/turn.pem"
+servers_url = "https://turn.example.org/credentials?key=7"
+servers_token_file = "/etc/farol/token"
+servers_refresh_s = 600
 servers = [
+  { urls = ["turns:turn.example.org"], secret_file = "/etc/farol/turn-secret", lifetime_s = 7200 },
   { urls = ["stun:stun.example.org"] },
   { urls = ["turn:turn.example.org?transport=udp"], username = "farol", credential_file = "/etc/farol/turn" },
 ]
 [http]
 listen = "[::]:8080"
+[metrics]
+listen = "127.0.0.1:9100"
 "#;
     let server = |url: &str, username: Option<&str>, credential: Option<&str>| IceServer {
         urls: vec![url.to_string()],
@@ -204,10 +216,23 @@ listen = "[::]:8080"
                 server("stun:stun.example.org", None, None),
                 server("turn:turn.example.org?transport=udp", Some("farol"), Some("swordfish")),
             ],
+            shared: vec![SharedTurn {
+                urls: vec!["turns:turn.example.org".to_string()],
+                secret: MadeSecret::new("north".to_string()),
+                lifetime: Duration::from_secs(7200),
+            }],
+            source: Some(TurnSource {
+                url: "https://turn.example.org/credentials?key=7".to_string(),
+                token: Some(Secret::File("/etc/farol/token".into())),
+                refresh: Duration::from_secs(600),
+            }),
+            policy: IcePolicy::Relay,
+            ca_file: Some("/etc/farol/turn.pem".into()),
             udp_ports: 50_000..=50_010,
             addresses: vec!["192.0.2.7".parse().expect("an address"), "fd00::7".parse().expect("an address")],
         },
         http: Some("[::]:8080".parse().expect("an address")),
+        metrics: Some("127.0.0.1:9100".parse().expect("an address")),
         board: crate::config::board::Board::default(),
     };
     assert_eq!(read(text), Ok(expected));
@@ -265,10 +290,34 @@ urls = []
 username = "x"
 credential = "y"
 credential_file = "/etc/farol/turn"
+[[ice.servers]]
+urls = ["turn:a"]
+username = "x"
+secret_file = "/etc/farol/turn-secret"
+[[ice.servers]]
+urls = ["stun:a"]
+lifetime_s = 3600
 "#
         )
         .join("\n")
     );
+}
+
+#[test]
+fn relays_alone_without_a_relay_let_nobody_in() {
+    let of = |servers: &str| read(&format!("[ice]\npolicy = \"relay\"\n{servers}"));
+    assert!(of("").is_err() && of("servers = [{ urls = [\"stun:a\"] }]").is_err());
+    assert!(of("servers_url = \"https://a\"").is_ok());
+    assert!(of("servers = [{ urls = [\"turn:a\"], username = \"x\", credential = \"y\" }]").is_ok());
+}
+
+#[test]
+fn metrics_are_never_on_the_pages_own_port() {
+    let same = "[http]\nlisten = \"127.0.0.1:8080\"\n[metrics]\nlisten = \"127.0.0.1:8080\"\n";
+    let told = faults(same);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("metrics.listen") && told[0].contains("who watches"), "{told:?}");
+    assert!(read("[metrics]\nlisten = \"127.0.0.1:9100\"").is_ok());
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl Station {
 
     fn advance_if_legal(&mut self, now: Instant, key: Key, event: Event, mut facts: Facts) -> bool {
         let Some(session) = self.roster.session(&key) else { return false };
-        let (before, since) = (session.state, session.since);
+        let (before, since, peer) = (session.state, session.since, session.peer);
         let Some((next, actions)) = step(before, event) else { return false };
         self.roster.enter(&key, next, now);
         for action in actions {
@@ -68,7 +68,7 @@ impl Station {
             let reason = if facts.reason.is_empty() { "bye" } else { facts.reason }.to_string();
             let (viewer, slot, watching) = (self.name_of(key.0), key.0, self.roster.connected());
             let watched = now.saturating_duration_since(since);
-            self.tell(Story::ViewerLeft { viewer, slot, reason, watched, watching });
+            self.tell(Story::ViewerLeft { peer, viewer, slot, reason, watched, watching });
         }
         true
     }
@@ -252,7 +252,7 @@ impl Station {
         }
         self.commands.push_back(Command::StartMedia { peer, rights });
         let (viewer, slot, watching) = (self.name_of(key.0), key.0, self.roster.connected());
-        self.tell(Story::ViewerJoined { viewer, slot, rights, watching });
+        self.tell(Story::ViewerJoined { peer, viewer, slot, rights, watching });
     }
 
     fn restart_ice(&mut self, key: Key) {
@@ -277,7 +277,8 @@ impl Station {
             name: self.settings.name.clone(),
             sdp,
             ttl_s: PATIENCE.as_secs(),
-            ice_servers: self.settings.ice_servers.clone(),
+            ice_servers: self.told_servers(key.0),
+            ice_transport_policy: self.settings.ice.policy(),
             rights: self.rights_of(key.0),
         }
     }

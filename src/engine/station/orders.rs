@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::config::IceServer;
 use crate::engine::message::{Candidate, RejectCode};
 use crate::engine::rendition::Rendition;
 use crate::engine::rights::{Rights, ViewerKey};
@@ -83,6 +84,13 @@ pub enum Input {
         /// All of its packets together.
         bitrate: Bitrate,
     },
+    /// A relayed address of ours is gone, or can be had again.
+    RelayLost {
+        /// Which peer connection had it.
+        peer: PeerId,
+        /// Whether media went by it.
+        was_used: bool,
+    },
     /// The camera is lost (`true`) or back.
     CameraLost(bool),
     /// The camera delivers, and its pictures can be encoded twice, or cannot.
@@ -103,8 +111,15 @@ pub enum Input {
     },
     /// The viewers' keys were changed.
     Keys(Vec<ViewerKey>),
-    /// The board's addresses changed.
+    /// The board's addresses changed, or the one under which a NAT shows us.
     NetworkChanged,
+    /// What the wall clock shows: at the start, and when it was set.
+    WallClock {
+        /// In seconds since the Unix epoch.
+        unix_s: u64,
+    },
+    /// A web server has named other STUN and TURN servers, or other passwords.
+    IceServers(Vec<IceServer>),
     /// The daemon stops. What it says before that is among the commands.
     Shutdown,
     /// Time has passed.
@@ -196,6 +211,8 @@ pub enum Story {
     },
     /// A viewer watches.
     ViewerJoined {
+        /// Its peer connection.
+        peer: PeerId,
         /// Its name, or `somebody` in open mode.
         viewer: String,
         /// Its slot.
@@ -207,6 +224,8 @@ pub enum Story {
     },
     /// A viewer went.
     ViewerLeft {
+        /// Its peer connection, which is closed.
+        peer: Option<PeerId>,
         /// Its name.
         viewer: String,
         /// Its slot.

@@ -24,6 +24,8 @@ const OFFER_EXPIRY: Duration = Duration::from_secs(11 * 60);
 /// An offer is renewed after 8 minutes and up to 2 more.
 const RENEW_AFTER_S: u64 = 8 * 60;
 const RENEW_SPREAD_S: u64 = 2 * 60;
+/// Between the loss of a relayed address and the next offer.
+const RELAY_REST: Duration = Duration::from_secs(1);
 /// More revisions than a network could need; later candidates follow after the answer.
 const MAX_REVISIONS: usize = 32;
 /// Ids of past offers that are told apart as taken or renewed.
@@ -168,6 +170,15 @@ impl Station {
         self.drop_standing();
     }
 
+    /// The offer that waits names a relayed address that is gone. The next one asks for another, a moment
+    /// later: a server that cannot keep it must not have us renew all the time.
+    pub(super) fn relay_lost(&mut self, now: Instant, peer: PeerId) {
+        if self.standing.as_ref().is_some_and(|standing| standing.peer == peer) {
+            self.drop_standing();
+            self.open_after = Some(now + RELAY_REST);
+        }
+    }
+
     pub(super) fn drop_standing(&mut self) {
         if let Some(standing) = self.standing.take() {
             self.remember_offer(standing.offer, Past::Renewed);
@@ -268,7 +279,8 @@ impl Station {
             name: self.settings.name.clone(),
             sdp,
             ttl_s: OFFER_EXPIRY.as_secs(),
-            ice_servers: self.settings.ice_servers.clone(),
+            ice_servers: self.told_servers(slot),
+            ice_transport_policy: self.settings.ice.policy(),
             rights: self.rights_of(slot),
         }
     }

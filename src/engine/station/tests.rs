@@ -26,6 +26,75 @@ fn an_offer_is_lit_for_every_viewer_before_any_comes() {
 }
 
 #[test]
+fn each_viewer_is_told_passwords_of_its_own_that_are_fresh_when_it_is_told() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    scene.put(Input::WallClock { unix_s: 1_000_000 });
+    scene.share_turn();
+    let (mut ana, rui) = (Viewer::new(&scene, 1, 1), Viewer::new(&scene, 2, 2));
+    let user = |offer: &Offer| offer.ice_servers[0].username.clone().expect("a user");
+    let first = user(&ana.standing(&scene));
+    assert!(first.ends_with(&format!(":{}", ana.slot)), "{first}");
+    assert_ne!(user(&rui.standing(&scene)), first);
+    scene.wait(3_600_000);
+    let until = |user: &str| user.split(':').next().and_then(|moment| moment.parse::<u64>().ok());
+    let later = user(&ana.standing(&scene));
+    assert!(until(&later) >= until(&first).map(|until| until + 2_900), "{first}, {later}");
+    ana.hello(&mut scene);
+    let own = user(&ana.hear::<Offer>(&scene, "offer"));
+    assert_eq!(until(&own), Some(1_000_000 + 3_600 + 7_200));
+}
+
+#[test]
+fn a_clock_that_is_set_renews_passwords_that_were_made_by_another_time() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    scene.put(Input::WallClock { unix_s: 1_000 });
+    let ana = Viewer::new(&scene, 1, 1);
+    let before = ana.standing(&scene).offer;
+    scene.put(Input::WallClock { unix_s: 2_000 });
+    scene.wait(200);
+    assert_eq!(ana.standing(&scene).offer, before, "nothing depends on the clock without a shared secret");
+    scene.share_turn();
+    scene.put(Input::WallClock { unix_s: 1_700_000_000 });
+    scene.wait(200);
+    let renewed = ana.standing(&scene);
+    assert_ne!(renewed.offer, before);
+    assert_eq!(renewed.ice_servers[0].username, Some(format!("1700007200:{}", ana.slot)));
+}
+
+#[test]
+fn servers_that_were_fetched_renew_the_offer() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let ana = Viewer::new(&scene, 1, 1);
+    let before = ana.standing(&scene);
+    let server = IceServer { urls: vec!["stun:a".into()], username: None, credential: None };
+    scene.put(Input::IceServers(vec![server.clone()]));
+    scene.wait(200);
+    let after = ana.standing(&scene);
+    assert_ne!(after.offer, before.offer);
+    assert_eq!(after.ice_servers, [server]);
+}
+
+#[test]
+fn a_relay_that_is_lost_renews_the_offer_that_names_it_and_no_other() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let mut ana = Viewer::new(&scene, 1, 1);
+    let before = ana.standing(&scene);
+    ana.answer(&mut scene, &before);
+    scene.connect(&ana);
+    scene.wait(200);
+    let waiting = ana.standing(&scene).offer;
+    scene.put(Input::RelayLost { peer: scene.peer_of(&ana), was_used: false });
+    scene.wait(2_000);
+    assert_eq!(ana.standing(&scene).offer, waiting, "the viewer's connection is another's business");
+    let peer = scene.station.standing.as_ref().expect("an offer is lit").peer;
+    scene.put(Input::RelayLost { peer, was_used: false });
+    assert_eq!(ana.standing(&scene).offer, waiting, "not at once");
+    scene.wait(2_000);
+    assert_ne!(ana.standing(&scene).offer, waiting);
+    assert_eq!(scene.station.watching(), 1);
+}
+
+#[test]
 fn the_first_answer_wins_and_the_next_offer_is_lit() {
     let mut scene = Scene::new(Security::Sealed, 4);
     let (mut ana, mut rui) = (Viewer::new(&scene, 1, 1), Viewer::new(&scene, 2, 2));

@@ -16,6 +16,9 @@ const MAX_PICTURE_PACKETS: usize = 1024;
 /// Packets whose arrival is awaited: a report covers at most this many (its count has 16 bits, a second at 20
 /// Mbit/s is 2,000).
 const MAX_DEPARTURES: usize = 2048;
+/// A packet that is missing for so long is lost. Longer than between two reports, and than packets overtake each
+/// other.
+const OVERTAKEN: Duration = Duration::from_millis(120);
 /// A packet is not repeated sooner than this after it has left.
 const MIN_PATIENCE: Duration = Duration::from_millis(10);
 
@@ -30,6 +33,8 @@ pub(super) struct Sent {
     pub part: usize,
     /// When it last left.
     at: Instant,
+    /// It was sent more than once.
+    is_repeated: bool,
 }
 
 /// The newest packets of the picture, by their sequence numbers, which have no gaps.
@@ -43,7 +48,7 @@ impl History {
         if self.sent.len() == MAX_PICTURE_PACKETS {
             self.sent.pop_front();
         }
-        self.sent.push_back(Sent { numbers, frame, part, at });
+        self.sent.push_back(Sent { numbers, frame, part, at, is_repeated: false });
     }
 
     /// The picture that was begun last.
@@ -51,21 +56,16 @@ impl History {
         self.sent.back().map(|sent| &*sent.frame)
     }
 
-    /// The packet that the viewer misses, unless it cannot have it yet: what left less than a round trip ago, for
-    /// the first time or again, is still on its way.
-    pub(super) fn missed(
-        &mut self,
-        sequence: u16,
-        round_trip: Option<Duration>,
-        now: Instant,
-    ) -> Option<Sent> {
+    /// The packet that the viewer misses, unless it is on its way once more. That a packet is missed the viewer
+    /// knows only by what came after it; but of what was sent again it knows nothing for a `round_trip`.
+    pub(super) fn missed(&mut self, sequence: u16, round_trip: Duration, now: Instant) -> Option<Sent> {
         let first = self.sent.front()?.numbers.sequence;
         let sent = self.sent.get_mut(usize::from(sequence.wrapping_sub(first)))?;
-        let patience = round_trip.map_or(MIN_PATIENCE, |time| (time * 3 / 4).max(MIN_PATIENCE));
+        let patience = if sent.is_repeated { round_trip.max(MIN_PATIENCE) } else { MIN_PATIENCE };
         if now.saturating_duration_since(sent.at) < patience {
             return None;
         }
-        sent.at = now;
+        (sent.at, sent.is_repeated) = (now, true);
         Some(sent.clone())
     }
 }
@@ -86,6 +86,8 @@ pub(super) struct Departure {
 pub(super) struct Departures {
     first: u16,
     left: VecDeque<Option<Departure>>,
+    /// What has not arrived until a report, and when that came.
+    missing: VecDeque<(u16, Instant)>,
 }
 
 impl Departures {
@@ -105,16 +107,35 @@ impl Departures {
         }
     }
 
-    /// What became of packets, of those that are not known yet: each is told once, and one that has not arrived
-    /// may still do so unheard.
-    pub(super) fn fates(&mut self, arrivals: &[(u16, Option<Duration>)], fates: &mut Vec<Fate>) {
+    /// What became of packets, of those that are not known yet: each is told once. One that is missing may only have
+    /// been overtaken, and counts as lost when the next reports do not know of it either.
+    pub(super) fn fates(
+        &mut self,
+        now: Instant,
+        arrivals: &[(u16, Option<Duration>)],
+        fates: &mut Vec<Fate>,
+    ) {
         fates.clear();
+        while let Some(&(wide, since)) = self.missing.front()
+            && now.saturating_duration_since(since) >= OVERTAKEN
+        {
+            self.missing.pop_front();
+            self.tell(wide, None, fates);
+        }
         for &(wide, arrived) in arrivals {
-            let index = usize::from(wide.wrapping_sub(self.first));
-            if let Some(left) = self.left.get_mut(index).and_then(Option::take) {
-                let Departure { at: departed, bytes: size, is_probe } = left;
-                fates.push(Fate { departed, arrived, size, is_probe });
+            if arrived.is_some() {
+                self.tell(wide, arrived, fates);
+            } else if self.missing.len() < MAX_DEPARTURES {
+                self.missing.push_back((wide, now));
             }
+        }
+    }
+
+    fn tell(&mut self, wide: u16, arrived: Option<Duration>, fates: &mut Vec<Fate>) {
+        let index = usize::from(wide.wrapping_sub(self.first));
+        if let Some(left) = self.left.get_mut(index).and_then(Option::take) {
+            let Departure { at: departed, bytes: size, is_probe } = left;
+            fates.push(Fate { departed, arrived, size, is_probe });
         }
     }
 }
@@ -141,20 +162,20 @@ mod tests {
     #[test]
     fn what_was_missed_is_found_over_the_wrap_and_not_asked_for_twice_in_a_round_trip() {
         let (mut history, start) = (History::default(), Instant::now());
-        let at = |ms| start + Duration::from_millis(ms);
+        let at = |ms: u64| start + Duration::from_millis(ms);
         for n in 0..2000u16 {
             let sequence = 64_600u16.wrapping_add(n);
             history.push(Numbers { sequence, wide: None }, frame(), usize::from(n), start);
         }
         let mut part = |sequence, ms| {
-            let round_trip = Some(Duration::from_millis(40));
+            let round_trip = Duration::from_millis(40);
             history.missed(sequence, round_trip, at(ms)).map(|sent| sent.part)
         };
         // Part 1063 of 2000.
-        assert_eq!(part(127, 29), None, "it can hardly have arrived");
+        assert_eq!(part(127, 9), None, "it can hardly have arrived");
         assert_eq!(part(127, 30), Some(1063));
-        assert_eq!(part(127, 59), None, "it is on its way again");
-        assert_eq!(part(127, 60), Some(1063));
+        assert_eq!(part(127, 69), None, "it is on its way again");
+        assert_eq!(part(127, 70), Some(1063));
         assert_eq!(part(64_600, 100), None, "too long ago");
         assert_eq!(part(64_600u16.wrapping_add(2000), 100), None, "not sent yet");
     }
@@ -168,10 +189,22 @@ mod tests {
         }
         let newest = 65_000u16.wrapping_add(4999);
         let arrived = Some(Duration::from_secs(1));
-        departures.fates(&[(newest, arrived), (newest.wrapping_sub(1), None), (65_000, arrived)], &mut fates);
-        let told: Vec<_> = fates.iter().map(|fate| (fate.departed - start, fate.arrived.is_some())).collect();
-        assert_eq!(told, [(Duration::from_millis(4999), true), (Duration::from_millis(4998), false)]);
-        departures.fates(&[(newest, arrived), (newest.wrapping_add(1), arrived)], &mut fates);
-        assert!(fates.is_empty());
+        let at = |ms: u64| start + Duration::from_millis(5000 + ms);
+        let mut told = |ms: u64, arrivals: &[(u16, Option<Duration>)]| {
+            departures.fates(at(ms), arrivals, &mut fates);
+            let told = |fate: &Fate| ((fate.departed - start).as_millis(), fate.arrived.is_some());
+            fates.iter().map(told).collect::<Vec<_>>()
+        };
+        let before = |n: u16| newest.wrapping_sub(n);
+        let report = [(newest, arrived), (before(1), None), (before(2), None), (65_000, arrived)];
+        assert_eq!(
+            told(0, &report),
+            [(4999, true)],
+            "what is missing may still come, and 65000 is forgotten"
+        );
+        assert_eq!(told(50, &[(before(2), arrived), (newest, arrived)]), [(4997, true)]);
+        assert_eq!(told(119, &[(before(1), None)]), []);
+        assert_eq!(told(120, &[(before(3), arrived)]), [(4998, false), (4996, true)]);
+        assert_eq!(told(500, &[(before(1), arrived), (newest.wrapping_add(1), arrived)]), []);
     }
 }

@@ -17,7 +17,7 @@ use super::padding::{PADDING, Padding};
 use super::{Frame, Sends, Sound, Traffic};
 use crate::engine::bandwidth::{Bandwidth, Fallback, Fate};
 use crate::io::peer::{
-    CaptureClock, Ended, EstimateOutlet, Feedback, Form, Line, Numbers, Outgoing, Peer, Reports,
+    CaptureClock, Ended, EstimateOutlet, Feedback, Form, Line, Numbers, Outgoing, Peer, Reports, Route,
     SendParameters, Sending, VIDEO_HZ,
 };
 use crate::units::{Bitrate, MediaTime};
@@ -25,6 +25,9 @@ use crate::units::{Bitrate, MediaTime};
 /// How much faster than the estimate packets leave: as in Chromium, so that a keyframe passes in the
 /// time of a few pictures, and the estimate can find out that the network takes more.
 const PACE_FACTOR: f64 = 2.5;
+/// The same, and what may leave at once, while packets queue, which would not drain otherwise.
+const DRAINING_FACTOR: f64 = 1.2;
+const DRAINING_BURST_BYTES: f64 = 5_000.0;
 /// What may leave at once: an ordinary picture, and what a Wi-Fi access point's queue holds easily.
 const BURST_BYTES: f64 = 32.0 * 1024.0;
 /// The same for a viewer whose network is known to be too slow: a keyframe takes all of it for a while, and
@@ -35,17 +38,19 @@ const NARROW_BURST_S: f64 = 0.03;
 const NARROW_BURST_BYTES: f64 = 2400.0;
 /// UDP and IP headers.
 const OVERHEAD_BYTES: usize = 48;
-/// `playout-delay` 0 to 0: two fields of 12 bits, minimum and maximum, in units of 10 ms. Chromium then
-/// shows each picture at once, and does not hold it back for sound that takes longer either.
-const AT_ONCE: Bytes = Bytes::from_static(&[0, 0, 0]);
-/// 0 to 10 s. For pictures with sound, which Chromium plays 50 to 130 ms late beside pictures at once, and
-/// 16 to 25 ms with this. It must be said, since the last value stands; up to 500 ms means at once as well.
-const WITH_SOUND: Bytes = Bytes::from_static(&[0, 0x03, 0xe8]);
+/// The most that a viewer with sound may hold pictures back, in units of 10 ms. With a limit of zero Chromium
+/// plays sound 50 to 130 ms late beside pictures at once; with this, 16 to 25 ms.
+const MOST: u32 = 1000;
+/// So long after a repeated packet a viewer without sound may do so too.
+const SMOOTHED_FOR: Duration = Duration::from_secs(10);
 /// The lowest estimate: below it even sound and a still picture do not pass.
 const MIN_BITRATE: Bitrate = Bitrate::from_kbps(100);
 /// RFC 3550 §6.2 has reports every few seconds; one a second lets a viewer synchronise sound and picture soon
 /// after it joins.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// The same while ICE looks for another way, and how long it may.
+const SEARCH_INTERVAL: Duration = Duration::from_millis(40);
+const SEARCH_TIME: Duration = Duration::from_secs(30);
 /// Packets that wait to be repeated; what is asked for beyond that is asked for again.
 const MAX_REPEATS: usize = 256;
 
@@ -129,6 +134,13 @@ struct Sender {
     /// The picture that is being sent, and its next packet.
     current: Option<(Arc<Frame>, usize)>,
     round_trip: Option<Duration>,
+    /// From the departure of a packet to the report on it, lately.
+    answered_after: Duration,
+    /// Since when ICE looks for another way than this.
+    sought: Option<(Instant, Option<Arc<Route>>)>,
+    playout_delay: Duration,
+    /// When a packet was repeated last.
+    repeated_at: Option<Instant>,
     counters: Arc<Counters>,
     /// What is of another era is thrown away.
     era: Arc<AtomicU64>,
@@ -138,10 +150,11 @@ impl Feed {
     /// Sends what the viewer's answer takes of what its rights allow. Before it is spawned, whoever sent to this
     /// viewer before must have been aborted.
     pub(super) fn new(peer: &Peer, rights: Sends, counters: Arc<Counters>, era: Arc<AtomicU64>) -> Feed {
-        let Sending { video, audio, outgoing, feedback, reports, clock, estimates, bitrates } =
+        let Sending { video, audio, outgoing, feedback, reports, clock, estimates, bitrates, playout_delay } =
             peer.sending();
+        let sends = Sends { video: video.is_some() && rights.video, audio: audio.is_some() && rights.audio };
         let sender = Sender {
-            sends: Sends { video: video.is_some() && rights.video, audio: audio.is_some() && rights.audio },
+            sends,
             is_wide: video.or(audio).is_some_and(|parameters| parameters.wide_id.is_some()),
             clock,
             reports,
@@ -157,6 +170,10 @@ impl Feed {
             repeats: VecDeque::new(),
             current: None,
             round_trip: None,
+            answered_after: Duration::ZERO,
+            sought: None,
+            playout_delay,
+            repeated_at: None,
             counters,
             era,
         };
@@ -202,19 +219,27 @@ impl Sender {
         mut feedback: mpsc::Receiver<Feedback>,
     ) -> Result<(), Ended> {
         self.counters.estimate_bps.store(self.pace.estimate_bps as u32, Ordering::Relaxed);
-        let mut reports = tokio::time::interval(REPORT_INTERVAL);
         // The first report goes out right after the first packets: a viewer can synchronise at once.
         let mut has_reported = false;
+        let mut next_report = Instant::now() + REPORT_INTERVAL;
         loop {
             self.pace.is_narrow = self.counters.is_narrow.load(Ordering::Relaxed);
             let pause = self.pace.pause(Instant::now());
             let has_work = self.current.is_some() || !self.repeats.is_empty();
             tokio::select! {
                 biased;
-                Some(told) = feedback.recv() => self.take(outgoing, told),
+                Some(told) = feedback.recv() => {
+                    if told == Feedback::WayIsSought {
+                        next_report = Instant::now();
+                    }
+                    self.take(outgoing, told);
+                }
                 // Sound is not paced: it is small, and its gaps are heard.
                 Some(packet) = sound.recv() => self.write_sound(outgoing, &packet).await?,
-                _ = reports.tick() => self.report(outgoing.reports(self.now())).await?,
+                () = tokio::time::sleep_until(next_report.into()) => {
+                    next_report = Instant::now() + self.report_interval(outgoing);
+                    self.report(outgoing.reports(self.now())).await?;
+                }
                 () = wait(pause), if has_work => {
                     self.write_pictures(outgoing).await?;
                     if !std::mem::replace(&mut has_reported, true) {
@@ -293,6 +318,7 @@ impl Sender {
         };
         if let Some(written) = written {
             self.counters.repaired.fetch_add(1, Ordering::Relaxed);
+            self.repeated_at = Some(now);
             self.left(written.numbers, written.bytes, now);
         }
         Ok(())
@@ -341,13 +367,20 @@ impl Sender {
         // The first packet speaks for the picture: without it there is no picture either.
         if part == 0 {
             form.captured = Some(frame.captured);
-            form.playout_delay = Some(if self.sends.audio { WITH_SOUND } else { AT_ONCE });
+            form.playout_delay = Some(self.playout_delay());
         }
         form
     }
 
     fn now(&self) -> MediaTime {
         self.clock.media_time(Instant::now())
+    }
+
+    /// A viewer that misses packets may hold pictures back: what waited for a repeated packet would be shown all at
+    /// once otherwise, which is to say, not.
+    fn playout_delay(&self) -> Bytes {
+        let is_losing = self.repeated_at.is_some_and(|at| at.elapsed() < SMOOTHED_FOR);
+        playout_delay_value(self.playout_delay, self.sends.audio || is_losing)
     }
 
     async fn report(&self, reports: Vec<SenderReport>) -> Result<(), Ended> {
@@ -358,8 +391,12 @@ impl Sender {
     fn take(&mut self, outgoing: &Outgoing, told: Feedback) {
         match told {
             Feedback::Arrivals(arrivals) if self.is_wide => {
-                self.departures.fates(&arrivals, &mut self.fates);
                 let now = Instant::now();
+                self.departures.fates(now, &arrivals, &mut self.fates);
+                if let Some(newest) = self.fates.iter().filter(|fate| fate.arrived.is_some()).next_back() {
+                    // With what waits in the path now, and at most the time between two reports too long.
+                    self.answered_after = now.saturating_duration_since(newest.departed);
+                }
                 self.bandwidth.reported(now, &self.fates);
                 self.estimated(now, self.bandwidth.target_bps());
                 // Padding may not come before the picture (RFC 3550 §5.1 has its timestamp), and goes in its
@@ -379,9 +416,10 @@ impl Sender {
             Feedback::Arrivals(_) | Feedback::MaxBitrate(_) => {}
             Feedback::Missing { ssrc, sequences } if ssrc == outgoing.ssrc(Line::Video) => {
                 let now = Instant::now();
+                let round_trip = self.round_trip.unwrap_or_default().max(self.answered_after);
                 for sequence in sequences {
                     if self.repeats.len() < MAX_REPEATS
-                        && let Some(sent) = self.history.missed(sequence, self.round_trip, now)
+                        && let Some(sent) = self.history.missed(sequence, round_trip, now)
                     {
                         self.repeats.push_back(sent);
                     }
@@ -406,7 +444,19 @@ impl Sender {
             Feedback::KeyframeWanted => {
                 self.counters.keyframes_asked.fetch_add(1, Ordering::Relaxed);
             }
+            Feedback::WayIsSought => self.sought = Some((Instant::now(), outgoing.route())),
         }
+    }
+
+    /// Reports also show the way that ICE has chosen: while it looks for one, there are more of them.
+    fn report_interval(&mut self, outgoing: &Outgoing) -> Duration {
+        let Some((since, old)) = &self.sought else { return REPORT_INTERVAL };
+        let is_found = old.as_ref().map(Arc::as_ptr) != outgoing.route().as_ref().map(Arc::as_ptr);
+        if is_found || since.elapsed() > SEARCH_TIME {
+            self.sought = None;
+            return REPORT_INTERVAL;
+        }
+        SEARCH_INTERVAL
     }
 
     /// RFC 3550 §6.4.1: now, less when our report left, less how long the viewer had it.
@@ -423,6 +473,7 @@ impl Sender {
 
     fn estimated(&mut self, now: Instant, bps: f64) {
         self.pace.estimate_bps = bps;
+        self.pace.is_draining = self.is_wide && self.bandwidth.is_draining();
         self.counters.estimate_bps.store(bps as u32, Ordering::Relaxed);
         self.estimates.publish(now, bps);
     }
@@ -446,6 +497,16 @@ impl Sender {
     }
 }
 
+/// `playout-delay`: two fields of 12 bits, the least and the most that a picture is held back, in units of 10 ms.
+/// Zero to zero shows each at once. It must be said also where there is no limit, since the last value stands.
+fn playout_delay_value(least: Duration, is_open: bool) -> Bytes {
+    // At most a second.
+    let least = least.as_millis() as u32 / 10;
+    let most = if is_open { MOST } else { least };
+    let bytes = (least << 12 | most).to_be_bytes();
+    Bytes::copy_from_slice(&bytes[1..])
+}
+
 /// Zero does not even ask the timer, whose grain is 1 ms.
 async fn wait(pause: Duration) {
     if !pause.is_zero() {
@@ -457,18 +518,33 @@ async fn wait(pause: Duration) {
 struct Pace {
     estimate_bps: f64,
     is_narrow: bool,
+    is_draining: bool,
     budget_bytes: f64,
     refilled: Option<Instant>,
 }
 
 impl Pace {
     fn new(estimate_bps: f64) -> Pace {
-        Pace { estimate_bps, is_narrow: false, budget_bytes: BURST_BYTES, refilled: None }
+        let (is_narrow, is_draining) = (false, false);
+        Pace { estimate_bps, is_narrow, is_draining, budget_bytes: BURST_BYTES, refilled: None }
     }
 
     fn bytes_per_s(&self) -> f64 {
-        let factor = if self.is_narrow { NARROW_PACE_FACTOR } else { PACE_FACTOR };
+        let factor = match (self.is_narrow, self.is_draining) {
+            (true, _) => NARROW_PACE_FACTOR,
+            (false, true) => DRAINING_FACTOR,
+            (false, false) => PACE_FACTOR,
+        };
         self.estimate_bps.max(1.0) * factor / 8.0
+    }
+
+    /// A burst into a queue that is to drain would fill it again.
+    fn burst_bytes(&self) -> f64 {
+        match (self.is_narrow, self.is_draining) {
+            (true, _) => (self.estimate_bps / 8.0 * NARROW_BURST_S).max(NARROW_BURST_BYTES),
+            (false, true) => DRAINING_BURST_BYTES,
+            (false, false) => BURST_BYTES,
+        }
     }
 
     fn may_send(&self) -> bool {
@@ -480,11 +556,7 @@ impl Pace {
         let rate = self.bytes_per_s();
         if let Some(refilled) = self.refilled {
             let elapsed = now.saturating_duration_since(refilled).as_secs_f64();
-            let most = match self.is_narrow {
-                true => (self.estimate_bps / 8.0 * NARROW_BURST_S).max(NARROW_BURST_BYTES),
-                false => BURST_BYTES,
-            };
-            self.budget_bytes = (self.budget_bytes + elapsed * rate).min(most);
+            self.budget_bytes = (self.budget_bytes + elapsed * rate).min(self.burst_bytes());
         }
         self.refilled = Some(now);
         if self.budget_bytes >= 0.0 {
@@ -518,6 +590,15 @@ mod tests {
         let pause = pace.pause(start).as_millis();
         assert_eq!(pause, ((35 * 1200 - 32 * 1024) / 250) as u128);
         assert_eq!(pace.pause(start + Duration::from_millis(40)), Duration::ZERO);
+    }
+
+    #[test]
+    fn pictures_are_held_back_as_configured_and_longer_only_for_sound() {
+        let value = |ms, has_sound| playout_delay_value(Duration::from_millis(ms), has_sound).to_vec();
+        assert_eq!(value(0, false), [0, 0, 0]);
+        assert_eq!(value(0, true), [0, 0x03, 0xe8]);
+        assert_eq!(value(160, false), [0x01, 0x00, 0x10]);
+        assert_eq!(value(160, true), [0x01, 0x03, 0xe8]);
     }
 
     #[test]

@@ -10,8 +10,8 @@ use rumqttc::{
 use rustls::CertificateError;
 
 use super::login::{LoginError, Named};
-use super::tls::TlsError;
 use crate::config::Broker;
+use crate::io::tls::TlsError;
 
 /// Why an attempt to connect failed, or a connection ended.
 #[derive(Debug)]

@@ -8,8 +8,9 @@ use rumqttc::{
 };
 
 use super::fault::Fault;
-use super::{MAX_PACKET_BYTES, Publication, login, tls};
+use super::{MAX_PACKET_BYTES, Publication, login};
 use crate::config::Broker;
+use crate::io::tls;
 
 /// For the name, TCP, TLS and CONNACK together; a Pi Zero takes seconds for a TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);

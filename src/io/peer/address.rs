@@ -34,9 +34,53 @@ pub fn with_port(text: &str, believed: &[SocketAddr], port: u16) -> String {
     out
 }
 
+/// A text whose candidates do not say where we are: related addresses are left out as RFC 8839 §5.1 says it
+/// is to be done.
+pub fn without_related(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let Some((before, after)) = line.split_once(" raddr ") else {
+            out.push_str(line);
+            continue;
+        };
+        // `raddr <address> rport <port>`, and what may follow.
+        let mut words = after.splitn(4, ' ');
+        let unspecified = match words.next() {
+            Some(address) if address.contains(':') => "::",
+            _ => "0.0.0.0",
+        };
+        let port = words.nth(1).unwrap_or_default();
+        let end = &port[port.trim_end().len()..];
+        let rest = words.next().map(|rest| format!(" {rest}")).unwrap_or_default();
+        out.push_str(&format!("{before} raddr {unspecified} rport 9{end}{rest}"));
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn related_addresses_can_be_left_out() {
+        for (written, expected) in [
+            (
+                "candidate:3 1 udp 7 203.0.113.5 61000 typ relay raddr 192.0.2.9 rport 40001",
+                "0.0.0.0 rport 9",
+            ),
+            ("a=candidate:3 1 udp 7 ::5 61000 typ relay raddr fd00::9 rport 40001\r\n", ":: rport 9\r\n"),
+            (
+                "candidate:3 1 udp 7 ::5 61 typ relay raddr fd00::9 rport 4 generation 0",
+                ":: rport 9 generation 0",
+            ),
+        ] {
+            let before = written.split(" raddr ").next().expect("a part");
+            assert_eq!(without_related(written), format!("{before} raddr {expected}"));
+        }
+        for other in ["a=mid:0\r\n", "candidate:1 1 udp 7 192.0.2.9 40001 typ host", "x raddr ", ""] {
+            assert!(without_related(other).starts_with(other.trim_end()), "{other}");
+        }
+    }
 
     fn seen(line: &str) -> String {
         let believed =

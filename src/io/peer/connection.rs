@@ -11,8 +11,8 @@ use tokio::sync::{mpsc, watch};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::peer_connection::{
-    PeerConnection, PeerConnectionBuilder, RTCConfigurationBuilder, RTCIceServer, SettingEngine,
-    SettingEngineBuilder,
+    PeerConnection, PeerConnectionBuilder, RTCConfiguration, RTCConfigurationBuilder, RTCIceServer,
+    RTCIceTransportPolicy, SettingEngine, SettingEngineBuilder,
 };
 use webrtc::rtp_transceiver::RtpSender;
 use webrtc::runtime::default_runtime;
@@ -26,7 +26,8 @@ use super::outlet::{LocalStream, Streams};
 use super::socket::Gated;
 use super::watch::{Observed, Observer};
 use super::{Ear, PeerError, PeerEvent, PeerSettings, channel, codecs, library, sdp};
-use crate::config::IceServer;
+use crate::config::{IcePolicy, IceServer};
+use crate::io::port::Relays;
 use crate::units::PeerId;
 
 /// Silence of a viewer until [`PeerEvent::Disconnected`].
@@ -41,6 +42,9 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// Checks of a pair until it counts as failed: 30 s at that interval. The library's 7 would give up on
 /// a pair 140 ms after the answer, before a viewer behind a slow broker has read its candidates.
 const CHECKS: u16 = 1500;
+/// A NAT may forget an address from which nothing came for 30 s (RFC 4787 §4.3 forbids less than 120 s, and is
+/// not heard everywhere): so often a waiting TURN allocation is refreshed.
+const NAT_INTERVAL: Duration = Duration::from_secs(25);
 /// How long a description waits for candidates that come at once: those of the host, and with luck
 /// the STUN server's.
 const FIRST_CANDIDATES: Duration = Duration::from_millis(20);
@@ -141,13 +145,14 @@ async fn build(
 ) -> Result<(Arc<dyn PeerConnection>, Arc<Gated>, Arc<Overheard>), PeerError> {
     let operation = "opening a peer connection";
     let runtime = default_runtime().ok_or_else(|| library(operation)("it was built without a runtime"))?;
-    let sockets = Gated::new(runtime, settings.port.owner());
+    let relays = Relays { trust: settings.turn_trust.clone(), ..Relays::default() };
+    let sockets = Gated::new(runtime, settings.port.owner(), relays, settings.ice_policy);
     let mut engine = codecs::media_engine().map_err(library(operation))?;
     let path = codecs::packet_path(&mut engine, tap).map_err(library(operation))?;
     let overheard = Overheard::new().map_err(library(operation))?;
-    let servers = settings.ice_servers.iter().map(ice_server).collect();
+    let configuration = configuration(settings.ice_policy, &settings.ice_servers, &sockets);
     let connection = PeerConnectionBuilder::new()
-        .with_configuration(RTCConfigurationBuilder::new().with_ice_servers(servers).build())
+        .with_configuration(configuration)
         .with_media_engine(engine)
         .with_interceptor_registry(path)
         .with_setting_engine(setting_engine(settings, mdns, overheard.clone()))
@@ -178,6 +183,9 @@ fn setting_engine(
         .with_srflx_acceptance_min_wait(now)
         .with_prflx_acceptance_min_wait(now)
         .with_relay_acceptance_min_wait(now)
+        // A restart is for a path that is gone: it begins on new sockets, and asks relays anew.
+        .with_discard_local_candidates_during_ice_restart(true)
+        .with_turn_allocation_refresh_interval_cap(NAT_INTERVAL)
         .with_sctp_max_receive_buffer_size(channel::RECEIVE_BUFFER_BYTES)
         .build()
 }
@@ -190,6 +198,16 @@ fn bind_addresses(settings: &PeerSettings) -> Vec<SocketAddr> {
         return wildcards.iter().filter_map(|address| address.parse().ok()).collect();
     }
     settings.addresses.iter().map(|&address| SocketAddr::new(address, 0)).collect()
+}
+
+/// With which servers paths are looked for, and which paths count.
+pub fn configuration(policy: IcePolicy, servers: &[IceServer], sockets: &Gated) -> RTCConfiguration {
+    let policy = match policy {
+        IcePolicy::All => RTCIceTransportPolicy::All,
+        IcePolicy::Relay => RTCIceTransportPolicy::Relay,
+    };
+    let servers = sockets.servers(servers).iter().map(ice_server).collect();
+    RTCConfigurationBuilder::new().with_ice_servers(servers).with_ice_transport_policy(policy).build()
 }
 
 fn ice_server(server: &IceServer) -> RTCIceServer {

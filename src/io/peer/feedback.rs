@@ -62,6 +62,8 @@ pub enum Feedback {
     },
     /// It needs a keyframe.
     KeyframeWanted,
+    /// Not the viewer but we: ICE looks for another way.
+    WayIsSought,
 }
 
 /// Hands feedback to whoever sends to this viewer, if anybody does.
@@ -77,7 +79,8 @@ impl Ears {
         receiver
     }
 
-    fn tell(&self, feedback: Feedback) {
+    /// Says something to whoever listens.
+    pub fn tell(&self, feedback: Feedback) {
         // Nothing that could panic runs under this lock.
         if let Some(ear) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = ear.try_send(feedback);

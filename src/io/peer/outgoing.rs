@@ -16,7 +16,7 @@ use super::clock::CaptureClock;
 use super::codecs::{AUDIO_HZ, VIDEO_HZ};
 use super::keys::Overheard;
 use super::outlet::SendParameters;
-use crate::io::port::{Routes, Run};
+use crate::io::port::{Route, Routes, Run};
 use crate::units::MediaTime;
 
 /// One of the streams to a viewer.
@@ -128,6 +128,11 @@ impl Outgoing {
     /// The synchronization source of a stream.
     pub fn ssrc(&self, line: Line) -> u32 {
         self.stream(line).ssrc
+    }
+
+    /// By which way packets leave now.
+    pub fn route(&self) -> Option<Arc<Route>> {
+        self.routes.current()
     }
 
     /// Numbers and encrypts a packet, and sends it with those before, at the latest by [`Outgoing::flush`].

@@ -18,9 +18,10 @@ use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, RecvMeta, Runtime, Transmit,
 };
 
-use super::address::with_port;
+use super::address::{with_port, without_related};
 use super::early::{Datagram, Gate};
-use crate::io::port::{Place, Routes};
+use crate::config::{IcePolicy, IceServer};
+use crate::io::port::{Place, Relay, Relays, Routes};
 
 /// mDNS (RFC 6762 §3) shares its port with everybody and has nothing to do with the peer.
 const MDNS_PORT: u16 = 5353;
@@ -30,6 +31,8 @@ const MDNS_PORT: u16 = 5353;
 pub struct Gated {
     inner: Arc<dyn Runtime>,
     place: Place,
+    relays: Relays,
+    policy: IcePolicy,
     sockets: Mutex<Vec<Weak<GatedSocket>>>,
     /// What the library believes its addresses to be, of those that are views.
     believed: Mutex<Vec<SocketAddr>>,
@@ -37,8 +40,24 @@ pub struct Gated {
 
 impl Gated {
     /// Around the library's own runtime, at a place of the port.
-    pub fn new(inner: Arc<dyn Runtime>, place: Place) -> Arc<Gated> {
-        Arc::new(Gated { inner, place, sockets: Mutex::default(), believed: Mutex::default() })
+    pub fn new(inner: Arc<dyn Runtime>, place: Place, relays: Relays, policy: IcePolicy) -> Arc<Gated> {
+        let (sockets, believed) = Default::default();
+        Arc::new(Gated { inner, place, relays, policy, sockets, believed })
+    }
+
+    /// The STUN and TURN servers as the library takes them: it reaches all of them through these sockets.
+    pub fn servers(&self, servers: &[IceServer]) -> Vec<IceServer> {
+        self.relays.detours.for_library(servers)
+    }
+
+    /// Which paths count.
+    pub fn policy(&self) -> IcePolicy {
+        self.policy
+    }
+
+    /// Waits until a relayed address of ours is gone; whether media went by it.
+    pub async fn relay_lost(&self) -> bool {
+        self.relays.loss.told().await
     }
 
     /// Where the way to the viewer is noted.
@@ -46,15 +65,26 @@ impl Gated {
         self.place.routes()
     }
 
-    /// Checks for an offer with this ufrag are ours.
+    /// Checks for an offer with this ufrag are ours, unless only relays count: then the port answers nobody.
     pub fn named(&self, ufrag: &str) {
-        self.place.named(ufrag);
+        if self.policy.is_all() {
+            self.place.named(ufrag);
+        }
     }
 
     /// An SDP or a candidate of the library's with the port that viewers are to send to, where it has
     /// the one that the library believes in.
     pub fn as_seen(&self, text: &str) -> String {
-        with_port(text, &lock(&self.believed), self.place.number())
+        let seen = with_port(text, &lock(&self.believed), self.place.number());
+        if self.policy.is_all() { seen } else { without_related(&seen) }
+    }
+
+    /// The same for an address alone.
+    pub fn seen(&self, address: SocketAddr) -> SocketAddr {
+        match lock(&self.believed).contains(&address) {
+            true => SocketAddr::new(address.ip(), self.place.number()),
+            false => address,
+        }
     }
 
     /// The answer is applied: see [`Gate::answered`].
@@ -193,10 +223,10 @@ impl Runtime for Gated {
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let local = socket.local_addr()?;
-        let own = self.inner.wrap_udp_socket(socket)?;
         if local.port() == MDNS_PORT {
-            return Ok(own);
+            return self.inner.wrap_udp_socket(socket);
         }
+        let own = Relay::new(socket, self.relays.clone())?;
         let inner: Arc<dyn AsyncUdpSocket> = match self.place.view(local, own.clone()) {
             Ok(view) => {
                 lock(&self.believed).push(local);
@@ -228,7 +258,12 @@ impl Runtime for Gated {
         &'a self,
         host: &'a str,
     ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
-        self.inner.resolve_host(host)
+        Box::pin(async move {
+            match self.relays.detours.resolve(host).await {
+                Some(resolved) => resolved,
+                None => self.inner.resolve_host(host).await,
+            }
+        })
     }
 
     fn now(&self) -> Instant {

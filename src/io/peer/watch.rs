@@ -137,6 +137,7 @@ impl Watch {
                     Some(PeerEvent::Failed)
                 }
                 _ = dtls.tick() => self.is_closed_by_viewer().await.then_some(PeerEvent::Closed),
+                was_used = self.sockets.relay_lost() => Some(PeerEvent::RelayLost { was_used }),
                 // Feedback was seen on its way here; the end of it means that the driver has stopped.
                 feedback = self.track.poll() => feedback.is_none().then_some(PeerEvent::Failed),
             };

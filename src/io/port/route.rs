@@ -8,11 +8,11 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Waker};
 
-use webrtc::runtime::{AsyncUdpSocket, Transmit};
+use webrtc::runtime::Transmit;
 
 use super::lock;
+use super::relay::Relay;
 use super::socket::Socket;
 use super::stun::{self, Kind, Relayed};
 
@@ -72,7 +72,7 @@ pub struct Route {
     /// How a relay is told for whom it is.
     pub relayed: Option<Relayed>,
     socket: Arc<Socket>,
-    private: Arc<dyn AsyncUdpSocket>,
+    private: Arc<Relay>,
 }
 
 impl Route {
@@ -89,10 +89,11 @@ impl Route {
     pub fn try_send(&self, run: &Run) -> io::Result<()> {
         if let Some(relayed) = self.relayed {
             for packet in run.packets() {
-                let message = relayed.wrap(packet);
-                let transmit = self.transmit(&message, None);
-                // The relay's own socket is never full for long: it serves this viewer alone.
-                let _ = self.private.poll_send(&mut Context::from_waker(Waker::noop()), &transmit);
+                match self.private.try_send(self.to, &relayed.wrap(packet)) {
+                    Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Err(cause),
+                    Err(cause) => log::trace!(cause:%; "a packet could not be sent to a relay"),
+                    Ok(()) => {}
+                }
             }
             return Ok(());
         }
@@ -113,7 +114,10 @@ impl Route {
 
     /// Waits until there may be room.
     pub async fn writable(&self) {
-        self.socket.writable().await;
+        match self.relayed {
+            Some(_) => self.private.writable(self.to).await,
+            None => self.socket.writable().await,
+        }
     }
 
     fn transmit<'b>(&self, contents: &'b [u8], segment_size: Option<usize>) -> Transmit<'b> {
@@ -143,7 +147,7 @@ impl Routes {
         &self,
         bytes: &[u8],
         (local, to): (IpAddr, SocketAddr),
-        (socket, private): (&Arc<Socket>, &Arc<dyn AsyncUdpSocket>),
+        (socket, private): (&Arc<Socket>, &Arc<Relay>),
     ) {
         let relayed = match stun::kind(bytes) {
             Kind::Dtls | Kind::Rtcp => None,
@@ -156,9 +160,11 @@ impl Routes {
             _ => return,
         };
         let mut current = lock(&self.0);
-        let is_known = current
-            .as_ref()
-            .is_some_and(|route| (route.local, route.to, route.relayed) == (local, to, relayed));
+        // After an ICE restart a relay is reached by another socket, though all else may be as it was.
+        let is_known = current.as_ref().is_some_and(|route| {
+            (route.local, route.to, route.relayed) == (local, to, relayed)
+                && Arc::ptr_eq(&route.private, private)
+        });
         if !is_known {
             log::debug!(local:%, to:%, is_relayed = relayed.is_some(); "media goes this way");
             let (socket, private) = (socket.clone(), private.clone());

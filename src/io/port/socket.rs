@@ -39,15 +39,17 @@ impl Socket {
             sockopt::set_ipv6_v6only(&socket, true)?;
         }
         bind(&socket, &address)?;
-        let io = tokio::net::UdpSocket::from_std(socket.into())?;
+        Socket::wrap(socket.into())
+    }
+
+    /// Takes a bound socket over.
+    pub(super) fn wrap(socket: std::net::UdpSocket) -> io::Result<Socket> {
+        socket.set_nonblocking(true)?;
+        let local = socket.local_addr()?.ip();
+        let io = tokio::net::UdpSocket::from_std(socket)?;
         let state = UdpSocketState::new(UdpSockRef::from(&io))?;
-        Ok(Socket {
-            io,
-            state,
-            local: address.ip(),
-            waiting: Mutex::default(),
-            is_watched: AtomicBool::new(false),
-        })
+        let (waiting, is_watched) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Socket { io, state, local, waiting, is_watched })
     }
 
     pub(super) fn port(&self) -> io::Result<u16> {
@@ -99,7 +101,7 @@ impl Socket {
         loop {
             let mut bufs: Vec<IoSliceMut<'_>> = memory.chunks_mut(READ_BYTES).map(IoSliceMut::new).collect();
             let mut meta = [RecvMeta::default(); READS];
-            let count = std::future::poll_fn(|cx| self.poll_read(cx, &mut bufs, &mut meta)).await;
+            let count = std::future::poll_fn(|cx| self.poll_recv(cx, &mut bufs, &mut meta)).await;
             for (buf, meta) in bufs.iter().zip(&meta).take(count.unwrap_or(0)) {
                 let local = meta.dst_ip.unwrap_or(self.local);
                 for bytes in buf[..meta.len.min(buf.len())].chunks(meta.stride.max(1)) {
@@ -111,7 +113,8 @@ impl Socket {
         }
     }
 
-    fn poll_read(
+    /// Reads what is there, or wakes whoever asked last.
+    pub(super) fn poll_recv(
         &self,
         cx: &mut Context<'_>,
         bufs: &mut [IoSliceMut<'_>],

@@ -75,6 +75,8 @@ pub enum Relayed {
 
 /// XOR-PEER-ADDRESS (RFC 8656 §18.3).
 const PEER_ADDRESS: u16 = 0x0012;
+/// XOR-MAPPED-ADDRESS (RFC 8489 §14.2).
+const MAPPED_ADDRESS: u16 = 0x0020;
 /// DATA (RFC 8656 §18.4).
 const DATA: u16 = 0x0013;
 /// The first half of what addresses are combined with (RFC 8489 §5).
@@ -131,14 +133,7 @@ pub fn relayed(bytes: &[u8]) -> Option<(Relayed, &[u8])> {
         }
         [0x00, 0x16, ..] => {
             let inner = attribute(bytes, DATA)?;
-            let value = attribute(bytes, PEER_ADDRESS)?;
-            let port = u16::from_be_bytes([*value.get(2)?, *value.get(3)?]) ^ 0x2112;
-            let plain: Vec<u8> = value.get(4..)?.iter().zip(bytes.get(4..20)?).map(|(a, b)| a ^ b).collect();
-            let ip = match plain.len() {
-                4 => IpAddr::from(<[u8; 4]>::try_from(plain).ok()?),
-                _ => IpAddr::from(<[u8; 16]>::try_from(plain).ok()?),
-            };
-            Some((Relayed::Address(SocketAddr::new(ip, port)), inner))
+            Some((Relayed::Address(address(bytes, PEER_ADDRESS)?), inner))
         }
         _ => None,
     }
@@ -147,6 +142,58 @@ pub fn relayed(bytes: &[u8]) -> Option<(Relayed, &[u8])> {
 /// The transaction of a STUN message.
 pub fn transaction(bytes: &[u8]) -> Option<Transaction> {
     bytes.get(8..20)?.try_into().ok()
+}
+
+/// The transaction of a request of any method (RFC 8489 §5: the two bits of the class are 0).
+pub fn request(bytes: &[u8]) -> Option<Transaction> {
+    let (first, second) = (*bytes.first()?, *bytes.get(1)?);
+    let is_request = first <= 63 && first & 0x01 == 0 && second & 0x10 == 0;
+    is_request.then(|| transaction(bytes)).flatten()
+}
+
+/// A question to a STUN server: under which address it sees us (RFC 8489 §5).
+pub fn binding_request(transaction: Transaction) -> Vec<u8> {
+    let mut message = vec![0x00, 0x01, 0, 0];
+    message.extend(COOKIE);
+    message.extend(transaction);
+    message
+}
+
+/// Its answer.
+pub fn mapped_address(bytes: &[u8]) -> Option<SocketAddr> {
+    (kind(bytes) == Kind::Success).then(|| address(bytes, MAPPED_ADDRESS)).flatten()
+}
+
+/// An address in an attribute that is combined with the header (RFC 8489 §14.2).
+fn address(bytes: &[u8], wanted: u16) -> Option<SocketAddr> {
+    let value = attribute(bytes, wanted)?;
+    let port = u16::from_be_bytes([*value.get(2)?, *value.get(3)?]) ^ 0x2112;
+    let plain: Vec<u8> = value.get(4..)?.iter().zip(bytes.get(4..20)?).map(|(a, b)| a ^ b).collect();
+    let ip = match plain.len() {
+        4 => IpAddr::from(<[u8; 4]>::try_from(plain).ok()?),
+        _ => IpAddr::from(<[u8; 16]>::try_from(plain).ok()?),
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+/// Whether a TURN client sends something on with it: a Send indication, or ChannelData (RFC 8656 §11, §12).
+pub fn is_relayed(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0x00, 0x16]) || bytes.first().is_some_and(|first| (64..=79).contains(first))
+}
+
+/// Whether a TURN server has lent an address: the success response to Allocate (RFC 8656 §7.3).
+pub fn is_allocation(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0x01, 0x03])
+}
+
+/// Whether a TURN server refuses to refresh an allocation since it knows none: 437, or 401 from a server
+/// that has restarted and does not know its own nonce (RFC 8656 §8.2, §19).
+pub fn is_allocation_unknown(bytes: &[u8]) -> bool {
+    let code = || match *attribute(bytes, 0x0009)? {
+        [_, _, hundreds, rest, ..] => Some(u16::from(hundreds & 7) * 100 + u16::from(rest)),
+        _ => None,
+    };
+    bytes.starts_with(&[0x01, 0x14]) && matches!(code(), Some(401 | 437))
 }
 
 /// A STUN attribute's value (RFC 8489 §14): type, length, value, padded to 4 bytes.
@@ -164,8 +211,60 @@ fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// A STUN server's answer.
+    pub(in crate::io::port) fn success(transaction: Transaction, seen_as: SocketAddr) -> Vec<u8> {
+        let wrapped = Relayed::Address(seen_as).wrap(&[]);
+        let mut message = binding_request(transaction);
+        message[0] = 1;
+        // The first attribute of the indication has the same form.
+        let length = 4 + usize::from(u16::from_be_bytes([wrapped[22], wrapped[23]]));
+        message.extend(&wrapped[20..20 + length]);
+        message[20..22].copy_from_slice(&MAPPED_ADDRESS.to_be_bytes());
+        message[3] = length as u8;
+        // That one was combined with a transaction of zeros.
+        if seen_as.is_ipv6() {
+            message[32..44].iter_mut().zip(transaction).for_each(|(byte, mask)| *byte ^= mask);
+        }
+        message
+    }
+
+    #[test]
+    fn a_stun_server_s_answer_is_read() {
+        for seen_as in ["203.0.113.5:4000", "[2001:db8::5]:4000"] {
+            let seen_as: SocketAddr = seen_as.parse().expect("an address");
+            assert_eq!(mapped_address(&success([3; 12], seen_as)), Some(seen_as));
+        }
+    }
+
+    #[test]
+    fn a_server_that_knows_no_allocation_is_understood() {
+        let refused = |code: [u8; 2]| {
+            let mut message = vec![0x01, 0x14, 0, 8, 0x21, 0x12, 0xa4, 0x42];
+            message.extend([7; 12]);
+            message.extend([0, 9, 0, 4, 0, 0, code[0], code[1]]);
+            is_allocation_unknown(&message)
+        };
+        assert!(refused([4, 37]) && refused([4, 1]));
+        assert!(!refused([4, 38]), "a stale nonce is renewed");
+    }
+
+    #[test]
+    fn requests_are_told_from_answers_and_indications() {
+        let of = |first: u8, second: u8| {
+            let mut message = vec![first, second, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+            message.extend([7; 12]);
+            request(&message)
+        };
+        for (first, second) in [(0, 1), (0, 3), (0, 4), (0, 8), (0, 9)] {
+            assert_eq!(of(first, second), Some([7; 12]));
+        }
+        for (first, second) in [(1, 1), (1, 3), (1, 0x13), (0, 0x16), (0, 0x17), (0x40, 0)] {
+            assert_eq!(of(first, second), None);
+        }
+    }
 
     #[test]
     fn what_a_relay_is_told_can_be_read_again() {

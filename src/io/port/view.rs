@@ -1,7 +1,7 @@
 //! What the WebRTC library takes for a socket of its own: one board address of one peer connection at the port.
 //!
-//! Media does not come this way (`io/fanout`); where it is to go is read from what does. What is said to a TURN server goes by a private socket: an allocation belongs to
-//! the addresses at both of its ends (RFC 8656 §2.2), and a second one from the same port would be refused.
+//! Media does not come this way (`io/fanout`); where it is to go is read from what does. What is said to a TURN
+//! server goes by a private [`Relay`].
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
 use super::demux::Way;
+use super::relay::Relay;
 use super::route::Routes;
 use super::socket::Socket;
 use super::stun::{self, Kind};
@@ -29,7 +30,7 @@ pub struct View {
     /// What the library believes its address to be; it is rewritten wherever somebody else reads it.
     believed: SocketAddr,
     /// For TURN.
-    private: Arc<dyn AsyncUdpSocket>,
+    private: Arc<Relay>,
     routes: Arc<Routes>,
     inbox: Mutex<Inbox>,
 }
@@ -46,7 +47,7 @@ impl View {
         socket: Arc<Socket>,
         way: Way,
         believed: SocketAddr,
-        private: Arc<dyn AsyncUdpSocket>,
+        private: Arc<Relay>,
         routes: Arc<Routes>,
     ) -> View {
         View { port, socket, way, believed, private, routes, inbox: Mutex::default() }

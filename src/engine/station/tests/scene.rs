@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "virtual time needs a moment to count from")]
 
 use super::super::*;
+use crate::config::{Ice, MadeSecret, SharedTurn};
 use crate::engine::message::{self, Answer, Body, Hello, Offer, Wire};
 use crate::engine::rights::Right;
 use crate::engine::seal::{self, Binding, Context, Direction};
@@ -42,7 +43,7 @@ impl Scene {
             name: "lamp".into(),
             security,
             max_viewers,
-            ice_servers: vec![],
+            ice: IceServers::default(),
             rate_policy: RatePolicy::Slowest,
             bitrates: Bitrate::from_kbps(300)..=Bitrate::from_kbps(2_500),
             substream: Some(Bitrate::from_kbps(800)),
@@ -60,6 +61,18 @@ impl Scene {
         scene.put(Input::BrokerConnected);
         scene.wait(200);
         scene
+    }
+
+    /// From now on there is a TURN server that shares a secret with us.
+    pub(super) fn share_turn(&mut self) {
+        let shared = SharedTurn {
+            urls: vec!["turn:t".into()],
+            secret: MadeSecret::new("north".into()),
+            lifetime: Duration::from_secs(7_200),
+        };
+        self.station.settings.ice = IceServers::new(&Ice { shared: vec![shared], ..Ice::default() });
+        self.put(Input::NetworkChanged);
+        self.wait(200);
     }
 
     pub(super) fn put(&mut self, input: Input) {

@@ -1,4 +1,4 @@
-//! Whom does the device trust, and what does it show, when the broker speaks TLS?
+//! Whom does the device trust, and what does it show, when a broker or a web server speaks TLS?
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,28 +11,65 @@ use crate::config::Tls;
 
 /// Why a TLS connection cannot even be tried.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TlsError {
+pub enum TlsError {
+    /// A file cannot be read, or is not PEM.
     #[error("cannot read {what} from {file}: {source}", file = .file.display())]
-    Unreadable { what: &'static str, file: PathBuf, source: pem::Error },
+    Unreadable {
+        /// What should be in it.
+        what: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: pem::Error,
+    },
+    /// A file has nothing of the kind that is wanted.
     #[error("{file} holds no {what} in PEM form (-----BEGIN ...-----)", file = .file.display())]
-    Empty { what: &'static str, file: PathBuf },
+    Empty {
+        /// What should be in it.
+        what: &'static str,
+        /// The file.
+        file: PathBuf,
+    },
+    /// An authority's certificate is of no use.
     #[error("a certificate authority in {file} cannot be used: {source}", file = .file.display())]
-    BadAuthority { file: PathBuf, source: rustls::Error },
+    BadAuthority {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// Our certificate and its key do not go together, or are of no use.
     #[error(
         "the client certificate in {certificate} and the key in {key} cannot be used: {source}",
         certificate = .certificate.display(),
         key = .key.display()
     )]
-    BadClient { certificate: PathBuf, key: PathBuf, source: rustls::Error },
+    BadClient {
+        /// Our certificate chain.
+        certificate: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// The system trusts nobody.
     #[error("no certificate authorities on this system ({found}); install ca-certificates or set ca_file")]
-    NoSystemRoots { found: String },
+    NoSystemRoots {
+        /// What was found in their place.
+        found: String,
+    },
+    /// The protocol cannot be set up at all.
     #[error("TLS cannot be set up: {0}")]
     Setup(rustls::Error),
 }
 
 /// Builds the TLS client from the files as they are now, so that renewed certificates count at the
 /// next connection. Reads files: not for the async loop.
-pub(super) fn client(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
+///
+/// # Errors
+///
+/// A file that cannot be read or used, or a system without authorities.
+pub fn client(tls: &Tls) -> Result<Arc<ClientConfig>, TlsError> {
     let roots = match &tls.ca_file {
         Some(file) => roots_in(file)?,
         None => system_roots()?,

@@ -1,0 +1,82 @@
+//! Which STUN and TURN servers does a web server name now, and with which passwords?
+//!
+//! One task asks it at the start and again before what it said runs out. A web server that cannot be reached
+//! is tried again; what it said last is used meanwhile.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use url::Url;
+
+use super::fetch::{FetchFault, Method, Redirects, Request};
+use crate::config::{IceServer, Tls, TurnSource};
+use crate::engine::ice::{self, Fetched};
+
+/// Between two attempts, doubled each time.
+const FIRST_WAIT: Duration = Duration::from_secs(2);
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// However short-lived its passwords are, nobody is asked more often.
+const SHORTEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Begins to ask. Each answer that names servers comes out; one that the daemon has not taken yet holds the
+/// next one up.
+pub fn spawn(source: TurnSource, trust: Tls) -> mpsc::Receiver<Vec<IceServer>> {
+    let (sender, answers) = mpsc::channel(1);
+    tokio::spawn(ask(source, trust, sender));
+    answers
+}
+
+async fn ask(source: TurnSource, trust: Tls, answers: mpsc::Sender<Vec<IceServer>>) {
+    let mut failures: u32 = 0;
+    loop {
+        let wait = match once(&source, &trust).await {
+            Ok(fetched) => {
+                let servers = fetched.servers.len();
+                match failures {
+                    0 => log::debug!(url = source.url.as_str(), servers; "ICE servers were fetched"),
+                    _ => log::info!(url = source.url.as_str(), servers; "ICE servers are fetched again"),
+                }
+                failures = 0;
+                if answers.send(fetched.servers).await.is_err() {
+                    return;
+                }
+                // Half of their time is left to whoever gets them last.
+                let half = |ttl_s: u64| Duration::from_secs(ttl_s / 2).max(SHORTEST_WAIT);
+                fetched.ttl_s.map_or(source.refresh, |ttl_s| half(ttl_s).min(source.refresh))
+            }
+            Err(reason) => {
+                if failures == 0 {
+                    log::warn!(url = source.url.as_str(), reason = reason.as_str(); "ice.servers_url gives no servers; it is asked again");
+                }
+                failures = failures.saturating_add(1);
+                FIRST_WAIT.saturating_mul(1 << (failures - 1).min(8)).min(LONGEST_WAIT)
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = answers.closed() => return,
+        }
+    }
+}
+
+/// Asks once; why there is no answer, for people.
+async fn once(source: &TurnSource, trust: &Tls) -> Result<Fetched, String> {
+    let url = Url::parse(&source.url).map_err(|cause| cause.to_string())?;
+    let mut request = Request::new(Method::GET, url);
+    request.redirects = Redirects::DropAuthorization;
+    // Read anew, so that it can be changed.
+    if let Some(token) = &source.token {
+        let token = token.read().map_err(|cause| format!("ice.servers_token_file: {cause}"))?;
+        let token = token.ok_or("ice.servers_token_file is empty")?;
+        request = request.with_bearer(token.trim()).map_err(said)?;
+    }
+    let response = request.send(trust).await.map_err(said)?;
+    if !response.status.is_success() {
+        return Err(format!("it answers {}", response.status));
+    }
+    ice::read_fetched(&response.body).map_err(str::to_string)
+}
+
+fn said(fault: FetchFault) -> String {
+    fault.to_string()
+}
