@@ -170,6 +170,7 @@ impl Pipeline {
         let ended = media_now();
         let both = ended.0.saturating_sub(begun.0);
         let second = self.substream.take_cost();
+        self.substream.passed(both);
         self.substream.spent(thread_time().saturating_sub(worked), ended);
         if let Some(step) = self.shed.spent(both.saturating_sub(second), ended) {
             self.enter(step);
@@ -186,7 +187,7 @@ impl Pipeline {
             && hardware.imports()
             && let Some(exported) = buffer.exported
         {
-            if self.substream.is_on()
+            if self.substream.takes()
                 && let Ok(picture) = picture(&mut self.decoder, &self.input, buffer.data, self.size)
             {
                 self.substream.encode_raw(&picture, buffer.captured);
@@ -207,7 +208,7 @@ impl Pipeline {
         match &mut self.encoder {
             Encoder::Own(own) => {
                 let unit = own.encode(&picture, buffer.captured)?;
-                if self.substream.is_on()
+                if self.substream.takes()
                     && let Some(whole) = own.whole()
                 {
                     self.substream.encode(&whole, buffer.captured);
@@ -216,7 +217,7 @@ impl Pipeline {
             }
             Encoder::Hardware(hardware) => {
                 // First, so that the smaller picture is finished when the larger one is.
-                if self.substream.is_on() && !is_encoded_twice {
+                if !is_encoded_twice && self.substream.takes() {
                     self.substream.encode_raw(&picture, buffer.captured);
                 }
                 hardware.encode((buffer.data, &self.input.layout), &picture, self.size, buffer.captured)

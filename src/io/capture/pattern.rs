@@ -94,7 +94,7 @@ mod live {
         }
 
         pub(in super::super) fn picture(&mut self, now: MediaTime) -> Result<Option<AccessUnit>, Loss> {
-            let worked = thread_time();
+            let (begun, worked) = (media_now(), thread_time());
             let interval = Duration::from_secs(1) / self.fps;
             // A board too slow for the rate drops frames instead of falling behind the clock.
             self.due = MediaTime((self.due.0 + interval).max(now.0.saturating_sub(interval)));
@@ -108,9 +108,13 @@ mod live {
                 }
             }
             let unit = self.encoder.encode(&picture, now)?;
-            if self.substream.is_on() {
+            if self.substream.takes() {
                 self.substream.encode(&picture, now);
-                self.substream.spent(thread_time().saturating_sub(worked), media_now());
+            }
+            if self.substream.is_on() {
+                let ended = media_now();
+                self.substream.passed(ended.0.saturating_sub(begun.0));
+                self.substream.spent(thread_time().saturating_sub(worked), ended);
             }
             Ok(unit)
         }

@@ -31,6 +31,8 @@ use crate::units::{Bitrate, MediaTime};
 const TOO_DEAR: f64 = 0.95;
 /// Too dear for so long: a few difficult pictures are no reason.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// A picture is left out of the substream when the main encode leaves no time for it, but not more than so many.
+const LEFT_OUT_AT_MOST: u32 = 5;
 /// The share of the newest picture in the average: some 16 pictures are remembered.
 const NEWEST: f64 = 1.0 / 16.0;
 
@@ -56,6 +58,9 @@ pub(super) struct Substream {
     failure: Option<String>,
     /// What the last picture took.
     cost: Duration,
+    /// Seconds that the pictures so far have left over, in which the second encode has its place.
+    spare_s: f64,
+    left_out: u32,
 }
 
 enum State {
@@ -100,6 +105,8 @@ impl Substream {
             units: VecDeque::new(),
             failure: None,
             cost: Duration::ZERO,
+            spare_s: 0.0,
+            left_out: 0,
         }
     }
 
@@ -122,9 +129,19 @@ impl Substream {
         }
     }
 
-    /// Whether it wants pictures.
+    /// Whether it is ordered.
     pub(super) fn is_on(&self) -> bool {
         !matches!(self.state, State::Off)
+    }
+
+    /// Whether it takes the next picture: not where that would make the main encode late.
+    pub(super) fn takes(&mut self) -> bool {
+        if self.is_on() && self.spare_s < 0.0 && self.left_out < LEFT_OUT_AT_MOST {
+            self.left_out += 1;
+            return false;
+        }
+        self.left_out = 0;
+        self.is_on()
     }
 
     /// Encodes a picture; what fails ends the substream, and nothing else.
@@ -182,6 +199,13 @@ impl Substream {
     /// What the last picture took, once.
     pub(super) fn take_cost(&mut self) -> Duration {
         std::mem::take(&mut self.cost)
+    }
+
+    /// Tells how long a picture took, from the camera's buffer to both encodes.
+    pub(super) fn passed(&mut self, both: Duration) {
+        let interval_s = 1.0 / f64::from(self.fps.max(1));
+        // What was not used is not saved up for long, and what was too much is soon forgotten.
+        self.spare_s = (self.spare_s + interval_s - both.as_secs_f64()).clamp(-2.0 * interval_s, interval_s);
     }
 
     /// Tells how much of the processor's time a picture took, from the camera's buffer to both encodes. When that

@@ -58,14 +58,14 @@ async fn check(source: VideoSource) -> Vec<AccessUnit> {
     assert!(before.is_empty(), "nobody has ordered it");
     order(&capture, Some(SUB_KBPS));
     let (main, mut sub) = pictures(&mut capture, 20).await;
-    assert!((14..=20).contains(&sub.len()), "{} of 20", sub.len());
+    assert!((3..=20).contains(&sub.len()), "{} of 20", sub.len());
     assert!(sub[0].is_keyframe && !sub[1].is_keyframe);
     assert_eq!(size(&sub[0]), (320, 180));
     let times = |units: &[AccessUnit]| units.iter().map(|unit| unit.captured).collect::<Vec<_>>();
     let all = times(&main);
     assert!(times(&sub).iter().skip(1).rev().skip(1).all(|time| all.contains(time)), "one picture, one time");
     capture.commands.send(CaptureCommand::ForceKeyframe(Rendition::Sub)).expect("the thread lives");
-    let (main, more) = pictures(&mut capture, 6).await;
+    let (main, more) = pictures(&mut capture, 14).await;
     assert!(more.iter().any(|unit| unit.is_keyframe), "one was asked for");
     assert!(main.iter().all(|unit| !unit.is_keyframe), "and not of the main encode");
     sub.extend(more);
@@ -128,6 +128,24 @@ fn an_encoder_that_cannot_be_opened_twice_ends_the_substream_and_says_why_once()
     assert_eq!(substream.take_failure(), None);
 }
 
+#[test]
+fn the_main_encode_is_not_made_late_and_the_second_one_still_moves() {
+    let mut substream = substream(By::Software);
+    substream.set(Some(Bitrate::from_kbps(SUB_KBPS)));
+    // 25 ms for the first encode and 15 for the second, of 33; then 40 for the first alone.
+    let mut taken = |main_ms| {
+        let take = |_| {
+            let takes = substream.takes();
+            substream.passed(Duration::from_millis(if takes { main_ms + 15 } else { main_ms }));
+            u32::from(takes)
+        };
+        (0..120).map(take).sum::<u32>()
+    };
+    assert!((60..=75).contains(&taken(25)));
+    assert_eq!(taken(40), 20);
+    assert!(taken(10) >= 115);
+}
+
 #[cfg(feature = "openh264")]
 #[test]
 fn a_board_without_time_for_both_gives_the_second_one_up() {
@@ -169,10 +187,10 @@ async fn a_hardware_encoder_has_a_second_context() {
     assert!(before.is_empty());
     order(&capture, Some(SUB_KBPS));
     let (_, sub) = pictures(&mut capture, 20).await;
-    assert!((14..=20).contains(&sub.len()), "{} of 20", sub.len());
+    assert!((3..=20).contains(&sub.len()), "{} of 20", sub.len());
     assert!(sub[0].is_keyframe && !sub[1].is_keyframe);
     capture.commands.send(CaptureCommand::ForceKeyframe(Rendition::Sub)).expect("the thread lives");
-    assert!(pictures(&mut capture, 6).await.1.iter().any(|unit| unit.is_keyframe));
+    assert!(pictures(&mut capture, 14).await.1.iter().any(|unit| unit.is_keyframe));
     order(&capture, None);
     pictures(&mut capture, 3).await;
     assert!(pictures(&mut capture, 5).await.1.is_empty());
