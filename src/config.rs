@@ -162,6 +162,10 @@ pub struct Video {
     pub rate_policy: RatePolicy,
     /// How far; a viewer whose network carries less loses pictures, alone.
     pub min_bitrate: Bitrate,
+    /// Whether slow viewers get an encode of their own where that is possible.
+    pub substream: Substream,
+    /// What it is set to at most.
+    pub substream_bitrate: Bitrate,
     /// Frames between two keyframes that nobody asked for, where it can be set.
     pub keyframe_interval: u32,
     /// The H.264 profile that an encoder of ours is set to.
@@ -258,6 +262,16 @@ pub enum RatePolicy {
     Majority,
     /// None: the configured bitrate, always.
     Fixed,
+}
+
+/// Whether pictures are encoded a second time, in half the size, while a viewer's network carries less than the
+/// first encode gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Substream {
+    /// Where there are raw pictures and a second encoder for them; else slow viewers get fewer pictures.
+    Auto,
+    /// Never.
+    Off,
 }
 
 /// Whether a source runs while nobody watches.
@@ -458,6 +472,8 @@ impl Default for Video {
             bitrate: Bitrate::from_kbps(2500),
             rate_policy: RatePolicy::Majority,
             min_bitrate: Bitrate::from_kbps(300),
+            substream: Substream::Auto,
+            substream_bitrate: Bitrate::from_kbps(800),
             keyframe_interval: 60,
             profile: Profile::ConstrainedBaseline,
             stalled_after: Duration::from_secs(2),

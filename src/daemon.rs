@@ -40,6 +40,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::config::When;
 use crate::engine::control::MicrophoneState;
+use crate::engine::rendition::Rendition;
 use crate::engine::rights::Right;
 use crate::engine::station::{Command, Input, Station};
 use crate::io::audio::speaker::SpeakerEvent;
@@ -54,7 +55,7 @@ use crate::io::peer::{Loss, PeerEvent};
 use crate::io::port::Port;
 use crate::io::status::Asked;
 use crate::io::systemd::ServiceManager;
-use crate::units::PeerId;
+use crate::units::{Bitrate, PeerId};
 
 use board::Pins;
 use control::Control;
@@ -253,7 +254,7 @@ impl Daemon {
                         self.fanout.add(peer, sends)
                     });
                     if wants_keyframe {
-                        self.station.handle(now, Input::KeyframeWanted);
+                        self.station.handle(now, Input::KeyframeWanted(Rendition::Main));
                     }
                 }
                 Command::Watch(watched) => self.watch(watched),
@@ -262,7 +263,19 @@ impl Daemon {
                     self.statistics.target(bitrate);
                     self.tell_capture(CaptureCommand::SetBitrate(bitrate));
                 }
-                Command::ForceKeyframe => self.tell_capture(CaptureCommand::ForceKeyframe),
+                Command::SetSubstream(bitrate) => {
+                    log::debug!(kbps = bitrate.map_or(0, Bitrate::kbps); "substream follows its viewers' networks");
+                    self.tell_capture(CaptureCommand::SetSubstream(bitrate));
+                }
+                Command::Serve { peer, rendition } => {
+                    log::info!(peer:%, rendition:?; "viewer gets another encode, since its network has changed");
+                    if self.fanout.serve(peer, rendition) {
+                        self.station.handle(now, Input::KeyframeWanted(rendition));
+                    }
+                }
+                Command::ForceKeyframe(rendition) => {
+                    self.tell_capture(CaptureCommand::ForceKeyframe(rendition));
+                }
                 Command::Tell(story) => self.tell(now, &story),
             }
         }
@@ -289,12 +302,14 @@ impl Daemon {
     fn captured(&mut self, now: Instant, event: CaptureEvent) {
         match event {
             // What was under way when privacy began.
-            CaptureEvent::Frame(_) if self.pins.is_private() => {}
-            CaptureEvent::Frame(unit) => {
-                self.control.stills.frame(&unit);
-                self.statistics.picture(&unit);
-                if self.fanout.video(&unit) {
-                    self.station.handle(now, Input::KeyframeWanted);
+            CaptureEvent::Frame(..) if self.pins.is_private() => {}
+            CaptureEvent::Frame(rendition, unit) => {
+                if rendition == Rendition::Main {
+                    self.control.stills.frame(&unit);
+                    self.statistics.picture(&unit);
+                }
+                if self.fanout.video(rendition, &unit) {
+                    self.station.handle(now, Input::KeyframeWanted(rendition));
                 }
             }
             CaptureEvent::Started(format) => {
@@ -306,11 +321,15 @@ impl Daemon {
                 self.camera = Camera::Running;
                 // No keyframe is asked for: a stream begins with one, and an order now would hold up the
                 // one that the viewer for whom the camera starts needs moments later.
-                self.station.handle(now, Input::CameraLost(false));
+                self.station.handle(now, Input::CameraStarted { encodes_twice: format.encodes_twice });
             }
             CaptureEvent::Controls(controls) => self.control.take_controls(controls),
             CaptureEvent::ControlSet { ticket, outcome } => self.control_set(ticket, outcome),
             CaptureEvent::Snapshot(jpeg) => self.still_made(Ok(jpeg)),
+            CaptureEvent::SubstreamFailed { reason } => {
+                log::warn!(reason = reason.as_str(); "no second encode: slow viewers get fewer pictures instead");
+                self.station.handle(now, Input::SubstreamFailed);
+            }
             CaptureEvent::Paused => {
                 log::debug!("camera rests");
                 self.camera = Camera::Resting;
@@ -389,7 +408,7 @@ impl Daemon {
             }
             PeerEvent::Failed => Input::PeerLost { peer, reason: "silent" },
             PeerEvent::Closed => Input::PeerLost { peer, reason: "closed" },
-            PeerEvent::KeyframeRequested => Input::KeyframeWanted,
+            PeerEvent::KeyframeRequested => Input::KeyframeWanted(self.fanout.rendition(peer)),
             PeerEvent::ControlOpened => return self.control.open(peer),
             PeerEvent::ControlClosed => return self.control.shut(peer),
             PeerEvent::Control { is_text, data } => return self.control_heard(now, peer, is_text, &data),

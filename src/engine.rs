@@ -19,6 +19,7 @@
 //! | [`talk`] | who is heard at the speaker |
 //! | [`session`] | one viewer's negotiation |
 //! | [`roster`] | all sessions: who is let in, who has to go |
+//! | [`thinning`], [`rendition`] | how much of a stream fits a slow network, and who gets the second encode |
 //! | [`keyframe`], [`rate`] | when the encoder is asked for a keyframe, and how much it may spend |
 //! | [`tally`] | what is counted of each viewer, and how it is told |
 //! | [`whip`] | how a media server is offered to |
@@ -43,6 +44,7 @@ pub mod pcm;
 pub mod picture;
 pub mod queue;
 pub mod rate;
+pub mod rendition;
 pub mod resample;
 pub mod rights;
 pub mod roster;
@@ -54,5 +56,6 @@ pub mod shed;
 pub mod station;
 pub mod talk;
 pub mod tally;
+pub mod thinning;
 pub mod topic;
 pub mod whip;

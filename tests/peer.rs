@@ -13,6 +13,7 @@ use bytes::Bytes;
 use farol::config::IcePolicy;
 use farol::engine::h264::AccessUnit;
 use farol::engine::pcm::OpusPacket;
+use farol::engine::rendition::Rendition;
 use farol::io::fanout::{Fanout, Sends};
 use farol::io::peer::{AnswerFault, Peer, PeerError, PeerEvent, PeerSettings, Say};
 use farol::io::port::Port;
@@ -105,7 +106,7 @@ impl Device {
 
     fn film(&mut self) {
         let unit = self.camera.next();
-        if self.fanout.video(&unit) {
+        if self.fanout.video(Rendition::Main, &unit) {
             self.camera.force_keyframe();
         }
         self.fanout
@@ -366,11 +367,11 @@ async fn viewer_that_joins_is_sent_nothing_before_a_keyframe() {
     let deltas: Vec<AccessUnit> =
         std::iter::repeat_with(|| device.camera.next()).filter(|unit| !unit.is_keyframe).take(10).collect();
     for unit in &deltas {
-        assert!(device.fanout.video(unit), "it is still wanted");
+        assert!(device.fanout.video(Rendition::Main, unit), "it is still wanted");
     }
     device.camera.force_keyframe();
     let keyframe = device.camera.next();
-    assert!(!device.fanout.video(&keyframe), "now it came");
+    assert!(!device.fanout.video(Rendition::Main, &keyframe), "now it came");
     let received = viewer.until("a picture", |now| !now.pictures.is_empty()).await;
     assert_eq!(slices(&received.pictures[0].data), slices(&keyframe.data));
     assert_eq!(device.fanout.traffic(PeerId(1)).expect("it is there").frames_dropped, 10);

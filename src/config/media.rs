@@ -6,8 +6,8 @@ use toml::de::DeValue;
 
 use super::walk::{Section, Walk};
 use super::{
-    Audio, CameraInput, ControlValue, EncoderChoice, Profile, RatePolicy, Talkback, Talkers, Video,
-    VideoSource, When,
+    Audio, CameraInput, ControlValue, EncoderChoice, Profile, RatePolicy, Substream, Talkback, Talkers,
+    Video, VideoSource, When,
 };
 use crate::units::Bitrate;
 
@@ -36,6 +36,13 @@ pub(super) fn video<'t>(walk: &mut Walk<'t>, section: &Section<'t>) -> Video {
         min_bitrate: walk
             .number(section, "min_bitrate_kbps", 50..=50_000, " kbit/s")
             .map_or(default.min_bitrate, Bitrate::from_kbps)
+            .min(bitrate),
+        substream: walk
+            .word(section, "substream", &[("auto", Substream::Auto), ("off", Substream::Off)])
+            .unwrap_or(default.substream),
+        substream_bitrate: walk
+            .number(section, "substream_bitrate_kbps", 50..=50_000, " kbit/s")
+            .map_or(default.substream_bitrate, Bitrate::from_kbps)
             .min(bitrate),
         keyframe_interval: walk
             .number(section, "keyframe_interval_frames", 1..=3600, " frames")

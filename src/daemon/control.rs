@@ -12,6 +12,7 @@ use crate::engine::control::{
     CameraControl, CameraState, Code, ControlRefusal, Desk, Heard, MicrophoneState, Reply, Request, State,
     controls_news,
 };
+use crate::engine::rendition::Rendition;
 use crate::engine::rights::Rights;
 use crate::engine::station::Input;
 use crate::io::capture::CaptureCommand;
@@ -213,7 +214,7 @@ impl Daemon {
         }
         match self.control.stills.ask(now) {
             Needs::Snapshot => self.tell_capture(CaptureCommand::Snapshot),
-            Needs::Keyframe => self.station.handle(now, Input::KeyframeWanted),
+            Needs::Keyframe => self.station.handle(now, Input::KeyframeWanted(Rendition::Main)),
             Needs::Nothing => {}
         }
         None

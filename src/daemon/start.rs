@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 
 use crate::config::demo::DemoOptions;
-use crate::config::{Audio, Config, Ice, Security, Tls, When};
+use crate::config::{Audio, Config, Ice, Security, Substream, Tls, When};
 use crate::engine::control::MicrophoneState;
 use crate::engine::ice::IceServers;
 use crate::engine::rights::ViewerKey;
@@ -155,6 +155,7 @@ fn daemon(
         ice: IceServers::new(&config.ice),
         rate_policy: config.video.rate_policy,
         bitrates: config.video.min_bitrate..=config.video.bitrate,
+        substream: (config.video.substream == Substream::Auto).then_some(config.video.substream_bitrate),
     };
     let mut station = Station::new(settings, viewers, random()?);
     let will = first_will(&mut station).context("the station orders a will before anything else")?;

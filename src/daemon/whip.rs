@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::config::IceServer;
 use crate::config::whip::Whip;
+use crate::engine::rendition::Rendition;
 use crate::engine::station;
 use crate::engine::whip::reply::Reply;
 use crate::engine::whip::step::State;
@@ -283,7 +284,7 @@ impl Daemon {
             self.fanout.add(peer, sends)
         });
         if wants_keyframe {
-            self.station.handle(now, station::Input::KeyframeWanted);
+            self.station.handle(now, station::Input::KeyframeWanted(Rendition::Main));
         }
     }
 }

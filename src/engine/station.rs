@@ -32,6 +32,7 @@ use crate::engine::ice::IceServers;
 use crate::engine::keyframe::KeyframeRequests;
 use crate::engine::message::{self, MotionEvent};
 use crate::engine::rate::RateControl;
+use crate::engine::rendition::{Order, Rendition, Renditions};
 use crate::engine::rights::{Rights, ViewerKey};
 use crate::engine::roster::Roster;
 use crate::engine::session::Event;
@@ -69,6 +70,8 @@ pub struct Settings {
     pub rate_policy: RatePolicy,
     /// Between which limits.
     pub bitrates: RangeInclusive<Bitrate>,
+    /// The highest bitrate of the second encode, for slow viewers; `None`: there is none.
+    pub substream: Option<Bitrate>,
 }
 
 /// A viewer that is sent media, or is being connected.
@@ -115,6 +118,8 @@ pub struct Station {
     spent: HashMap<Slot, Bucket>,
     refusals: BTreeMap<Refusal, u64>,
     keyframes: KeyframeRequests,
+    substream_keyframes: KeyframeRequests,
+    renditions: Renditions,
     rate: RateControl,
     /// Peer connections to media servers, from their answer on.
     uplinks: BTreeSet<PeerId>,
@@ -138,6 +143,7 @@ impl Station {
                 *settings.bitrates.start(),
                 *settings.bitrates.end(),
             ),
+            renditions: Renditions::new(*settings.bitrates.start(), settings.substream),
             settings,
             wall_clock: None,
             unix_s: 0,
@@ -159,6 +165,7 @@ impl Station {
             refusals: BTreeMap::new(),
             keyframes: KeyframeRequests::default(),
             uplinks: BTreeSet::new(),
+            substream_keyframes: KeyframeRequests::default(),
             watched: false,
             pause_at: None,
             next_peer: 1,
@@ -185,12 +192,21 @@ impl Station {
             Input::AnswerFailed { peer, reason } => self.answer_failed(now, peer, reason),
             Input::PeerConnected(peer) => self.peer_connected(now, peer),
             Input::PeerLost { peer, reason } => self.peer_lost(now, peer, reason),
-            Input::Estimate { peer, bitrate } => self.rate.estimated(peer, bitrate),
+            Input::Estimate { peer, bitrate } => {
+                self.rate.estimated(peer, bitrate);
+                self.renditions.estimated(peer, bitrate);
+            }
             Input::RelayLost { peer, was_used } => self.relay_lost(now, peer, was_used),
             Input::UplinkConnecting(peer) => self.uplink_connecting(peer),
             Input::UplinkStarted(peer) => self.uplink_started(peer),
             Input::UplinkGone(peer) => self.uplink_gone(peer),
-            Input::KeyframeWanted => self.keyframes.request(now),
+            Input::KeyframeWanted(Rendition::Main) => self.keyframes.request(now),
+            Input::KeyframeWanted(Rendition::Sub) => self.substream_keyframes.request(now),
+            Input::CameraStarted { encodes_twice } => {
+                self.renditions.source_started(encodes_twice);
+                self.camera_lost(now, false);
+            }
+            Input::SubstreamFailed => self.renditions.failed(now),
             Input::CameraLost(lost) => self.camera_lost(now, lost),
             Input::Privacy(is_private) => self.privacy(is_private),
             Input::Motion { is_active, at_ms } => self.motion(is_active, at_ms),
@@ -219,7 +235,9 @@ impl Station {
     pub fn deadline(&self) -> Option<Instant> {
         let standing = self.standing_deadline();
         let retained = self.retained.values().filter_map(|topic| topic.check_at).min();
-        [self.roster.deadline(), standing, retained, self.keyframes.due(), self.rate.due(), self.pause_at]
+        let keyframes = self.keyframes.due().into_iter().chain(self.substream_keyframes.due()).min();
+        let rate = self.rate.due().into_iter().chain(self.renditions.due()).min();
+        [self.roster.deadline(), standing, retained, keyframes, rate, self.pause_at]
             .into_iter()
             .flatten()
             .min()
@@ -265,8 +283,18 @@ impl Station {
         if let Some(bitrate) = self.rate.poll(now) {
             self.commands.push_back(Command::SetBitrate(bitrate));
         }
+        // After the main encode's bitrate, by which a network is slow or not.
+        for order in self.renditions.poll(now, self.rate.ordered()) {
+            self.commands.push_back(match order {
+                Order::SetSubstream(bitrate) => Command::SetSubstream(bitrate),
+                Order::Serve { peer, rendition } => Command::Serve { peer, rendition },
+            });
+        }
         if self.keyframes.poll(now) {
-            self.commands.push_back(Command::ForceKeyframe);
+            self.commands.push_back(Command::ForceKeyframe(Rendition::Main));
+        }
+        if self.substream_keyframes.poll(now) {
+            self.commands.push_back(Command::ForceKeyframe(Rendition::Sub));
         }
     }
 

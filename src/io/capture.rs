@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use crate::config::{self, ControlValue, VideoSource, When};
 use crate::engine::control::{CameraControl, ControlRefusal};
 use crate::engine::h264::AccessUnit;
+use crate::engine::rendition::Rendition;
 use crate::io::clock::media_now;
 use crate::units::{Bitrate, MediaTime};
 
@@ -29,6 +30,7 @@ use identity::Remembered;
 pub(crate) use loss::Loss;
 use outlet::Outlet;
 use retry::Retry;
+use substream::Substream;
 
 mod command;
 mod encode;
@@ -41,6 +43,7 @@ mod replay;
 mod retry;
 #[cfg(feature = "openh264")]
 mod software;
+mod substream;
 pub mod survey;
 mod sys;
 mod v4l2;
@@ -82,8 +85,8 @@ impl Capture {
 /// What a source says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CaptureEvent {
-    /// A picture.
-    Frame(AccessUnit),
+    /// A picture of one of the encodes.
+    Frame(Rendition, AccessUnit),
     /// The source delivers from now on. Said again when what it delivers has changed.
     Started(Format),
     /// It stopped because it was told to.
@@ -104,6 +107,11 @@ pub enum CaptureEvent {
     },
     /// A still, for [`CaptureCommand::Snapshot`]: a JPEG file.
     Snapshot(Bytes),
+    /// The substream that was ordered does not come, or not any more. The main encode goes on.
+    SubstreamFailed {
+        /// What happened, and to what.
+        reason: String,
+    },
 }
 
 /// What a source delivers.
@@ -119,6 +127,8 @@ pub struct Format {
     pub forces_keyframes: bool,
     /// Whether [`CaptureCommand::Snapshot`] is answered; else a still is to be decoded from a keyframe.
     pub takes_stills: bool,
+    /// Whether [`CaptureCommand::SetSubstream`] has an effect.
+    pub encodes_twice: bool,
     /// Device, driver and what it could be set to, for the log.
     pub detail: String,
 }
@@ -130,10 +140,12 @@ pub enum CaptureCommand {
     Run,
     /// Stop delivering and let go of the device.
     Pause,
-    /// Make the next frame a keyframe.
-    ForceKeyframe,
+    /// Make the next frame of this encode a keyframe.
+    ForceKeyframe(Rendition),
     /// Encode at this bitrate.
     SetBitrate(Bitrate),
+    /// Encode everything a second time, smaller and at this bitrate, where [`Format::encodes_twice`]; or do not.
+    SetSubstream(Option<Bitrate>),
     /// Set a camera control. It is set again when the camera was lost and is back.
     SetControl {
         /// Comes back with the outcome.
@@ -160,6 +172,7 @@ pub fn spawn(video: &config::Video) -> Capture {
         outlet: Outlet::new(events_in.clone(), dropped.clone()),
         camera: Remembered::default(),
         is_running: video.when == When::Always,
+        substream: None,
         controls: Vec::new(),
         controls_due: None,
         is_orphaned: false,
@@ -247,6 +260,15 @@ impl Source {
         }
     }
 
+    /// The second encode, where there can be one.
+    fn substream(&mut self) -> Option<&mut Substream> {
+        match self {
+            Source::Pattern(pattern) => Some(pattern.substream()),
+            Source::Replay(_) | Source::Command(_) => None,
+            Source::V4l2(camera) => camera.substream(),
+        }
+    }
+
     fn set_bitrate(&mut self, bitrate: Bitrate) {
         match self {
             Source::Pattern(pattern) => pattern.set_bitrate(bitrate),
@@ -306,6 +328,8 @@ struct Worker {
     /// Which camera it was, to find it again.
     camera: Remembered,
     is_running: bool,
+    /// The substream that is ordered: a source that is opened anew goes on with it.
+    substream: Option<Bitrate>,
     /// The controls that were told last, and when they are to be read again.
     controls: Vec<CameraControl>,
     controls_due: Option<MediaTime>,
@@ -357,6 +381,9 @@ impl Worker {
     /// Delivers pictures until a pause or the end, or until the source fails.
     fn stream(&mut self, mut source: Source, has_started: &mut bool) -> Result<(), Loss> {
         self.outlet.await_keyframe();
+        if let Some(substream) = source.substream() {
+            substream.set(self.substream);
+        }
         while self.may_run() {
             match source.due() {
                 Some(due) => {
@@ -379,11 +406,25 @@ impl Worker {
                 self.controls_due = Some(media_now());
             }
             self.tell_controls(&mut source);
-            if self.outlet.frame(unit).is_keyframe_wanted() {
+            if self.outlet.frame(Rendition::Main, unit).is_keyframe_wanted() {
                 source.force_keyframe();
             }
+            self.deliver_substream(&mut source);
         }
         Ok(())
+    }
+
+    fn deliver_substream(&mut self, source: &mut Source) {
+        let Some(substream) = source.substream() else { return };
+        while let Some(unit) = substream.take_unit() {
+            if self.outlet.frame(Rendition::Sub, unit).is_keyframe_wanted() {
+                substream.force_keyframe();
+            }
+        }
+        if let Some(reason) = substream.take_failure() {
+            self.substream = None;
+            self.outlet.answer(CaptureEvent::SubstreamFailed { reason });
+        }
     }
 
     /// Tells the controls when they are to be read again and have changed.
@@ -445,9 +486,20 @@ impl Worker {
         match (command, source) {
             (CaptureCommand::Run, _) => self.is_running = true,
             (CaptureCommand::Pause, _) => self.is_running = false,
-            (CaptureCommand::ForceKeyframe, Some(source)) => source.force_keyframe(),
+            (CaptureCommand::ForceKeyframe(Rendition::Main), Some(source)) => source.force_keyframe(),
+            (CaptureCommand::ForceKeyframe(Rendition::Sub), Some(source)) => {
+                if let Some(substream) = source.substream() {
+                    substream.force_keyframe();
+                }
+            }
             // A source begins with a keyframe whenever it is opened.
-            (CaptureCommand::ForceKeyframe, None) => {}
+            (CaptureCommand::ForceKeyframe(_), None) => {}
+            (CaptureCommand::SetSubstream(bitrate), source) => {
+                self.substream = bitrate;
+                if let Some(substream) = source.and_then(Source::substream) {
+                    substream.set(bitrate);
+                }
+            }
             (CaptureCommand::SetControl { ticket, name, value }, source) => {
                 let outcome = self.set_control(name, value, source);
                 self.outlet.answer(CaptureEvent::ControlSet { ticket, outcome });

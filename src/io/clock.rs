@@ -13,6 +13,12 @@ pub fn media_now() -> MediaTime {
     MediaTime(Duration::new(now.tv_sec.max(0) as u64, now.tv_nsec.clamp(0, 999_999_999) as u32))
 }
 
+/// How long this thread has had a processor to itself, since it began.
+pub fn thread_time() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec.max(0) as u64, now.tv_nsec.clamp(0, 999_999_999) as u32)
+}
+
 /// Now on the wall clock, since the Unix epoch. For showing to people and for measuring delay, never
 /// for deciding: it jumps when the board learns the time. Only a TURN server that makes passwords of it is told it.
 pub fn wall_now() -> Duration {

@@ -19,6 +19,7 @@ mod history;
 mod padding;
 mod send;
 mod sound_clock;
+mod viewer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,15 +30,17 @@ use bytes::Bytes;
 use rtc::rtp::codec::h264::H264Payloader;
 use rtc::rtp::packetizer::Payloader;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 
 use super::peer::Peer;
 use crate::engine::h264::AccessUnit;
 use crate::engine::pcm::OpusPacket;
 use crate::engine::queue::{Backlog, Keeps, MAX_CATCH_UP_FRAMES, Progress};
+use crate::engine::rendition::Rendition;
+use crate::engine::thinning::Importance;
 use crate::units::{MediaTime, PeerId};
 use send::{Counters, Feed};
 use sound_clock::SoundClock;
+use viewer::Viewer;
 
 /// The longest payload. 1,200 bytes is what WebRTC takes a path to carry; of these the RTP header takes
 /// 12, our extensions with the library's up to 28 and SRTP's tag 16 (RFC 7714 §14.2).
@@ -96,7 +99,8 @@ struct Sound {
 struct Frame {
     payloads: Vec<Bytes>,
     captured: MediaTime,
-    is_keyframe: bool,
+    importance: Importance,
+    rendition: Rendition,
     era: u64,
 }
 
@@ -104,7 +108,8 @@ struct Frame {
 #[derive(Debug)]
 pub struct Fanout {
     viewers: BTreeMap<PeerId, Viewer>,
-    payloader: H264Payloader,
+    /// They remember parameter sets, so each encode has its own.
+    payloaders: [H264Payloader; 2],
     backlog: Backlog<Arc<Frame>>,
     sound_clock: SoundClock,
     frames_sent_to_gone: u64,
@@ -112,21 +117,12 @@ pub struct Fanout {
     era: Arc<AtomicU64>,
 }
 
-#[derive(Debug)]
-struct Viewer {
-    video: Option<mpsc::Sender<Arc<Frame>>>,
-    audio: Option<mpsc::Sender<Sound>>,
-    progress: Progress,
-    counters: Arc<Counters>,
-    task: AbortHandle,
-}
-
 impl Fanout {
     /// With no viewers, and a source that makes keyframes when asked until [`Fanout::started`] says otherwise.
     pub fn new() -> Self {
         Fanout {
             viewers: BTreeMap::new(),
-            payloader: H264Payloader::default(),
+            payloaders: Default::default(),
             backlog: Backlog::new(Keeps::Few),
             sound_clock: SoundClock::default(),
             frames_sent_to_gone: 0,
@@ -145,16 +141,11 @@ impl Fanout {
         let (audio_in, audio_out) = mpsc::channel(MAX_QUEUED_SOUND);
         let counters = Arc::new(Counters::default());
         let feed = Feed::new(peer, rights, counters.clone(), self.era.clone());
-        let sends = feed.sends();
-        let mut viewer = Viewer {
-            video: sends.video.then_some(video_in),
-            audio: sends.audio.then_some(audio_in),
-            progress: Progress::AwaitsKeyframe,
-            counters,
-            task: feed.spawn(video_out, audio_out),
-        };
+        let (sends, most_bps) = (feed.sends(), feed.most_bps());
+        let queues = (sends.video.then_some(video_in), sends.audio.then_some(audio_in));
+        let mut viewer = Viewer::new(queues, counters, most_bps, feed.spawn(video_out, audio_out));
         viewer.catch_up(&self.backlog);
-        let wants_keyframe = viewer.wants_keyframe();
+        let wants_keyframe = viewer.wants_keyframe(Rendition::Main);
         self.viewers.insert(peer.id(), viewer);
         wants_keyframe
     }
@@ -167,24 +158,40 @@ impl Fanout {
         }
     }
 
-    /// A picture for everyone. Returns whether somebody cannot go on without a keyframe; it is said again
-    /// with each picture until the keyframe comes.
+    /// Sends this encode to a viewer, from its next keyframe on. Returns whether that is to be asked for.
     #[must_use = "the source must be asked for the keyframe"]
-    pub fn video(&mut self, unit: &AccessUnit) -> bool {
-        let payloads = match self.payloader.payload(MAX_PAYLOAD_BYTES, &unit.data) {
+    pub fn serve(&mut self, id: PeerId, rendition: Rendition) -> bool {
+        let Some(viewer) = self.viewers.get_mut(&id) else { return false };
+        viewer.serve(rendition);
+        viewer.wants_keyframe(rendition)
+    }
+
+    /// The encode that a viewer gets or is about to get.
+    pub fn rendition(&self, id: PeerId) -> Rendition {
+        self.viewers.get(&id).map_or(Rendition::Main, Viewer::rendition)
+    }
+
+    /// A picture for everyone who is served this encode. Returns whether somebody cannot go on without a
+    /// keyframe of it; it is said again with each picture until the keyframe comes.
+    #[must_use = "the source must be asked for the keyframe"]
+    pub fn video(&mut self, rendition: Rendition, unit: &AccessUnit) -> bool {
+        let payloader = &mut self.payloaders[rendition as usize];
+        let payloads = match payloader.payload(MAX_PAYLOAD_BYTES, &unit.data) {
             Ok(payloads) if !payloads.is_empty() => payloads,
             // Nothing but delimiters and filler: no picture.
             _ => return false,
         };
-        let (captured, is_keyframe, era) =
-            (unit.captured, unit.is_keyframe, self.era.load(Ordering::Relaxed));
-        let frame = Arc::new(Frame { payloads, captured, is_keyframe, era });
-        let bytes = frame.payloads.iter().map(Bytes::len).sum();
-        self.backlog.push(frame.clone(), is_keyframe, bytes);
+        let (captured, era) = (unit.captured, self.era.load(Ordering::Relaxed));
+        let importance = importance(unit, &payloads);
+        let frame = Arc::new(Frame { payloads, captured, importance, rendition, era });
+        if rendition == Rendition::Main {
+            let bytes = frame.payloads.iter().map(Bytes::len).sum();
+            self.backlog.push(frame.clone(), unit.is_keyframe, bytes);
+        }
         let mut is_keyframe_wanted = false;
         for viewer in self.viewers.values_mut() {
             viewer.push(&frame);
-            is_keyframe_wanted |= viewer.wants_keyframe();
+            is_keyframe_wanted |= viewer.wants_keyframe(rendition);
         }
         is_keyframe_wanted
     }
@@ -204,7 +211,7 @@ impl Fanout {
     /// its first keyframe.
     pub fn started(&mut self, forces_keyframes: bool) {
         self.backlog = Backlog::new(if forces_keyframes { Keeps::Few } else { Keeps::All });
-        self.payloader = H264Payloader::default();
+        self.payloaders = Default::default();
         for viewer in self.viewers.values_mut() {
             viewer.progress = Progress::AwaitsKeyframe;
         }
@@ -259,38 +266,15 @@ impl Drop for Fanout {
     }
 }
 
-impl Viewer {
-    fn queued(&self) -> usize {
-        self.video.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity())
-    }
-
-    fn queued_sound(&self) -> usize {
-        self.audio.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity())
-    }
-
-    fn wants_keyframe(&self) -> bool {
-        self.video.is_some() && self.progress.wants_keyframe(self.queued())
-    }
-
-    fn catch_up(&mut self, backlog: &Backlog<Arc<Frame>>) {
-        let Some(queue) = &self.video else { return };
-        for frame in backlog.frames() {
-            // The channel's capacity exceeds any backlog.
-            let _ = queue.try_send(frame.clone());
-        }
-        self.progress = Progress::joined(backlog.frames().len());
-    }
-
-    fn push(&mut self, frame: &Arc<Frame>) {
-        let queued = self.queued();
-        let Some(queue) = &self.video else { return };
-        if !self.progress.takes(frame.is_keyframe, queued) {
-            self.counters.dropped();
-        } else if queue.try_send(frame.clone()).is_err() {
-            // Its task has ended, and its peer connection with it.
-            self.progress = Progress::AwaitsKeyframe;
-            self.counters.dropped();
-        }
+/// The first byte of every RTP payload has `nal_ref_idc`, or the highest of those that it carries (RFC 6184 §5.3,
+/// §5.7.1, §5.8).
+fn importance(unit: &AccessUnit, payloads: &[Bytes]) -> Importance {
+    const NAL_REF_IDC: u8 = 0x60;
+    let is_disposable = |payload: &Bytes| payload.first().is_some_and(|first| first & NAL_REF_IDC == 0);
+    match unit.is_keyframe {
+        true => Importance::Keyframe,
+        false if payloads.iter().all(is_disposable) => Importance::Disposable,
+        false => Importance::Reference,
     }
 }
 
@@ -308,37 +292,38 @@ mod tests {
     /// A fan-out with one viewer whose network takes nothing until the test takes it from the queue.
     fn with_viewer(capacity: usize) -> (Fanout, mpsc::Receiver<Arc<Frame>>) {
         let (video, queue) = mpsc::channel(capacity);
-        let viewer = Viewer {
-            video: Some(video),
-            audio: None,
-            progress: Progress::AwaitsKeyframe,
-            counters: Arc::new(Counters::default()),
-            task: tokio::spawn(std::future::pending::<()>()).abort_handle(),
-        };
+        let counters = Arc::new(Counters::default());
+        let task = tokio::spawn(std::future::pending::<()>()).abort_handle();
+        let viewer = Viewer::new((Some(video), None), counters, f64::MAX, task);
         let mut fanout = Fanout::new();
         fanout.viewers.insert(PeerId(1), viewer);
         (fanout, queue)
     }
 
     fn taken(queue: &mut mpsc::Receiver<Arc<Frame>>) -> Vec<bool> {
-        std::iter::from_fn(|| queue.try_recv().ok()).map(|frame| frame.is_keyframe).collect()
+        std::iter::from_fn(|| queue.try_recv().ok())
+            .map(|frame| frame.importance == Importance::Keyframe)
+            .collect()
     }
 
     #[tokio::test]
     async fn slow_viewer_loses_pictures_up_to_a_keyframe_and_asks_for_it_once_its_queue_is_empty() {
         let (mut fanout, mut queue) = with_viewer(400);
-        assert!(!fanout.video(&unit(true)));
+        assert!(!fanout.video(Rendition::Main, &unit(true)));
         for _ in 1..MAX_QUEUED_FRAMES {
-            assert!(!fanout.video(&unit(false)));
+            assert!(!fanout.video(Rendition::Main, &unit(false)));
         }
         for _ in 0..3 {
-            assert!(!fanout.video(&unit(false)), "a keyframe would be of no use while the queue is full");
+            assert!(
+                !fanout.video(Rendition::Main, &unit(false)),
+                "a keyframe would be of no use while the queue is full"
+            );
         }
         assert_eq!(taken(&mut queue).len(), MAX_QUEUED_FRAMES);
-        assert!(fanout.video(&unit(false)), "now it would");
+        assert!(fanout.video(Rendition::Main, &unit(false)), "now it would");
         assert!(taken(&mut queue).is_empty(), "but this is none");
-        assert!(!fanout.video(&unit(true)));
-        assert!(!fanout.video(&unit(false)));
+        assert!(!fanout.video(Rendition::Main, &unit(true)));
+        assert!(!fanout.video(Rendition::Main, &unit(false)));
         assert_eq!(taken(&mut queue), [true, false]);
         assert_eq!(fanout.traffic(PeerId(1)).map(|traffic| traffic.frames_dropped), Some(4));
     }
@@ -346,9 +331,12 @@ mod tests {
     #[tokio::test]
     async fn restarted_source_makes_everyone_wait_for_a_keyframe() {
         let (mut fanout, mut queue) = with_viewer(400);
-        assert!(!fanout.video(&unit(true)));
+        assert!(!fanout.video(Rendition::Main, &unit(true)));
         fanout.started(true);
-        assert!(fanout.video(&unit(false)), "it refers to pictures that this viewer does not have");
+        assert!(
+            fanout.video(Rendition::Main, &unit(false)),
+            "it refers to pictures that this viewer does not have"
+        );
         assert_eq!(taken(&mut queue), [true]);
     }
 
@@ -356,24 +344,30 @@ mod tests {
     async fn what_is_withheld_is_neither_sent_to_a_slow_viewer_nor_kept_for_one_who_joins() {
         let (mut fanout, mut queue) = with_viewer(400);
         fanout.started(false);
-        assert!(!fanout.video(&unit(true)));
-        assert!(!fanout.video(&unit(false)));
+        assert!(!fanout.video(Rendition::Main, &unit(true)));
+        assert!(!fanout.video(Rendition::Main, &unit(false)));
         assert!(fanout.has_unsent());
         fanout.withhold();
         assert!(fanout.backlog.frames().is_empty());
         let now = fanout.era.load(Ordering::Relaxed);
         let eras: Vec<u64> = std::iter::from_fn(|| queue.try_recv().ok()).map(|frame| frame.era).collect();
         assert!(eras.len() == 2 && eras.iter().all(|era| *era != now), "{eras:?}");
-        assert!(fanout.video(&unit(false)), "it refers to pictures that this viewer did not get");
-        assert!(!fanout.video(&unit(true)));
+        assert!(
+            fanout.video(Rendition::Main, &unit(false)),
+            "it refers to pictures that this viewer did not get"
+        );
+        assert!(!fanout.video(Rendition::Main, &unit(true)));
         let after = queue.try_recv().expect("the keyframe");
-        assert!(after.is_keyframe && after.era == now);
+        assert!(after.importance == Importance::Keyframe && after.era == now);
     }
 
     #[test]
     fn delimiters_alone_are_no_picture() {
         let mut fanout = Fanout::new();
         let data = Bytes::from_static(&[0, 0, 0, 1, 9, 0xf0]);
-        assert!(!fanout.video(&AccessUnit { data, is_keyframe: false, captured: MediaTime::default() }));
+        assert!(!fanout.video(
+            Rendition::Main,
+            &AccessUnit { data, is_keyframe: false, captured: MediaTime::default() }
+        ));
     }
 }

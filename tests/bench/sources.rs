@@ -41,7 +41,7 @@ fn cost(config: &str, length: Duration) -> anyhow::Result<()> {
     let (used, begun) = (cpu()?, Instant::now());
     let (mut frames, mut bytes, mut ages_us) = (0u32, 0, Vec::new());
     while begun.elapsed() < length {
-        if let CaptureEvent::Frame(unit) = next(&mut capture)? {
+        if let CaptureEvent::Frame(_, unit) = next(&mut capture)? {
             ages_us.push(media_now().0.saturating_sub(unit.captured.0).as_micros() as u64);
             (frames, bytes) = (frames + 1, bytes + unit.data.len());
         }
@@ -66,7 +66,7 @@ fn record(config: &str, frames: usize, file: &str) -> anyhow::Result<()> {
     let (mut capture, _) = begin(config)?;
     let (mut stream, mut recorded) = (Vec::new(), 0);
     while recorded < frames {
-        if let CaptureEvent::Frame(unit) = next(&mut capture)? {
+        if let CaptureEvent::Frame(_, unit) = next(&mut capture)? {
             stream.extend_from_slice(&DELIMITER);
             stream.extend_from_slice(&unit.data);
             recorded += 1;

@@ -200,6 +200,7 @@ impl Station {
             session.pending = None;
             if let Some(peer) = session.peer.take() {
                 self.rate.gone(peer);
+                self.renditions.gone(peer);
                 self.commands.push_back(Command::ClosePeer(peer));
             }
         }
@@ -248,6 +249,7 @@ impl Station {
         let (Some(peer), rights) = (session.peer, session.granted) else { return };
         if rights.has(Right::View) {
             self.rate.joined(peer);
+            self.renditions.joined(peer);
         }
         self.commands.push_back(Command::StartMedia { peer, rights });
         let (viewer, slot, watching) = (self.name_of(key.0), key.0, self.roster.connected());

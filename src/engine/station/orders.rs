@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::config::IceServer;
 use crate::engine::message::{Candidate, RejectCode};
+use crate::engine::rendition::Rendition;
 use crate::engine::rights::{Rights, ViewerKey};
 use crate::engine::topic::Slot;
 use crate::units::{Bitrate, OfferId, PeerId};
@@ -77,8 +78,8 @@ pub enum Input {
         /// Why, in one word.
         reason: &'static str,
     },
-    /// A viewer, or the fan-out for one, needs a keyframe.
-    KeyframeWanted,
+    /// A viewer, or the fan-out for one, needs a keyframe of this encode.
+    KeyframeWanted(Rendition),
     /// What the network to a viewer bears.
     Estimate {
         /// Which peer connection.
@@ -101,6 +102,13 @@ pub enum Input {
     UplinkGone(PeerId),
     /// The camera is lost (`true`) or back.
     CameraLost(bool),
+    /// The camera delivers, and its pictures can be encoded twice, or cannot.
+    CameraStarted {
+        /// Whether there can be a substream.
+        encodes_twice: bool,
+    },
+    /// The board cannot make the substream that was ordered.
+    SubstreamFailed,
     /// The board's switch forbids camera and microphone, or does not any more.
     Privacy(bool),
     /// Something moves, or does not any more, and whoever may read the broker is to know.
@@ -178,10 +186,19 @@ pub enum Command {
     /// Whether anybody watches or is about to, and may: the camera runs or rests. Without privacy, a camera
     /// that is always on runs all the same. Ordered anew whenever privacy begins or ends.
     Watch(bool),
-    /// Make the next frame a keyframe.
-    ForceKeyframe,
+    /// Make the next frame of this encode a keyframe.
+    ForceKeyframe(Rendition),
     /// Encode at this bitrate.
     SetBitrate(Bitrate),
+    /// Encode everything a second time, smaller and at this bitrate, or do not.
+    SetSubstream(Option<Bitrate>),
+    /// Send this encode to a viewer, from its next keyframe on.
+    Serve {
+        /// Which peer connection.
+        peer: PeerId,
+        /// Which encode.
+        rendition: Rendition,
+    },
     /// Something to tell people.
     Tell(Story),
 }

@@ -624,6 +624,31 @@ fn the_encoder_follows_the_networks_of_those_who_see_the_picture() {
 }
 
 #[test]
+fn a_slow_viewer_gets_the_second_encode_where_there_can_be_one_and_the_first_one_stays() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let (floor, ceiling) = (Bitrate::from_kbps(300), Bitrate::from_kbps(2_500));
+    scene.station.rate = RateControl::new(RatePolicy::Majority, floor, ceiling);
+    let viewers: Vec<Viewer> = (1..=3).map(|kid| streaming(&mut scene, kid, kid.into())).collect();
+    let slow = scene.peer_of(&viewers[2]);
+    let rendition = |order: &Command| match order {
+        Command::SetSubstream(_) | Command::Serve { .. } | Command::SetBitrate(_) => Some(order.clone()),
+        _ => None,
+    };
+    let ordered = |scene: &Scene| scene.orders.iter().filter_map(rendition).collect::<Vec<_>>();
+    let estimate = Input::Estimate { peer: slow, bitrate: Bitrate::from_kbps(600) };
+    scene.put(Input::CameraStarted { encodes_twice: false });
+    scene.put(estimate.clone());
+    scene.wait(5_000);
+    assert_eq!(ordered(&scene), [], "a camera with H.264 of its own");
+    scene.put(Input::CameraStarted { encodes_twice: true });
+    let to = |rendition| Command::Serve { peer: slow, rendition };
+    let begin = Command::SetSubstream(Some(Bitrate::from_kbps(510)));
+    assert_eq!(ordered(&scene), [begin, to(Rendition::Sub)]);
+    scene.put(Input::SubstreamFailed);
+    assert_eq!(ordered(&scene)[2..], [Command::SetSubstream(None), to(Rendition::Main)]);
+}
+
+#[test]
 fn another_network_renews_the_offer_and_leaves_those_who_watch_alone() {
     let mut scene = Scene::new(Security::Sealed, 4);
     let ana = streaming(&mut scene, 1, 1);

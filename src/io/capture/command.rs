@@ -98,6 +98,7 @@ impl CommandSource {
             fps: fps.map_or(self.configured_fps, |fps| fps.round() as u32),
             forces_keyframes: false,
             takes_stills: false,
+            encodes_twice: false,
             detail: format!("output of {} (process {}), profile {profile}", self.name, self.program.id()),
         }
     }

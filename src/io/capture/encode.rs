@@ -12,6 +12,7 @@ use std::os::fd::BorrowedFd;
 
 use bytes::Bytes;
 
+use super::substream::{By, Substream};
 use super::{Loss, m2m};
 use crate::config::{self, EncoderChoice};
 use crate::engine::choice::{Encoder as Chosen, Encoders};
@@ -19,7 +20,7 @@ use crate::engine::h264::AccessUnit;
 use crate::engine::jpeg;
 use crate::engine::picture::{Layout, PixelFormat};
 use crate::engine::shed::{Fit, Scale, Shed, Step};
-use crate::io::clock::media_now;
+use crate::io::clock::{media_now, thread_time};
 use crate::units::{Bitrate, MediaTime};
 
 use self::colour::{Colour, Range};
@@ -31,6 +32,7 @@ use self::own::Own;
 
 pub(super) mod colour;
 pub(super) mod convert;
+pub(super) mod halve;
 mod hardware;
 pub(super) mod i420;
 mod mjpeg;
@@ -87,6 +89,7 @@ pub(super) struct Pipeline {
     size: (usize, usize),
     decoder: Option<Decoder>,
     encoder: Encoder,
+    substream: Substream,
     shed: Shed,
     /// Makes pictures fit their bitrate.
     fit: Fit,
@@ -131,15 +134,16 @@ impl Pipeline {
         let size = (input.layout.width & !1, input.layout.height & !1);
         let decoder = input.layout.format.is_compressed().then(Decoder::new).transpose()?;
         let fps = input.fps.clamp(1, video.fps.max(1));
-        let (encoder, smaller) = match by {
+        let matrix = input.colour.matrix;
+        let (encoder, second, smaller) = match by {
             Chosen::Software => {
                 let own = Own::open(size, input.colour.matrix, fps, video)?;
-                (Encoder::Own(Box::new(own)), &[Scale::ThreeQuarters, Scale::Half][..])
+                (Encoder::Own(Box::new(own)), By::Software, &[Scale::ThreeQuarters, Scale::Half][..])
             }
             Chosen::Hardware(path) => {
                 let hardware = Hardware::open(path, &input, into, (size, fps), video)?;
                 // It would have to begin anew for another size, and is hardly what is too slow.
-                (Encoder::Hardware(Box::new(hardware)), &[][..])
+                (Encoder::Hardware(Box::new(hardware)), By::Hardware(path.clone()), &[][..])
             }
         };
         Ok(Pipeline {
@@ -147,6 +151,7 @@ impl Pipeline {
             size,
             decoder,
             encoder,
+            substream: Substream::new(second, (size, fps), matrix, video),
             shed: Shed::new(fps, smaller),
             fit: Fit::new((size.0 as u32, size.1 as u32), fps, smaller),
             bitrate: video.bitrate,
@@ -166,20 +171,34 @@ impl Pipeline {
         if !self.shed.takes(buffer.captured) {
             return Ok(Fate::Nothing);
         }
-        let begun = media_now();
+        let (begun, worked) = (media_now(), thread_time());
         let fate = self.encode_now(buffer)?;
         let ended = media_now();
-        if let Some(step) = self.shed.spent(ended.0.saturating_sub(begun.0), ended) {
+        let both = ended.0.saturating_sub(begun.0);
+        let second = self.substream.take_cost();
+        self.substream.passed(both);
+        self.substream.spent(thread_time().saturating_sub(worked), ended);
+        if let Some(step) = self.shed.spent(both.saturating_sub(second), ended) {
             self.enter(step);
+        }
+        if self.shed.is_shedding() {
+            self.substream.fail("the board has no time to encode every picture even once".to_owned());
         }
         Ok(fate)
     }
 
     fn encode_now(&mut self, buffer: &Buffer) -> Result<Fate, Loss> {
+        let mut is_encoded_twice = false;
         if let Encoder::Hardware(hardware) = &mut self.encoder
             && hardware.imports()
             && let Some(exported) = buffer.exported
         {
+            if self.substream.takes()
+                && let Ok(picture) = picture(&mut self.decoder, &self.input, buffer.data, self.size)
+            {
+                self.substream.encode_raw(&picture, buffer.captured);
+                is_encoded_twice = true;
+            }
             if hardware.import(exported, buffer.data.len(), buffer.captured)? {
                 return Ok(Fate::Held);
             }
@@ -193,8 +212,20 @@ impl Pipeline {
             }
         };
         match &mut self.encoder {
-            Encoder::Own(own) => Ok(own.encode(&picture, buffer.captured)?.map_or(Fate::Nothing, Fate::Unit)),
+            Encoder::Own(own) => {
+                let unit = own.encode(&picture, buffer.captured)?;
+                if self.substream.takes()
+                    && let Some(whole) = own.whole()
+                {
+                    self.substream.encode(&whole, buffer.captured);
+                }
+                Ok(unit.map_or(Fate::Nothing, Fate::Unit))
+            }
             Encoder::Hardware(hardware) => {
+                // First, so that the smaller picture is finished when the larger one is.
+                if !is_encoded_twice && self.substream.takes() {
+                    self.substream.encode_raw(&picture, buffer.captured);
+                }
                 hardware.encode((buffer.data, &self.input.layout), &picture, self.size, buffer.captured)
             }
         }
@@ -227,6 +258,11 @@ impl Pipeline {
     /// Whether it reads pictures in the camera's memory, for which the buffers are to be exported.
     pub(super) fn imports(&self) -> bool {
         matches!(&self.encoder, Encoder::Hardware(hardware) if hardware.imports())
+    }
+
+    /// The second encode of the same pictures.
+    pub(super) fn substream(&mut self) -> &mut Substream {
+        &mut self.substream
     }
 
     pub(super) fn force_keyframe(&mut self) {

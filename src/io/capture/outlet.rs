@@ -14,6 +14,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::CaptureEvent;
 use crate::engine::h264::AccessUnit;
+use crate::engine::rendition::Rendition;
 
 /// Answers that wait for room; the first ones are lost beyond that, and who asked is told so by its own
 /// patience. 64 are three seconds of what one viewer may ask.
@@ -29,7 +30,8 @@ pub(super) struct Outlet {
     unsent_answers: VecDeque<CaptureEvent>,
     /// A still that found the channel full. A later one takes its place: it is newer.
     unsent_still: Option<Bytes>,
-    awaits_keyframe: bool,
+    /// Nothing of this encode is of use before a keyframe: of the main one, of the substream.
+    awaits_keyframe: [bool; 2],
     /// Pictures dropped since the last one that went out.
     dropped: u64,
     /// And since the start, for statistics.
@@ -60,7 +62,7 @@ impl Outlet {
             unsent: None,
             unsent_answers: VecDeque::new(),
             unsent_still: None,
-            awaits_keyframe: true,
+            awaits_keyframe: [true; 2],
             dropped: 0,
             dropped_in_all,
         }
@@ -68,27 +70,27 @@ impl Outlet {
 
     /// A source begins anew: nothing before its first keyframe is of use.
     pub(super) fn await_keyframe(&mut self) {
-        self.awaits_keyframe = true;
+        self.awaits_keyframe = [true; 2];
     }
 
-    pub(super) fn frame(&mut self, unit: AccessUnit) -> Fate {
+    pub(super) fn frame(&mut self, rendition: Rendition, unit: AccessUnit) -> Fate {
         self.flush();
-        if self.awaits_keyframe && !unit.is_keyframe {
+        if self.awaits_keyframe[rendition as usize] && !unit.is_keyframe {
             self.count_dropped();
             return Fate::Dropped;
         }
         if self.unsent.is_some() {
-            return self.no_room();
+            return self.no_room(rendition);
         }
-        match self.events.try_send(CaptureEvent::Frame(unit)) {
+        match self.events.try_send(CaptureEvent::Frame(rendition, unit)) {
             Ok(()) => {
                 if self.dropped > 0 {
                     log::debug!(dropped = self.dropped; "video goes on with a keyframe");
                 }
-                (self.awaits_keyframe, self.dropped) = (false, 0);
+                (self.awaits_keyframe[rendition as usize], self.dropped) = (false, 0);
                 Fate::Sent
             }
-            Err(TrySendError::Full(_)) => self.no_room(),
+            Err(TrySendError::Full(_)) => self.no_room(rendition),
             Err(TrySendError::Closed(_)) => Fate::Dropped,
         }
     }
@@ -145,8 +147,8 @@ impl Outlet {
         self.dropped_in_all.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn no_room(&mut self) -> Fate {
-        self.awaits_keyframe = true;
+    fn no_room(&mut self, rendition: Rendition) -> Fate {
+        self.awaits_keyframe[rendition as usize] = true;
         self.count_dropped();
         Fate::NoRoom
     }
@@ -167,27 +169,31 @@ mod tests {
     fn a_full_channel_drops_pictures_up_to_the_next_keyframe() {
         let (sender, mut receiver) = mpsc::channel(2);
         let mut outlet = Outlet::new(sender, Arc::default());
-        assert_eq!(outlet.frame(unit(false)), Fate::Dropped, "a decoder cannot start here");
-        assert_eq!(outlet.frame(unit(true)), Fate::Sent);
-        assert_eq!(outlet.frame(unit(false)), Fate::Sent);
-        assert_eq!(outlet.frame(unit(false)), Fate::NoRoom);
+        assert_eq!(outlet.frame(Rendition::Main, unit(false)), Fate::Dropped, "a decoder cannot start here");
+        assert_eq!(outlet.frame(Rendition::Main, unit(true)), Fate::Sent);
+        assert_eq!(outlet.frame(Rendition::Main, unit(false)), Fate::Sent);
+        assert_eq!(outlet.frame(Rendition::Main, unit(false)), Fate::NoRoom);
         assert!(receiver.try_recv().is_ok());
-        assert_eq!(outlet.frame(unit(false)), Fate::Dropped, "there is room, but nothing to decode it from");
-        assert_eq!(outlet.frame(unit(true)), Fate::Sent);
+        assert_eq!(
+            outlet.frame(Rendition::Main, unit(false)),
+            Fate::Dropped,
+            "there is room, but nothing to decode it from"
+        );
+        assert_eq!(outlet.frame(Rendition::Main, unit(true)), Fate::Sent);
     }
 
     #[test]
     fn answers_wait_for_room_and_keep_their_order() {
         let (sender, mut receiver) = mpsc::channel(1);
         let mut outlet = Outlet::new(sender, Arc::default());
-        outlet.frame(unit(true));
+        outlet.frame(Rendition::Main, unit(true));
         let answer = |ticket| CaptureEvent::ControlSet { ticket, outcome: Err(ControlRefusal::NoCamera) };
         outlet.answer(CaptureEvent::Controls(vec![]));
         outlet.answer(answer(1));
         outlet.answer(CaptureEvent::Controls(vec![]));
         outlet.answer(answer(2));
         outlet.state(CaptureEvent::Paused);
-        assert!(matches!(receiver.try_recv(), Ok(CaptureEvent::Frame(_))));
+        assert!(matches!(receiver.try_recv(), Ok(CaptureEvent::Frame(..))));
         for wanted in [CaptureEvent::Paused, answer(1), CaptureEvent::Controls(vec![]), answer(2)] {
             outlet.flush();
             assert_eq!(receiver.try_recv(), Ok(wanted));
@@ -198,12 +204,12 @@ mod tests {
     fn a_change_of_state_waits_for_room_and_stays_before_later_pictures() {
         let (sender, mut receiver) = mpsc::channel(1);
         let mut outlet = Outlet::new(sender, Arc::default());
-        outlet.frame(unit(true));
+        outlet.frame(Rendition::Main, unit(true));
         outlet.state(CaptureEvent::Paused);
-        assert_eq!(outlet.frame(unit(true)), Fate::NoRoom);
-        assert!(matches!(receiver.try_recv(), Ok(CaptureEvent::Frame(_))));
+        assert_eq!(outlet.frame(Rendition::Main, unit(true)), Fate::NoRoom);
+        assert!(matches!(receiver.try_recv(), Ok(CaptureEvent::Frame(..))));
         outlet.flush();
         assert_eq!(receiver.try_recv(), Ok(CaptureEvent::Paused));
-        assert_eq!(outlet.frame(unit(true)), Fate::Sent);
+        assert_eq!(outlet.frame(Rendition::Main, unit(true)), Fate::Sent);
     }
 }

@@ -40,14 +40,16 @@ mod live {
     use crate::io::capture::encode::i420::I420;
     use crate::io::capture::encode::stills;
     use crate::io::capture::software::{Settings, SoftwareEncoder};
+    use crate::io::capture::substream::{By, Substream};
     use crate::io::capture::{Format, Loss};
-    use crate::io::clock::{media_now, wall_now};
+    use crate::io::clock::{media_now, thread_time, wall_now};
     use crate::units::{Bitrate, MediaTime};
 
     /// The test picture and its encoder.
     pub(in super::super) struct Pattern {
         scene: Scene,
         encoder: SoftwareEncoder,
+        substream: Substream,
         fps: u32,
         frame: u32,
         due: MediaTime,
@@ -66,14 +68,25 @@ mod live {
                 profile: video.profile,
                 matrix: Matrix::Bt709,
             })?;
+            let (width, height) = scene.size();
+            let size = (width as usize, height as usize);
+            let substream = Substream::new(By::Software, (size, fps), Matrix::Bt709, video);
             let due = media_now();
-            Ok(Pattern { scene, encoder, fps, frame: 0, due, is_still_wanted: false, still: None })
+            Ok(Pattern { scene, encoder, substream, fps, frame: 0, due, is_still_wanted: false, still: None })
         }
 
         pub(in super::super) fn format(&self) -> Format {
             let (width, height) = self.scene.size();
             let detail = format!("test picture, OpenH264 at {} kbit/s", self.encoder.bitrate().kbps());
-            Format { width, height, fps: self.fps, forces_keyframes: true, takes_stills: true, detail }
+            Format {
+                width,
+                height,
+                fps: self.fps,
+                forces_keyframes: true,
+                takes_stills: true,
+                encodes_twice: true,
+                detail,
+            }
         }
 
         pub(in super::super) fn due(&self) -> MediaTime {
@@ -81,6 +94,7 @@ mod live {
         }
 
         pub(in super::super) fn picture(&mut self, now: MediaTime) -> Result<Option<AccessUnit>, Loss> {
+            let (begun, worked) = (media_now(), thread_time());
             let interval = Duration::from_secs(1) / self.fps;
             // A board too slow for the rate drops frames instead of falling behind the clock.
             self.due = MediaTime((self.due.0 + interval).max(now.0.saturating_sub(interval)));
@@ -93,7 +107,20 @@ mod live {
                     Err(cause) => log::warn!(cause = cause.as_str(); "the test picture gave no still"),
                 }
             }
-            self.encoder.encode(&picture, now)
+            let unit = self.encoder.encode(&picture, now)?;
+            if self.substream.takes() {
+                self.substream.encode(&picture, now);
+            }
+            if self.substream.is_on() {
+                let ended = media_now();
+                self.substream.passed(ended.0.saturating_sub(begun.0));
+                self.substream.spent(thread_time().saturating_sub(worked), ended);
+            }
+            Ok(unit)
+        }
+
+        pub(in super::super) fn substream(&mut self) -> &mut Substream {
+            &mut self.substream
         }
 
         pub(in super::super) fn want_still(&mut self) {
@@ -123,6 +150,7 @@ mod live {
 mod missing {
     use crate::config;
     use crate::engine::h264::AccessUnit;
+    use crate::io::capture::substream::Substream;
     use crate::io::capture::{Format, Loss};
     use crate::units::{Bitrate, MediaTime};
 
@@ -142,6 +170,9 @@ mod missing {
             match *self {}
         }
         pub(in super::super) fn picture(&mut self, _: MediaTime) -> Result<Option<AccessUnit>, Loss> {
+            match *self {}
+        }
+        pub(in super::super) fn substream(&mut self) -> &mut Substream {
             match *self {}
         }
         pub(in super::super) fn want_still(&mut self) {

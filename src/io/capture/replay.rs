@@ -48,6 +48,7 @@ impl Replay {
             fps: (1.0 / self.interval.as_secs_f64()).round() as u32,
             forces_keyframes: true,
             takes_stills: false,
+            encodes_twice: false,
             detail: format!("replay of {name}: {count} pictures, {keyframes} keyframes, profile {profile}"),
         }
     }

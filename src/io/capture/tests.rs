@@ -23,7 +23,7 @@ async fn next(capture: &mut Capture) -> CaptureEvent {
 
 async fn next_frame(capture: &mut Capture) -> AccessUnit {
     match next(capture).await {
-        CaptureEvent::Frame(unit) => unit,
+        CaptureEvent::Frame(_, unit) => unit,
         other => panic!("no frame but {other:?}"),
     }
 }
@@ -66,7 +66,7 @@ async fn a_recording_jumps_to_a_keyframe_when_asked() {
     next(&mut capture).await;
     assert!(next_frame(&mut capture).await.is_keyframe);
     assert!(!next_frame(&mut capture).await.is_keyframe);
-    capture.commands.send(CaptureCommand::ForceKeyframe).expect("the thread lives");
+    capture.commands.send(CaptureCommand::ForceKeyframe(Rendition::Main)).expect("the thread lives");
     // One more picture may have been on its way.
     let (first, second) = (next_frame(&mut capture).await, next_frame(&mut capture).await);
     assert!(first.is_keyframe || second.is_keyframe);
@@ -83,7 +83,7 @@ async fn a_source_rests_while_nobody_watches_and_lets_go_when_paused() {
         capture.commands.send(CaptureCommand::Pause).expect("the thread lives");
         loop {
             match next(&mut capture).await {
-                CaptureEvent::Frame(_) => {}
+                CaptureEvent::Frame(..) => {}
                 event => {
                     assert_eq!(event, CaptureEvent::Paused);
                     break;
@@ -152,7 +152,7 @@ async fn the_pattern_runs_and_obeys() {
     assert_eq!((format.width, format.height, format.fps), (320, 240, 30));
     assert!(next_frame(&mut capture).await.is_keyframe);
     assert!(!next_frame(&mut capture).await.is_keyframe);
-    capture.commands.send(CaptureCommand::ForceKeyframe).expect("the thread lives");
+    capture.commands.send(CaptureCommand::ForceKeyframe(Rendition::Main)).expect("the thread lives");
     let (first, second) = (next_frame(&mut capture).await, next_frame(&mut capture).await);
     assert!(first.is_keyframe || second.is_keyframe);
 }
@@ -167,7 +167,7 @@ async fn the_pattern_gives_a_still_for_each_time_that_it_is_asked() {
         capture.commands.send(CaptureCommand::Snapshot).expect("the thread lives");
         let still = loop {
             match next(&mut capture).await {
-                CaptureEvent::Frame(_) => {}
+                CaptureEvent::Frame(..) => {}
                 CaptureEvent::Snapshot(still) => break still,
                 other => panic!("no still but {other:?}"),
             }

@@ -15,6 +15,7 @@ use self::native::Native;
 pub(super) use self::open::{offers, readable};
 use self::stream::{Filled, Stream};
 use super::encode::{Buffer, Fate, Input, Pipeline, encoders};
+use super::substream::Substream;
 use super::{Format, Loss, Taken};
 use crate::config::{self, CameraInput, ControlValue, EncoderChoice};
 use crate::engine::choice::{Encoding, Plan, Wish, choose};
@@ -111,13 +112,29 @@ impl Camera {
                 let settable = self.controls.names();
                 let detail = format!("{name} at {device}, profile {profile}, can set {settable}");
                 let forces_keyframes = self.controls.has(Control::ForceKeyframe);
-                Format { width, height, fps: self.fps, forces_keyframes, takes_stills: false, detail }
+                Format {
+                    width,
+                    height,
+                    fps: self.fps,
+                    forces_keyframes,
+                    takes_stills: false,
+                    encodes_twice: false,
+                    detail,
+                }
             }
             Way::Encoded(pipeline) => {
                 let ((width, height), fps) = pipeline.sent();
                 let (plan, reason) = (&self.plan, &self.plan.reason);
                 let detail = format!("{name} at {device}: {plan} ({reason}); {}", pipeline.detail());
-                Format { width, height, fps, forces_keyframes: true, takes_stills: true, detail }
+                Format {
+                    width,
+                    height,
+                    fps,
+                    forces_keyframes: true,
+                    takes_stills: true,
+                    encodes_twice: true,
+                    detail,
+                }
             }
         }
     }
@@ -211,6 +228,14 @@ impl Camera {
         match &mut self.way {
             Way::Passed(_) => self.controls.set(Control::ForceKeyframe, 1),
             Way::Encoded(pipeline) => pipeline.force_keyframe(),
+        }
+    }
+
+    /// The second encode, where there is a first one.
+    pub(super) fn substream(&mut self) -> Option<&mut Substream> {
+        match &mut self.way {
+            Way::Passed(_) => None,
+            Way::Encoded(pipeline) => Some(pipeline.substream()),
         }
     }
 

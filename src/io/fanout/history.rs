@@ -145,10 +145,18 @@ mod tests {
     #![expect(clippy::disallowed_methods, reason = "virtual time needs a moment to count from")]
 
     use super::*;
+    use crate::engine::rendition::Rendition;
+    use crate::engine::thinning::Importance;
     use crate::units::MediaTime;
 
     fn frame() -> Arc<Frame> {
-        Arc::new(Frame { payloads: Vec::new(), captured: MediaTime::default(), is_keyframe: false, era: 0 })
+        Arc::new(Frame {
+            payloads: Vec::new(),
+            captured: MediaTime::default(),
+            importance: Importance::Reference,
+            rendition: Rendition::Main,
+            era: 0,
+        })
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -30,6 +30,12 @@ const DRAINING_FACTOR: f64 = 1.2;
 const DRAINING_BURST_BYTES: f64 = 5_000.0;
 /// What may leave at once: an ordinary picture, and what a Wi-Fi access point's queue holds easily.
 const BURST_BYTES: f64 = 32.0 * 1024.0;
+/// The same for a viewer whose network is known to be too slow: a keyframe takes all of it for a while, and
+/// at any higher pace it would fill a queue on the way, which looks like a link that has become narrower still.
+const NARROW_PACE_FACTOR: f64 = 1.1;
+/// What may leave at once to such a viewer, in seconds of its network, and at least two packets.
+const NARROW_BURST_S: f64 = 0.03;
+const NARROW_BURST_BYTES: f64 = 2400.0;
 /// UDP and IP headers.
 const OVERHEAD_BYTES: usize = 48;
 /// The most that a viewer with sound may hold pictures back, in units of 10 ms. With a limit of zero Chromium
@@ -61,14 +67,21 @@ pub(super) struct Counters {
     padding_bytes: AtomicU64,
     lost: [AtomicU64; 2],
     keyframes_asked: AtomicU64,
-    estimate_bps: AtomicU32,
+    pub(super) estimate_bps: AtomicU32,
     /// Zero: not known yet.
     round_trip_us: AtomicU64,
+    /// The viewer does not get all of the main encode, since its network is too slow for that.
+    pub(super) is_narrow: AtomicBool,
 }
 
 impl Counters {
     pub(super) fn dropped(&self) {
         self.frames_dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Zero: not known yet.
+    pub(super) fn estimate_bps(&self) -> u32 {
+        self.estimate_bps.load(Ordering::Relaxed)
     }
 
     pub(super) fn read(&self) -> Traffic {
@@ -108,6 +121,7 @@ struct Sender {
     reports: Reports,
     estimates: EstimateOutlet,
     bandwidth: Bandwidth,
+    most: Bitrate,
     /// For a viewer that does not tell when packets arrived.
     fallback: Fallback,
     padding: Padding,
@@ -146,6 +160,7 @@ impl Feed {
             reports,
             estimates,
             bandwidth: Bandwidth::new(bitrates.start, MIN_BITRATE, bitrates.max),
+            most: bitrates.max,
             fallback: Fallback::new(bitrates.start, MIN_BITRATE, bitrates.max),
             padding: Padding::default(),
             pace: Pace::new(bitrates.start.bps().into()),
@@ -168,6 +183,11 @@ impl Feed {
     /// What it will send.
     pub(super) fn sends(&self) -> Sends {
         self.sender.sends
+    }
+
+    /// Where estimates end.
+    pub(super) fn most_bps(&self) -> f64 {
+        self.sender.most.bps().into()
     }
 
     /// Runs until it is aborted or nothing can be sent any more.
@@ -203,6 +223,7 @@ impl Sender {
         let mut has_reported = false;
         let mut next_report = Instant::now() + REPORT_INTERVAL;
         loop {
+            self.pace.is_narrow = self.counters.is_narrow.load(Ordering::Relaxed);
             let pause = self.pace.pause(Instant::now());
             let has_work = self.current.is_some() || !self.repeats.is_empty();
             tokio::select! {
@@ -498,6 +519,7 @@ async fn wait(pause: Duration) {
 /// A leaky bucket over the newest estimate.
 struct Pace {
     estimate_bps: f64,
+    is_narrow: bool,
     is_draining: bool,
     budget_bytes: f64,
     refilled: Option<Instant>,
@@ -505,17 +527,26 @@ struct Pace {
 
 impl Pace {
     fn new(estimate_bps: f64) -> Pace {
-        Pace { estimate_bps, is_draining: false, budget_bytes: BURST_BYTES, refilled: None }
+        let (is_narrow, is_draining) = (false, false);
+        Pace { estimate_bps, is_narrow, is_draining, budget_bytes: BURST_BYTES, refilled: None }
     }
 
     fn bytes_per_s(&self) -> f64 {
-        let factor = if self.is_draining { DRAINING_FACTOR } else { PACE_FACTOR };
+        let factor = match (self.is_narrow, self.is_draining) {
+            (true, _) => NARROW_PACE_FACTOR,
+            (false, true) => DRAINING_FACTOR,
+            (false, false) => PACE_FACTOR,
+        };
         self.estimate_bps.max(1.0) * factor / 8.0
     }
 
     /// A burst into a queue that is to drain would fill it again.
     fn burst_bytes(&self) -> f64 {
-        if self.is_draining { DRAINING_BURST_BYTES } else { BURST_BYTES }
+        match (self.is_narrow, self.is_draining) {
+            (true, _) => (self.estimate_bps / 8.0 * NARROW_BURST_S).max(NARROW_BURST_BYTES),
+            (false, true) => DRAINING_BURST_BYTES,
+            (false, false) => BURST_BYTES,
+        }
     }
 
     fn may_send(&self) -> bool {

@@ -17,6 +17,7 @@ use crate::engine::queue::{
     Backlog, Keeps, MAX_BACKLOG_FRAMES, MAX_CATCH_UP_FRAMES, MAX_QUEUED_FRAMES, Progress,
 };
 use crate::engine::rate::RateControl;
+use crate::engine::rendition::Rendition;
 use crate::engine::session::State;
 use crate::engine::station::{Command, Input};
 use crate::engine::topic::{Slot, Topic};
@@ -190,7 +191,7 @@ impl World {
                         .values_mut()
                         .for_each(|watcher| watcher.progress = Progress::AwaitsKeyframe);
                 }
-                Command::ForceKeyframe => {
+                Command::ForceKeyframe(_) => {
                     let ms = self.now_ms();
                     let apart = self.keyframe_ordered_ms.map_or(u64::MAX, |before| ms - before);
                     // An order is seen up to a step after it was given.
@@ -244,7 +245,7 @@ impl World {
         self.watchers.insert(peer, watcher);
         self.seen.joined += 1;
         if wants_keyframe {
-            self.put(Input::KeyframeWanted);
+            self.put(Input::KeyframeWanted(Rendition::Main));
         }
     }
 
@@ -360,7 +361,7 @@ impl World {
         let (ms, mut inputs) = (self.ms, Vec::new());
         for (&peer, watcher) in &mut self.watchers {
             if watcher.network.pass(ms, STEP_MS) {
-                inputs.push(Input::KeyframeWanted);
+                inputs.push(Input::KeyframeWanted(Rendition::Main));
             }
             if ms.is_multiple_of(REPORT_MS)
                 && let Some(bitrate) = watcher.network.report(ms)
@@ -400,7 +401,7 @@ impl World {
             is_keyframe_wanted |= watcher.progress.wants_keyframe(watcher.network.queued());
         }
         if is_keyframe_wanted {
-            self.put(Input::KeyframeWanted);
+            self.put(Input::KeyframeWanted(Rendition::Main));
         }
     }
 

@@ -46,6 +46,7 @@ impl Scene {
             ice: IceServers::default(),
             rate_policy: RatePolicy::Slowest,
             bitrates: Bitrate::from_kbps(300)..=Bitrate::from_kbps(2_500),
+            substream: Some(Bitrate::from_kbps(800)),
         };
         let keys = (1..=4).map(viewer).collect();
         let mut scene = Scene {

@@ -75,7 +75,7 @@ async fn until_lost(capture: &mut Capture) -> (Vec<AccessUnit>, String) {
     let mut units = Vec::new();
     loop {
         match next(capture).await {
-            CaptureEvent::Frame(unit) => units.push(unit),
+            CaptureEvent::Frame(_, unit) => units.push(unit),
             CaptureEvent::Started(_) => {}
             CaptureEvent::Lost { reason } => return (units, reason),
             other => panic!("{other:?}"),
@@ -87,7 +87,7 @@ async fn frames(capture: &mut Capture, count: usize) -> Vec<AccessUnit> {
     let mut units = Vec::new();
     while units.len() < count {
         match next(capture).await {
-            CaptureEvent::Frame(unit) => units.push(unit),
+            CaptureEvent::Frame(_, unit) => units.push(unit),
             CaptureEvent::Started(format) => {
                 assert_eq!((format.width, format.height, format.fps), (320, 240, 25));
                 assert!(!format.forces_keyframes && format.detail.contains("output of sh"));

@@ -5,6 +5,7 @@
 //! What is larger than the picture that is wanted is cut off at the right and at the bottom.
 
 use super::colour::{Colour, Range, Weights, squeeze_chroma, squeeze_luma};
+use super::i420::I420;
 use crate::engine::picture::{Layout, PixelFormat};
 
 /// A picture to be converted.
@@ -64,6 +65,14 @@ impl<'a> Picture<'a> {
     /// A decoded picture: planes of Y, Cb and Cr, or of Y alone.
     pub(super) fn planar(planes: [Lines<'a>; 3], samples: Samples, colour: Colour) -> Picture<'a> {
         Picture { planes, samples, colour }
+    }
+
+    /// A picture that lies in three planes of ours.
+    pub(in crate::io::capture) fn of_i420(picture: &I420<'a>, colour: Colour) -> Picture<'a> {
+        let ((y, cb, cr), (stride, half)) = (picture.planes(), picture.strides());
+        let lines = |bytes, stride| Lines { bytes, stride };
+        let planes = [lines(y, stride), lines(cb, half), lines(cr, half)];
+        Picture::planar(planes, Samples::Planar { across: 2, down: 2 }, colour)
     }
 
     /// Writes the picture of `size` into planes that lie as `layout` says: I420 or NV12. The size is even.

@@ -87,6 +87,11 @@ mod live {
             self.encoder.encode(&picture, captured)
         }
 
+        /// The picture that was encoded last, in its whole size.
+        pub(in super::super) fn whole(&self) -> Option<I420<'_>> {
+            I420::of_buffer(&self.whole.data, &self.whole.layout, self.whole.size())
+        }
+
         /// What is encoded from now on, of pictures of `size`.
         pub(in super::super) fn enter(&mut self, step: Step, size: (usize, usize)) {
             self.encoder.set_fps(step.fps);
@@ -113,6 +118,7 @@ mod live {
 mod missing {
     use super::super::colour::Matrix;
     use super::super::convert::Picture;
+    use super::super::i420::I420;
     use crate::config;
     use crate::engine::h264::AccessUnit;
     use crate::engine::shed::Step;
@@ -138,6 +144,9 @@ mod missing {
             _: &Picture,
             _: MediaTime,
         ) -> Result<Option<AccessUnit>, Loss> {
+            match *self {}
+        }
+        pub(in super::super) fn whole(&self) -> Option<I420<'_>> {
             match *self {}
         }
         pub(in super::super) fn enter(&mut self, _: Step, _: (usize, usize)) {

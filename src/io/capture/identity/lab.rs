@@ -160,7 +160,7 @@ async fn a_camera_that_comes_back_under_another_number_streams_on_and_no_other_i
     let _feeder = Feeder::of("/dev/video7");
     let detail = started(&mut capture).await;
     assert!(detail.contains("labcam") && detail.contains("/dev/video7"), "{detail}");
-    until(&mut capture, |event| matches!(event, CaptureEvent::Frame(unit) if unit.is_keyframe)).await;
+    until(&mut capture, |event| matches!(event, CaptureEvent::Frame(_, unit) if unit.is_keyframe)).await;
     capture.stop().await;
 }
 

@@ -1,0 +1,25 @@
+import test from "node:test";
+import { board, Cable } from "./cable.mjs";
+import { during } from "./seen.mjs";
+import { writeFileSync } from "node:fs";
+const E = process.env;
+test("iter", async (t) => {
+  const cables = [await Cable.lay(t), await Cable.lay(t)];
+  const wide = Number(E.WIDE ?? 4000), narrow = Number(E.NARROW ?? 1000);
+  for (const c of cables) c.narrow(wide);
+  const { board: b, daemon: d0, link } = await board(t, cables, { kbps: Number(E.KBPS ?? 2500), width: Number(E.W ?? 1280), height: Number(E.H ?? 720), policy: "majority", config: `substream = "${E.SUB ?? "auto"}"\n fps = ${E.FPS ?? 30}` });
+  await d0.stop();
+  const daemon = await b.start({ log: "trace" });
+  const viewers = [];
+  for (const c of cables) viewers.push(await c.watch(t, link(c)));
+  const all = (ms) => Promise.all(viewers.map((v) => during(v, ms)));
+  const mark = (what) => daemon.said.push(`MARK ${what} ${new Date().toISOString()}`);
+  await all(3000);
+  const show = (what, seen) => t.diagnostic(what + " " + seen.map((s) => JSON.stringify(Object.fromEntries(["fps","gap_ms","freezes","kbps","lost","repaired","plis","keyframes","disturbed_ms"].map((k)=>[k,s[k]])))).join(" | "));
+  mark("before"); show("before", await all(3000));
+  cables[1].narrow(narrow); mark("narrow");
+  show("narrow", await all(12000));
+  cables[1].narrow(wide); mark("wide");
+  show("back  ", await all(12000));
+  writeFileSync("/tmp/sub-iter.log", daemon.said.join("\n"));
+});
