@@ -23,7 +23,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::units::Bitrate;
-use probe::{ANSWER_HOLDS, Prober, Sent};
+use probe::{ANSWER_HOLDS, Prober};
 
 pub use fallback::Fallback;
 pub use probe::Probe;
@@ -185,8 +185,7 @@ impl Bandwidth {
         if !is_heard || is_full || is_answered {
             return None;
         }
-        let sent = Sent { estimate_bps: self.target_bps, arriving_bps: self.arriving_bps() };
-        self.prober.next(now, sent, self.wanted_bps)
+        self.prober.next(now, self.target_bps, self.wanted_bps)
     }
 
     /// Packets queue, and less is to be sent until they no longer do.

@@ -10,7 +10,7 @@
 //!
 //! A still picture needs a fraction of what the link carries, and its packets say nothing of the rest. So what
 //! is missing to the probe's rate is filled with packets of no content. A probe is short: when the link is
-//! full after all, what queues behind it is some 20 ms of sending, and all probes together are at most
+//! full after all, what queues behind it is some 100 ms of sending, and all probes together are at most
 //! a tenth of what is sent anyway.
 
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ pub struct Probe {
 /// By how much a probe exceeds the estimate: first, after one that passed, and after two in a row.
 const FACTORS: [f64; 3] = [1.5, 2.0, 3.0];
 /// What a link may let pass at once; its rate shows behind that. Sent at a rate of `r` times the link's, such
-/// a bucket would last for `r / (r - 1)` times as much, so it is spent at once where nothing else spends it.
+/// a bucket would last for `r / (r - 1)` times as much, so it is spent at once.
 const BUCKET_BYTES: usize = 10_000;
 /// So much follows, or as much as is sent in [`MEASURED`].
 const MEASURED_BYTES: usize = 8_000;
@@ -81,15 +81,6 @@ pub(super) struct Prober {
     settles_until: Option<Instant>,
 }
 
-/// What is sent when no probe is.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sent {
-    /// What may be.
-    pub(super) estimate_bps: f64,
-    /// What arrives.
-    pub(super) arriving_bps: f64,
-}
-
 /// A probe, as far as the viewer has told of it.
 #[derive(Clone, Debug)]
 struct UnderWay {
@@ -121,8 +112,7 @@ impl Prober {
     }
 
     /// The probe to send now, when less is known to pass than what is `wanted_bps`.
-    pub(super) fn next(&mut self, now: Instant, sent: Sent, wanted_bps: f64) -> Option<Probe> {
-        let Sent { estimate_bps, arriving_bps } = sent;
+    pub(super) fn next(&mut self, now: Instant, estimate_bps: f64, wanted_bps: f64) -> Option<Probe> {
         self.give_up(now, estimate_bps);
         let is_early = self.rests_until.is_some_and(|until| now < until);
         if self.under_way.is_some() || is_early || estimate_bps >= wanted_bps * ENOUGH {
@@ -134,11 +124,7 @@ impl Prober {
         let bytes = (BUCKET_BYTES + MEASURED_BYTES.max(bytes_within(bps, MEASURED)))
             .min(bytes_within(estimate_bps, LONGEST))
             .max(LEAST_BYTES);
-        let is_idle = arriving_bps < estimate_bps / 2.0;
-        let at_once_bytes = match is_idle {
-            true => BUCKET_BYTES.min(bytes_within(estimate_bps, AT_ONCE)).min(bytes / 2),
-            false => 0,
-        };
+        let at_once_bytes = BUCKET_BYTES.min(bytes_within(estimate_bps, AT_ONCE)).min(bytes / 2);
         // Estimates are at most some Gbit/s: the cast saturates.
         let probe = Probe { bitrate: Bitrate::from_bps(bps as u32), bytes, at_once_bytes };
         self.under_way = Some(UnderWay {
