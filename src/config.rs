@@ -15,6 +15,7 @@ mod sections;
 mod turn;
 mod url;
 mod walk;
+pub mod whip;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -53,8 +54,12 @@ pub struct Config {
     pub http: Option<SocketAddr>,
     /// Where Prometheus finds what is counted; `None`: nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Whether the page's port also carries MQTT between browsers and the broker.
+    pub bridge: bool,
     /// What hangs on the board's pins.
     pub board: board::Board,
+    /// The media servers that the stream is offered to.
+    pub whip: Vec<whip::Whip>,
 }
 
 /// The MQTT broker, as the device reaches it.
@@ -403,7 +408,9 @@ impl Default for Config {
             ice: Ice::default(),
             http: None,
             metrics: None,
+            bridge: false,
             board: board::Board::default(),
+            whip: Vec::new(),
         }
     }
 }

@@ -16,6 +16,7 @@
 //! | `statistics` | what is counted while the loop runs, and who is told |
 //! | `story` | how what happened is told in the log |
 //! | `talk` | who may speak, and who does |
+//! | `whip` | how media servers are sent the stream |
 
 #![expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
 
@@ -29,6 +30,7 @@ mod statistics;
 mod stills;
 mod story;
 mod talk;
+mod whip;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,6 +63,7 @@ use servers::Servers;
 use statistics::Statistics;
 use stills::Made;
 use talk::Talk;
+use whip::{Replied, Uplinks};
 
 pub use start::{demo, run};
 
@@ -74,6 +77,7 @@ struct Daemon {
     station: Station,
     mqtt: Mqtt,
     peers: Peers,
+    uplinks: Uplinks,
     fanout: Fanout,
     capture: Capture,
     microphone: Option<Microphone>,
@@ -116,6 +120,8 @@ enum Happened {
     NetworkStirred,
     Due,
     ControlDue,
+    UplinkDue,
+    Uplink(Replied),
     Still(Made),
     Peer(News),
     Servers(Input),
@@ -137,6 +143,7 @@ impl Daemon {
         let mut rounds = interval(round);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.look_at_clock(Instant::now());
+        self.tend_uplinks(Instant::now());
         self.carry_out(Instant::now());
         self.manager.ready(&self.status());
         loop {
@@ -160,7 +167,8 @@ impl Daemon {
                 Happened::Servers(input) => self.station.handle(now, input),
                 Happened::Due => self.station.handle(now, Input::Tick),
                 // What is due is done below, whatever happened.
-                Happened::ControlDue => {}
+                Happened::ControlDue | Happened::UplinkDue => {}
+                Happened::Uplink(replied) => self.uplink_replied(now, replied),
                 Happened::Still(made) => self.still_made(made),
                 Happened::Peer(News::Done(done)) => self.peer_work_done(now, done),
                 Happened::Peer(News::Said(peer, event)) => self.peer_said(now, peer, event),
@@ -171,6 +179,7 @@ impl Daemon {
                 Happened::Mqtt(event) => self.broker_said(now, event),
                 Happened::Asked(asked) => self.answer(now, asked),
             }
+            self.tend_uplinks(now);
             self.carry_out(now);
             self.show_whether_media_leaves();
             self.tend_control(now);
@@ -185,6 +194,7 @@ impl Daemon {
     async fn next(&mut self, signals: &mut Signals, rounds: &mut Interval) -> Happened {
         let due = self.station.deadline();
         let control_due = self.control.due();
+        let uplink_due = self.uplinks.deadline();
         tokio::select! {
             biased;
             _ = signals.terminate.recv() => Happened::Stop("SIGTERM"),
@@ -204,6 +214,8 @@ impl Daemon {
             input = self.servers.next() => Happened::Servers(input),
             () = sleep_until(due) => Happened::Due,
             () = sleep_until(control_due) => Happened::ControlDue,
+            () = sleep_until(uplink_due) => Happened::UplinkDue,
+            replied = self.uplinks.next() => Happened::Uplink(replied),
             made = self.control.stills.next() => Happened::Still(made),
             event = self.mqtt.events.recv() => event.map_or(Happened::Broken("MQTT task"), Happened::Mqtt),
             // Last: whoever asks for figures can wait.
@@ -357,11 +369,16 @@ impl Daemon {
 
     fn peer_work_done(&mut self, now: Instant, done: Done) {
         for input in self.peers.take_done(done) {
-            self.station.handle(now, input);
+            if !self.uplink_took(now, &input) {
+                self.station.handle(now, input);
+            }
         }
     }
 
     fn peer_said(&mut self, now: Instant, peer: PeerId, event: PeerEvent) {
+        if self.uplink_heard(now, peer, &event) {
+            return;
+        }
         let input = match event {
             PeerEvent::Candidate { candidate, sdp } => Input::PeerCandidate { peer, candidate, sdp },
             PeerEvent::GatheringComplete { sdp } => Input::PeerGathered { peer, sdp },
@@ -392,7 +409,9 @@ impl Daemon {
                 Input::Estimate { peer, bitrate }
             }
         };
-        self.station.handle(now, input);
+        if !self.uplink_took(now, &input) {
+            self.station.handle(now, input);
+        }
     }
 
     /// Takes changed keys over: `farol pair` and `farol revoke` write the file and need not tell us.
@@ -425,6 +444,7 @@ impl Daemon {
         // A board without a network has nothing better to offer, and nobody to tell.
         if !self.network.addresses().is_empty() {
             self.station.handle(now, Input::NetworkChanged);
+            self.uplinks_moved(now);
         }
     }
 
@@ -445,12 +465,18 @@ impl Daemon {
         };
         let broker = if self.is_online { "offer lit" } else { "no broker" };
         let watching = self.station.watching();
-        format!("{broker}, {watching} watching, {camera}")
+        let uplinks = match self.uplinks.live() {
+            0 => String::new(),
+            1 => ", 1 uplink".to_string(),
+            live => format!(", {live} uplinks"),
+        };
+        format!("{broker}, {watching} watching{uplinks}, {camera}")
     }
 
     async fn stop(mut self, now: Instant) -> anyhow::Result<()> {
         self.manager.stopping();
         self.station.handle(now, Input::Shutdown);
+        self.end_uplinks(now);
         self.carry_out(now);
         let goodbyes = async {
             // The viewers' `bye` leaves before their connections close.
@@ -458,9 +484,9 @@ impl Daemon {
             self.peers.close_all().await;
         };
         // A program that films for us ends before we do, with all that it has started.
-        let last_words = async { tokio::join!(goodbyes, self.capture.stop()) };
+        let last_words = async { tokio::join!(goodbyes, self.uplinks.finish(now), self.capture.stop()) };
         if tokio::time::timeout(LAST_WORDS, last_words).await.is_err() {
-            log::warn!("stopped without waiting longer for the broker and the viewers");
+            log::warn!("stopped without waiting longer for the broker, the viewers and the media servers");
         }
         Ok(())
     }

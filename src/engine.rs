@@ -21,6 +21,7 @@
 //! | [`roster`] | all sessions: who is let in, who has to go |
 //! | [`keyframe`], [`rate`] | when the encoder is asked for a keyframe, and how much it may spend |
 //! | [`tally`] | what is counted of each viewer, and how it is told |
+//! | [`whip`] | how a media server is offered to |
 //! | [`bandwidth`] | what the network to one viewer carries |
 //! | [`queue`] | which pictures a viewer gets whose network is too slow |
 //! | [`station`] | all of it together: an input and the time in, commands out |
@@ -54,3 +55,4 @@ pub mod station;
 pub mod talk;
 pub mod tally;
 pub mod topic;
+pub mod whip;

@@ -23,3 +23,4 @@ pub mod status;
 pub mod still;
 pub mod systemd;
 pub mod tls;
+pub mod whip;

@@ -32,7 +32,7 @@ const FLOORS: &[&[&str]] = &[
     ],
     &["engine::choice", "engine::jitter", "engine::message", "engine::shed", "engine::talk", "engine::tally"],
     &["engine::control", "engine::sdp", "engine::seal"],
-    &["engine::bandwidth", "engine::keyframe", "engine::session"],
+    &["engine::bandwidth", "engine::keyframe", "engine::session", "engine::whip"],
     &["engine::roster"],
     &["engine::station"],
     &["io::clock", "io::tls"],

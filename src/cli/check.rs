@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use farol::config::board::Board;
+use farol::config::whip::Whip;
 use farol::config::{Audio, Config, Security, Talkback, Talkers, When};
 
 /// Says that the configuration is good, and what it means.
@@ -16,7 +17,7 @@ pub fn report(path: &Path, config: &Config) {
     }
 }
 
-fn summary(config: &Config) -> [(&'static str, String); 11] {
+fn summary(config: &Config) -> [(&'static str, String); 12] {
     let unset = |text: &Option<String>| text.clone().unwrap_or_else(|| "not set".to_string());
     let user = config.broker.login.as_ref().map_or(String::new(), |login| format!(" as {}", login.username));
     let security = match config.security {
@@ -34,8 +35,16 @@ fn summary(config: &Config) -> [(&'static str, String); 11] {
         ("pins", pins(&config.board)),
         ("ice", format!("{} STUN or TURN servers", config.ice.servers.len())),
         ("metrics", config.metrics.map_or("off".to_string(), |address| format!("http://{address}/metrics"))),
+        ("whip", whip(&config.whip)),
         ("http", config.http.map_or("off".to_string(), |address| format!("http://{address}"))),
     ]
+}
+
+fn whip(servers: &[Whip]) -> String {
+    match servers {
+        [] => "no media server".to_string(),
+        servers => servers.iter().map(|server| server.name.as_str()).collect::<Vec<_>>().join(", "),
+    }
 }
 
 fn video(config: &Config) -> String {

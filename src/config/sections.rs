@@ -12,6 +12,7 @@ use super::media::{audio, talkback, video};
 use super::turn;
 use super::url;
 use super::walk::{Section, Walk};
+use super::whip::whip;
 use super::{Broker, Config, Ice, IcePolicy, IceServer, Links, Login, Secret, Security, Tls};
 
 pub(super) const A_PATH: &str = "the path of a file";
@@ -40,14 +41,18 @@ pub(super) fn config<'t>(
         .map(PathBuf::from)
         .or(state_dir)
         .unwrap_or(default.state_dir);
+    let broker = broker(walk, &broker_section);
+    let bridge = bridge(walk, &http, &broker);
     let http = walk.parsed(&http, "listen", "an address and a port, such as \"127.0.0.1:8080\"", listen);
+    let audio = audio(walk, &audio_section);
     Config {
         name: walk
             .parsed(&device, "name", "at most 64 characters without control characters", name)
             .unwrap_or(default.name),
         board: board(walk, top, &state_dir),
         state_dir,
-        broker: broker(walk, &broker_section),
+        bridge,
+        broker,
         links: links(walk, &links_section),
         security: walk
             .word(&signalling, "security", &[("sealed", Security::Sealed), ("open", Security::Open)])
@@ -56,7 +61,8 @@ pub(super) fn config<'t>(
             .number(&signalling, "max_viewers", 1..=64, " viewers")
             .map_or(default.max_viewers, |viewers| viewers as usize),
         video: video(walk, &video_section),
-        audio: audio(walk, &audio_section),
+        whip: whip(walk, top, &audio),
+        audio,
         talkback: talkback(walk, &talkback_section),
         ice: ice(walk, &ice_section, read_secret),
         metrics: metrics_address(walk, &metrics, http),
@@ -83,6 +89,17 @@ fn metrics_address<'t>(
         );
     }
     address
+}
+
+fn bridge<'t>(walk: &mut Walk<'t>, http: &Section<'t>, broker: &Broker) -> bool {
+    let is_wanted = walk.flag(http, "bridge").unwrap_or(false);
+    if is_wanted && !http.has("listen") {
+        walk.conflict(http, "listen", "is missing: http.bridge is on that port");
+    }
+    if is_wanted && broker.tls.is_some() {
+        walk.conflict(http, "bridge", "speaks plain MQTT to the broker: use mqtt:// in broker.url, or false");
+    }
+    is_wanted
 }
 
 fn name(text: &str) -> Option<String> {

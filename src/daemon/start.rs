@@ -33,6 +33,7 @@ use super::peers::Peers;
 use super::servers::Servers;
 use super::statistics::Statistics;
 use super::talk::Talk;
+use super::whip::Uplinks;
 use super::{Camera, Daemon, Keys, story};
 
 /// Runs the daemon until it is told to stop.
@@ -58,8 +59,10 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     }
     on_one_thread(async move {
         if let Some(address) = config.http {
-            let broker = config.links.broker.clone().unwrap_or_default();
-            let address = serve(address, http::Site { device, broker, bridge: None }).await?;
+            let bridge = config.bridge.then(|| (config.broker.host.clone(), config.broker.port));
+            let own = bridge.is_some().then(|| "/mqtt".to_owned());
+            let broker = config.links.broker.clone().or(own).unwrap_or_default();
+            let address = serve(address, http::Site { device, broker, bridge }).await?;
             log::info!(address:%; "page served");
         }
         let keys = Some(Keys { state, stamp });
@@ -89,7 +92,8 @@ pub fn demo(options: DemoOptions) -> anyhow::Result<()> {
             // The page is on this machine, and so is whoever watches; nothing else is offered.
             config.ice.addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
         }
-        let site = http::Site { device, broker: "/mqtt".to_string(), bridge: Some(broker.address()) };
+        let bridge = (broker.address().ip().to_string(), broker.address().port());
+        let site = http::Site { device, broker: "/mqtt".to_string(), bridge: Some(bridge) };
         let address = serve(address, site).await?;
         welcome(address, is_local);
         daemon(config, device, Vec::new(), None)?.work().await
@@ -168,7 +172,7 @@ fn daemon(
     }
     // A picture takes more than its average at times, and sound and repeated packets come on top.
     let of_bitrate = |share: f64| Bitrate::from_bps((f64::from(video.bitrate.bps()) * share) as u32);
-    let peers = Peers::new(PeerSettings {
+    let settings = PeerSettings {
         // Those of the moment when one is opened.
         ice_servers: Vec::new(),
         turn_trust: Arc::new(Trust::new(Tls { ca_file: config.ice.ca_file, client: None })),
@@ -181,7 +185,9 @@ fn daemon(
         // A good network gets the whole picture from the first frame on, a bad one lowers it within a second.
         start_bitrate: of_bitrate(1.5),
         max_bitrate: of_bitrate(3.0),
-    });
+    };
+    let uplinks = Uplinks::new(config.whip, settings.clone(), random()?);
+    let peers = Peers::new(settings);
     let [from_viewers, status, offers] = Topic::filters(device);
     let own = [status, offers].map(|filter| Subscription { filter, skip_retained: false });
     let mut subscriptions = vec![Subscription { filter: from_viewers, skip_retained: true }];
@@ -198,6 +204,7 @@ fn daemon(
         station,
         mqtt: Mqtt::spawn(config.broker, client_id, subscriptions, will),
         peers,
+        uplinks,
         fanout: Fanout::new(),
         capture: capture::spawn(&video),
         microphone: audio::spawn(&config.audio, video.when, duck.clone()),

@@ -10,14 +10,16 @@
 //! | `negotiate` | what a session's steps make the device do |
 //! | `standing` | the one offer that is lit for everybody |
 //! | `retained` | what the broker keeps for us, and putting it back |
+//! | `uplinks` | what media servers that are sent the stream change |
 
 mod intake;
 mod negotiate;
 mod orders;
 mod retained;
 mod standing;
+mod uplinks;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
@@ -114,6 +116,8 @@ pub struct Station {
     refusals: BTreeMap<Refusal, u64>,
     keyframes: KeyframeRequests,
     rate: RateControl,
+    /// Peer connections to media servers, from their answer on.
+    uplinks: BTreeSet<PeerId>,
     watched: bool,
     pause_at: Option<Instant>,
     next_peer: u64,
@@ -154,6 +158,7 @@ impl Station {
             spent: HashMap::new(),
             refusals: BTreeMap::new(),
             keyframes: KeyframeRequests::default(),
+            uplinks: BTreeSet::new(),
             watched: false,
             pause_at: None,
             next_peer: 1,
@@ -182,6 +187,9 @@ impl Station {
             Input::PeerLost { peer, reason } => self.peer_lost(now, peer, reason),
             Input::Estimate { peer, bitrate } => self.rate.estimated(peer, bitrate),
             Input::RelayLost { peer, .. } => self.relay_lost(now, peer),
+            Input::UplinkConnecting(peer) => self.uplink_connecting(peer),
+            Input::UplinkStarted(peer) => self.uplink_started(peer),
+            Input::UplinkGone(peer) => self.uplink_gone(peer),
             Input::KeyframeWanted => self.keyframes.request(now),
             Input::CameraLost(lost) => self.camera_lost(now, lost),
             Input::Privacy(is_private) => self.privacy(is_private),
@@ -265,11 +273,11 @@ impl Station {
     fn tend_camera(&mut self, now: Instant) {
         use crate::engine::session::State;
         // Those who are about to connect count: the camera warms up while DTLS shakes hands.
-        let wanted = !self.is_private
-            && self
-                .roster
-                .live_sessions()
-                .any(|(_, session)| matches!(session.state, State::Connecting | State::Streaming));
+        let is_expected = self
+            .roster
+            .live_sessions()
+            .any(|(_, session)| matches!(session.state, State::Connecting | State::Streaming));
+        let wanted = !self.is_private && (is_expected || !self.uplinks.is_empty());
         if wanted {
             self.pause_at = None;
             if !self.watched {
@@ -375,8 +383,7 @@ impl Station {
     }
 
     fn open_peer(&mut self) -> PeerId {
-        let peer = PeerId(self.next_peer);
-        self.next_peer += 1;
+        let peer = self.draw_peer();
         self.commands.push_back(Command::OpenPeer(peer));
         peer
     }

@@ -43,6 +43,8 @@ pub struct Setup {
     pub metrics: Option<u16>,
     /// An ALSA configuration in place of the system's, in which `{home}` is the home.
     pub alsa: Option<String>,
+    /// Further sections, in which `{home}` is the home.
+    pub more: String,
 }
 
 impl Setup {
@@ -61,17 +63,20 @@ impl Setup {
             talkback: String::new(),
             metrics: None,
             alsa: None,
+            more: String::new(),
         }
     }
 
     fn toml(&self, directory: &TempDir) -> String {
         let here = directory.path().display();
-        let Setup { broker, password, max_viewers, video, stun, ice, audio, talkback, metrics, alsa } = self;
+        let Setup { broker, password, max_viewers, video, stun, ice, audio, talkback, metrics, alsa, more } =
+            self;
         let ice = ice.replace("{home}", &here.to_string());
         if let Some(alsa) = alsa {
             let text = alsa.replace("{home}", &here.to_string());
             std::fs::write(directory.path().join("asound.conf"), text).expect("a writable directory");
         }
+        let more = more.replace("{home}", &here.to_string());
         let login = password.map_or(String::new(), |password| {
             std::fs::write(directory.path().join("password"), password).expect("a writable directory");
             format!("username = \"farol\"\npassword_file = \"{here}/password\"")
@@ -88,7 +93,7 @@ impl Setup {
              [video]\n{video}\n\
              [audio]\nsource = \"{audio}\"\n\
              [talkback]\n{talkback}\n\
-             [ice]\naddresses = [\"127.0.0.1\"]\n{ice}\n{servers}\n{metrics}\n"
+             [ice]\naddresses = [\"127.0.0.1\"]\n{ice}\n{servers}\n{metrics}\n{more}\n"
         )
     }
 }

@@ -9,6 +9,8 @@ use crate::config::{
 };
 use crate::units::Bitrate;
 
+use crate::config::whip::Whip;
+
 const DOCUMENTED: &str = include_str!("../../../config/farol.toml");
 
 fn read(text: &str) -> Result<Config, Vec<Fault>> {
@@ -26,7 +28,7 @@ fn faults(text: &str) -> Vec<String> {
 
 /// The keys that the parser asks for, sections left out.
 fn known_keys() -> Vec<String> {
-    let (root, errors) = DeTable::parse_recoverable("[[ice.servers]]");
+    let (root, errors) = DeTable::parse_recoverable("[[ice.servers]]\n[[whip]]");
     assert!(errors.is_empty());
     let (mut walk, top) = Walk::new("", root.get_ref());
     sections::config(&mut walk, &top, None, &|_| Ok(None));
@@ -102,7 +104,7 @@ fn every_commented_line_of_the_documented_file_is_right_when_it_is_uncommented()
     // TLS files go with a TLS broker.
     text = text.replacen("mqtt://", "mqtts://", 1);
     // The alternatives that cannot stand beside each other, and the one secret that is a file.
-    for line in ["password_credential", "credential_file"] {
+    for line in ["password_credential", "credential_file", "token_credential"] {
         let start = text.find(&format!("\n{line} = ")).expect("it is shown") + 1;
         let end = start + text[start..].find('\n').expect("lines end");
         text.replace_range(start..end, "");
@@ -167,6 +169,13 @@ servers = [
 listen = "[::]:8080"
 [metrics]
 listen = "127.0.0.1:9100"
+[[whip]]
+url = "https://media.example.org/whip/nest"
+name = "studio"
+token_credential = "whip-token"
+ca_file = "/etc/farol/ca.pem"
+video = true
+audio = false
 "#;
     let server = |url: &str, username: Option<&str>, credential: Option<&str>| IceServer {
         urls: vec![url.to_string()],
@@ -232,9 +241,18 @@ listen = "127.0.0.1:9100"
             udp_ports: 50_000..=50_010,
             addresses: vec!["192.0.2.7".parse().expect("an address"), "fd00::7".parse().expect("an address")],
         },
+        bridge: false,
         http: Some("[::]:8080".parse().expect("an address")),
         metrics: Some("127.0.0.1:9100".parse().expect("an address")),
         board: crate::config::board::Board::default(),
+        whip: vec![Whip {
+            name: "studio".to_string(),
+            url: "https://media.example.org/whip/nest".parse().expect("a URL"),
+            token: Some(Secret::Credential("whip-token".to_string())),
+            tls: Tls { ca_file: Some("/etc/farol/ca.pem".into()), client: None },
+            video: true,
+            audio: false,
+        }],
     };
     assert_eq!(read(text), Ok(expected));
 }

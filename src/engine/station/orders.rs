@@ -93,6 +93,12 @@ pub enum Input {
         /// Whether media went by it.
         was_used: bool,
     },
+    /// An uplink to a media server is about to connect; its id is of [`draw_peer`](super::Station::draw_peer).
+    UplinkConnecting(PeerId),
+    /// It is sent pictures from now on.
+    UplinkStarted(PeerId),
+    /// It is gone.
+    UplinkGone(PeerId),
     /// The camera is lost (`true`) or back.
     CameraLost(bool),
     /// The board's switch forbids camera and microphone, or does not any more.

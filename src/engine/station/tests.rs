@@ -2,6 +2,8 @@
 //!
 //! Past 500 lines, because it is one list of short rules: split by subject, each would have to be looked for.
 
+mod model;
+mod network;
 mod order;
 mod scene;
 
@@ -504,6 +506,26 @@ fn watched(scene: &Scene) -> Vec<bool> {
         _ => None,
     };
     scene.orders.iter().filter_map(order).collect()
+}
+
+#[test]
+fn an_uplink_is_filmed_for_and_heard_of_its_network_but_is_nobodys_session() {
+    let mut scene = Scene::new(Security::Sealed, 1);
+    let (uplink, watching) = (scene.station.draw_peer(), scene.station.watching());
+    assert!(!scene.open.contains(&uplink), "no viewer's peer connection has its id");
+    scene.put(Input::UplinkConnecting(uplink));
+    assert_eq!(watched(&scene), [true]);
+    scene.put(Input::UplinkStarted(uplink));
+    scene.put(Input::Estimate { peer: uplink, bitrate: Bitrate::from_kbps(1_000) });
+    assert!(scene.orders.iter().any(|order| matches!(order, Command::SetBitrate(_))));
+    assert_eq!(scene.station.watching(), watching);
+    scene.put(Input::Privacy(true));
+    scene.put(Input::UplinkGone(uplink));
+    scene.put(Input::Privacy(false));
+    scene.wait(10_000);
+    assert_eq!(watched(&scene), [true, false, false], "nobody is there to film for");
+    let next = scene.station.draw_peer();
+    assert!(next > uplink);
 }
 
 fn camera_status(scene: &Scene) -> String {
