@@ -72,7 +72,7 @@ doc: need-build viewer ## The documentation has no dead link.
 # Private items are documented too, for who reads the source: links to them lead somewhere.
 	@RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --quiet --no-deps --document-private-items
 
-unit: need-build need-broker need-whip viewer ## All of cargo's tests.
+unit: need-build need-broker need-turn need-whip viewer ## All of cargo's tests.
 	@cargo test --locked
 
 lib: need-build viewer ## The tests inside src/ alone.

@@ -186,7 +186,7 @@ impl Station {
             Input::PeerConnected(peer) => self.peer_connected(now, peer),
             Input::PeerLost { peer, reason } => self.peer_lost(now, peer, reason),
             Input::Estimate { peer, bitrate } => self.rate.estimated(peer, bitrate),
-            Input::RelayLost { peer, .. } => self.relay_lost(now, peer),
+            Input::RelayLost { peer, was_used } => self.relay_lost(now, peer, was_used),
             Input::UplinkConnecting(peer) => self.uplink_connecting(peer),
             Input::UplinkStarted(peer) => self.uplink_started(peer),
             Input::UplinkGone(peer) => self.uplink_gone(peer),

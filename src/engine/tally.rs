@@ -303,8 +303,13 @@ impl Watching {
     fn judge(&mut self, now: Instant, peer: PeerId, news: &mut VecDeque<News>) {
         let (Some((_, first)), Some((_, last))) = (self.window.front(), self.window.back()) else { return };
         let new = last.since(first);
+        let dropped = self.window.iter().map(|(_, counts)| counts.frames_dropped);
+        let thinned_steps =
+            dropped.clone().zip(dropped.skip(1)).filter(|(before, after)| after > before).count();
         for trouble in [Trouble::Thinned, Trouble::Lossy] {
-            let Some(is_in) = trouble.is_in(&new, self.troubles.has(trouble)) else { continue };
+            let Some(is_in) = trouble.is_in(&new, thinned_steps, self.troubles.has(trouble)) else {
+                continue;
+            };
             let change = self.troubles.set(now, trouble, is_in);
             news.extend(change.map(|lasted| News::of(peer, &self.name, trouble, lasted, &self.latest)));
         }

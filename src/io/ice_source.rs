@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use url::Url;
+use url::{Host, Url};
 
 use super::fetch::{FetchFault, Method, Redirects, Request};
 use crate::config::{IceServer, Tls, TurnSource};
@@ -27,6 +27,9 @@ pub fn spawn(source: TurnSource, trust: Tls) -> mpsc::Receiver<Vec<IceServer>> {
 }
 
 async fn ask(source: TurnSource, trust: Tls, answers: mpsc::Sender<Vec<IceServer>>) {
+    if is_overheard(&source.url) {
+        log::warn!(url = source.url.as_str(); "TURN passwords come over plain HTTP, for everybody on the way to read: make ice.servers_url start with https://");
+    }
     let mut failures: u32 = 0;
     loop {
         let wait = match once(&source, &trust).await {
@@ -77,6 +80,35 @@ async fn once(source: &TurnSource, trust: &Tls) -> Result<Fetched, String> {
     ice::read_fetched(&response.body).map_err(str::to_string)
 }
 
+/// Whether others can read along: plain HTTP to another machine.
+fn is_overheard(url: &str) -> bool {
+    let Ok(url) = Url::parse(url) else { return false };
+    let is_here = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
+    url.scheme() == "http" && !is_here
+}
+
 fn said(fault: FetchFault) -> String {
     fault.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_for_this_machine_alone() {
+        for overheard in ["http://turn.example.org/x", "http://192.0.2.1/", "http://[2001:db8::1]/"] {
+            assert!(is_overheard(overheard), "{overheard}");
+        }
+        for fine in
+            ["https://turn.example.org/x", "http://localhost:80/", "http://127.0.0.2/", "http://[::1]/"]
+        {
+            assert!(!is_overheard(fine), "{fine}");
+        }
+    }
 }

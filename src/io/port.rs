@@ -178,7 +178,7 @@ impl Port {
     }
 
     fn received(&self, local: IpAddr, from: SocketAddr, bytes: &[u8]) {
-        if stun::kind(bytes) == stun::Kind::Success && lock(&self.mappings).received(bytes) {
+        if stun::kind(bytes) == stun::Kind::Success && lock(&self.mappings).received(local, from, bytes) {
             return;
         }
         let view = {

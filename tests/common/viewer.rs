@@ -151,6 +151,11 @@ impl Watching {
     /// Has ICE restarted; returns the device's new offer, which it has answered.
     pub async fn restart(&mut self) -> Offer {
         self.viewer.say("restart", &serde_json::json!({})).await;
+        self.take_reoffer().await
+    }
+
+    /// Answers the device's next offer to this session; returns it.
+    pub async fn take_reoffer(&mut self) -> Offer {
         let reoffer = loop {
             match self.viewer.hear("reoffer").await {
                 ToViewer::Reoffer(reoffer) => break reoffer,

@@ -102,7 +102,7 @@ export async function device(t, broker, config = "", { addresses = ["127.0.0.1"]
     broker = "ws://127.0.0.1:${bridge ? `${http_port}/mqtt` : broker.webSocketPort}"
     [http]
     listen = "${listen}:${http_port}"
-    bridge = ${bridge}
+    ${bridge ? "bridge = true" : ""}
     [ice]
     addresses = ${JSON.stringify(addresses)}
     ${config}`);

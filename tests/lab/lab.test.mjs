@@ -201,6 +201,17 @@ test("a board with the unit installed", { timeout: 380_000 }, async (t) => {
       assert.ok(grown.totalAudioEnergy > 0.1, `the browser hears the tone: energy ${grown.totalAudioEnergy}`);
     });
 
+    await step("root on the board sees who watches, and nobody else does", async (s) => {
+      const table = await guest.run("farol status");
+      s.diagnostic(`\n${table}`);
+      assert.match(table, /1 of \d+ watching/);
+      assert.match(table, /^lab-viewer +streaming.* (host|prflx) 192\.168\.77\.1:\d+/m);
+      assert.equal(await guest.run("stat -c %a /run/farol/status.sock"), "660");
+      const { status, output } = await guest.attempt("setpriv --reuid=nobody --regid=nogroup --clear-groups farol status 2>&1");
+      assert.equal(status, 1);
+      assert.match(output.toString(), /no right to ask the daemon at \/run\/farol\/status\.sock.*as root/);
+    });
+
     await step("the camera goes: the daemon stays up and says so", async () => {
       await read();
       await stopCamera(guest);

@@ -125,7 +125,7 @@ export class Cable {
     run("ip", "link", "set", this.link, is_cut ? "down" : "up");
   }
 
-  /** The page behind a link, in this viewer's Chromium; what is shown is counted from now on (`seen.mjs`). */
+  /** The page behind a link, in this viewer's Chromium; what is shown is counted from now on (`seen.mjs`). `flags` are Chromium's. */
   async watch(t, link, { init, flags = [] } = {}) {
     const directory = await mkdtemp(join(tmpdir(), "farol-net-"));
     t.after(() => rm(directory, { recursive: true, force: true }));

@@ -293,6 +293,14 @@ listen = "8080"
 }
 
 #[test]
+fn the_bridge_needs_the_pages_port_and_a_broker_without_tls() {
+    let faults = faults("[broker]\nurl = \"mqtts://broker.lan\"\n[http]\nbridge = true\n").join("\n");
+    assert!(faults.contains("http.listen") && faults.contains("http.bridge"), "{faults}");
+    let text = "[broker]\nurl = \"mqtt://broker.lan\"\n[http]\nlisten = \"[::]:8080\"\nbridge = true\n";
+    assert_eq!(read(text).map(|config| config.bridge), Ok(true));
+}
+
+#[test]
 fn keys_that_need_each_other_are_told_apart() {
     insta::assert_snapshot!(
         faults(

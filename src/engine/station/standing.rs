@@ -170,12 +170,15 @@ impl Station {
         self.drop_standing();
     }
 
-    /// The offer that waits names a relayed address that is gone. The next one asks for another, a moment
-    /// later: a server that cannot keep it must not have us renew all the time.
-    pub(super) fn relay_lost(&mut self, now: Instant, peer: PeerId) {
+    /// A relayed address is gone. If the offer that waits names it, the next one asks for another, a moment
+    /// later: a server that cannot keep it must not have us renew all the time. If a viewer's media went by
+    /// it, only an ICE restart brings that back, and there is no need to wait until it is missed.
+    pub(super) fn relay_lost(&mut self, now: Instant, peer: PeerId, was_used: bool) {
         if self.standing.as_ref().is_some_and(|standing| standing.peer == peer) {
             self.drop_standing();
             self.open_after = Some(now + RELAY_REST);
+        } else if was_used {
+            self.of_peer(now, peer, Event::Restart, Facts::default());
         }
     }
 

@@ -77,7 +77,7 @@ fn servers_that_were_fetched_renew_the_offer() {
 }
 
 #[test]
-fn a_relay_that_is_lost_renews_the_offer_that_names_it_and_no_other() {
+fn a_relay_that_is_lost_renews_what_used_it_and_nothing_else() {
     let mut scene = Scene::new(Security::Sealed, 4);
     let mut ana = Viewer::new(&scene, 1, 1);
     let before = ana.standing(&scene);
@@ -93,7 +93,13 @@ fn a_relay_that_is_lost_renews_the_offer_that_names_it_and_no_other() {
     assert_eq!(ana.standing(&scene).offer, waiting, "not at once");
     scene.wait(2_000);
     assert_ne!(ana.standing(&scene).offer, waiting);
-    assert_eq!(scene.station.watching(), 1);
+    let restarts =
+        |scene: &Scene| scene.orders.iter().filter(|order| matches!(order, Command::RestartIce(_))).count();
+    assert_eq!((scene.station.watching(), restarts(&scene)), (1, 0));
+    scene.put(Input::RelayLost { peer: scene.peer_of(&ana), was_used: true });
+    let _: message::Accept = ana.hear(&scene, "accept");
+    let _: Offer = ana.hear(&scene, "reoffer");
+    assert_eq!((scene.station.watching(), restarts(&scene)), (1, 1));
 }
 
 #[test]

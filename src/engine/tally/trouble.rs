@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use super::{Counts, Reading};
 use crate::units::PeerId;
 
-/// So many pictures must be left out within the window, and this share of all: one keyframe that was waited
-/// for is no trouble.
+/// So many pictures must be left out within the window, and this share of all.
 const THINNED: (u64, f64) = (5, 0.05);
+/// And in so many of its seconds: a keyframe that is waited for, as after a camera has come back, is no trouble
+/// of the network's.
+const THINNED_STEPS: usize = 3;
 /// From this share of lost packets on a network counts as lossy; RTX repairs a few percent unseen.
 const LOSSY_FROM: f64 = 0.05;
 /// And below this it does not any more.
@@ -42,13 +44,14 @@ impl Trouble {
     }
 
     /// Whether what was counted within the window is this trouble; `None` when it cannot be told by that.
-    pub(super) fn is_in(self, new: &Counts, was: bool) -> Option<bool> {
+    /// `thinned_steps` is in how many of the window's steps pictures were left out.
+    pub(super) fn is_in(self, new: &Counts, thinned_steps: usize, was: bool) -> Option<bool> {
         match self {
             Trouble::Silent => None,
             Trouble::Thinned if was => Some(new.frames_dropped > 0),
             Trouble::Thinned => {
                 let share = new.frames_dropped as f64 / (new.frames_dropped + new.frames_sent).max(1) as f64;
-                Some(new.frames_dropped >= THINNED.0 && share >= THINNED.1)
+                Some(new.frames_dropped >= THINNED.0 && share >= THINNED.1 && thinned_steps >= THINNED_STEPS)
             }
             Trouble::Lossy if new.packets < PACKETS => None,
             Trouble::Lossy => {

@@ -30,6 +30,7 @@ const ATTEMPTS: u32 = 4;
 pub(super) struct Mappings {
     /// By the board's address and the server's.
     entries: BTreeMap<(IpAddr, SocketAddr), Entry>,
+    servers: Vec<SocketAddr>,
     /// Something has changed since it was last asked.
     has_changed: bool,
 }
@@ -56,6 +57,7 @@ impl Mappings {
         servers: &[SocketAddr],
         mut draw: impl FnMut() -> Option<Transaction>,
     ) {
+        self.servers = servers.to_vec();
         let pairs = || locals.iter().flat_map(|&local| servers.iter().map(move |&server| (local, server)));
         let has_way = |(local, server): &(IpAddr, SocketAddr)| local.is_ipv4() == server.is_ipv4();
         self.entries.retain(|pair, _| pairs().any(|other| other == *pair));
@@ -70,17 +72,27 @@ impl Mappings {
         open.map(|(&(local, server), asked)| (local, server, stun::binding_request(asked))).collect()
     }
 
-    /// Whether a datagram answers a question of ours; then it is nobody else's.
-    pub(super) fn received(&mut self, bytes: &[u8]) -> bool {
+    /// Takes an answer. Whether it answers a question of ours: then it is nobody else's. What a peer connection
+    /// is told while it gathers counts as well, since that stands in its offer.
+    pub(super) fn received(&mut self, local: IpAddr, from: SocketAddr, bytes: &[u8]) -> bool {
+        // Without STUN servers every answer is to a connectivity check.
+        let Some(address) = (!self.servers.is_empty()).then(|| stun::mapped_address(bytes)).flatten() else {
+            return false;
+        };
         let transaction = stun::transaction(bytes);
         let asked = |entry: &&mut Entry| entry.asked.is_some() && entry.asked == transaction;
-        let Some(entry) = self.entries.values_mut().find(asked) else { return false };
-        if let Some(address) = stun::mapped_address(bytes) {
-            entry.asked = None;
-            let before = std::mem::replace(&mut entry.seen, Seen::As(address));
-            self.has_changed |= !matches!(before, Seen::NotYet) && before != Seen::As(address);
+        match self.entries.values_mut().find(asked) {
+            Some(entry) => {
+                entry.asked = None;
+                self.has_changed |= entry.is_seen_as(address);
+                true
+            }
+            None if self.servers.contains(&from) => {
+                self.has_changed |= self.entries.entry((local, from)).or_default().is_seen_as(address);
+                false
+            }
+            None => false,
         }
-        true
     }
 
     /// Ends a round: what is unanswered stays so. Whether anything has changed since the last one.
@@ -93,6 +105,14 @@ impl Mappings {
             self.has_changed |= matches!(before, Seen::As(_));
         }
         std::mem::take(&mut self.has_changed)
+    }
+}
+
+impl Entry {
+    /// Notes an address; whether it is another than before.
+    fn is_seen_as(&mut self, address: SocketAddr) -> bool {
+        let before = std::mem::replace(&mut self.seen, Seen::As(address));
+        before != Seen::NotYet && before != Seen::As(address)
     }
 }
 
@@ -207,9 +227,13 @@ mod tests {
         assert_eq!(questions.len(), 1, "the other server is of another family");
         if let Some(seen_as) = seen_as {
             let transaction = stun::transaction(&questions[0].2).expect("a question");
-            assert!(!mappings.received(&stun::tests::success([9; 12], at(seen_as))), "nobody asked that");
-            assert!(mappings.received(&stun::tests::success(transaction, at(seen_as))));
-            assert!(!mappings.received(&stun::tests::success(transaction, at(seen_as))), "answered already");
+            let server = at("198.51.100.1:3478");
+            let mut answered = |from, transaction| {
+                mappings.received(HERE, from, &stun::tests::success(transaction, at(seen_as)))
+            };
+            assert!(!answered(at("198.51.100.2:3478"), [9; 12]), "nobody asked that");
+            assert!(answered(server, transaction));
+            assert!(!answered(server, transaction), "answered already");
         }
         mappings.end()
     }
@@ -274,6 +298,17 @@ mod tests {
         let mut mappings = Mappings::default();
         assert!(!round(&mut mappings, None));
         assert!(round(&mut mappings, Some("203.0.113.5:4000")));
+    }
+
+    #[test]
+    fn what_an_offer_was_told_while_it_gathered_is_compared_with_what_comes_later() {
+        let mut mappings = Mappings::default();
+        let server = at("198.51.100.1:3478");
+        mappings.begin(&[], &[server], || Some([1; 12]));
+        let gathered = stun::tests::success([8; 12], at("203.0.113.5:4000"));
+        assert!(!mappings.received(HERE, server, &gathered), "it is the offer's");
+        assert!(!mappings.end());
+        assert!(round(&mut mappings, Some("203.0.113.5:4001")));
     }
 
     #[test]

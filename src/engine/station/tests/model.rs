@@ -13,7 +13,9 @@ use crate::config::{RatePolicy, Security};
 use crate::engine::bandwidth::Bandwidth;
 use crate::engine::keyframe;
 use crate::engine::message::{Accept, Bye, Offer, Reject, RejectCode};
-use crate::engine::queue::{Backlog, MAX_BACKLOG_FRAMES, MAX_CATCH_UP_FRAMES, MAX_QUEUED_FRAMES, Progress};
+use crate::engine::queue::{
+    Backlog, Keeps, MAX_BACKLOG_FRAMES, MAX_CATCH_UP_FRAMES, MAX_QUEUED_FRAMES, Progress,
+};
 use crate::engine::rate::RateControl;
 use crate::engine::session::State;
 use crate::engine::station::{Command, Input};
@@ -133,7 +135,7 @@ impl World {
             camera,
             people: (0..VIEWERS as u64).map(person).collect(),
             watchers: BTreeMap::new(),
-            backlog: Backlog::default(),
+            backlog: Backlog::new(if plan.forces_keyframes { Keeps::Few } else { Keeps::All }),
             orders_read: 0,
             keyframe_ordered_ms: None,
             got: BTreeMap::new(),
@@ -183,7 +185,7 @@ impl World {
                 Command::Watch(runs) => {
                     self.camera.runs = runs;
                     self.camera.is_keyframe_forced = true;
-                    self.backlog = Backlog::default();
+                    self.backlog.clear();
                     self.watchers
                         .values_mut()
                         .for_each(|watcher| watcher.progress = Progress::AwaitsKeyframe);
@@ -378,9 +380,7 @@ impl World {
         let bytes = camera.dice.between(mean / 2, mean * 3 / 2) * if is_keyframe { 5 } else { 1 };
         camera.number += 1;
         let picture = Picture { number: camera.number, is_keyframe, bytes: bytes as usize };
-        if !self.plan.forces_keyframes {
-            self.backlog.push(picture, is_keyframe, picture.bytes);
-        }
+        self.backlog.push(picture, is_keyframe, picture.bytes);
         let mut is_keyframe_wanted = false;
         for (peer, watcher) in &mut self.watchers {
             if watcher.progress.takes(is_keyframe, watcher.network.queued()) {
