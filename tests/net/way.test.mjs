@@ -134,19 +134,11 @@ test("a viewer that is silent for long is found again in the same session", asyn
 });
 
 test("there is a way where IPv6 is all there is", async (t) => {
-  const cable = await Cable.lay(t);
-  const space = ["nsenter", [`--net=/run/netns/${cable.space}`]];
-  const inside = (...argv) => execFileSync(space[0], [...space[1], ...argv]);
-  const host = `fd77:${cable.n}::1`;
-  ip("addr", "flush", "dev", cable.link);
-  ip("addr", "add", `${host}/64`, "dev", cable.link, "nodad");
-  inside("ip", "addr", "flush", "dev", "eth0");
-  inside("ip", "addr", "add", `fd77:${cable.n}::2/64`, "dev", "eth0", "nodad");
-  inside("ip", "-6", "route", "add", "default", "via", host);
+  const cable = await Cable.lay(t, { ipv4: false, ipv6: true });
   const { link } = await board(t, "", { listen: "[::]" });
   // Without IPv4 Chromium can announce no name by mDNS, and then tells no address of its own at all.
   const flags = ["--disable-features=WebRtcHideLocalIpsWithMdns"];
-  const viewer = await cable.watch(t, link(`[${host}]`), { flags });
+  const viewer = await cable.watch(t, link(`[${cable.device6}]`), { flags });
   assert.deepEqual(viewer.errors, []);
 });
 
