@@ -25,7 +25,7 @@ help: ## This list.
 
 # ---- for people -------------------------------------------------------------------------------------
 
-.PHONY: demo build release viewer test check bench net lipsync screenshot clean
+.PHONY: demo build release viewer test check bench lipsync screenshot clean
 demo: build ## A camera, a broker and the page on this machine; prints the address to open.
 	@exec $(DAEMON) demo
 
@@ -37,19 +37,15 @@ release: need-build viewer ## The daemon as it is installed: target/release/faro
 
 viewer: viewer/dist/index.html ## The page, into viewer/dist, from where the daemon embeds it.
 
-test: ## Everything: style, lints, docs, page, units, a real browser, the device lab.
-	@scripts/stages fmt page clippy core doc unit e2e lab
+test: ## Everything: style, lints, docs, page, units, a real browser, bad networks, the device lab.
+	@scripts/stages fmt page clippy core doc unit e2e net lab
 
 check: ## The quick part of it: style, lints, types, unit tests.
 	@scripts/stages fmt types clippy core lib
 
-bench: need-build need-page need-broker need-browser need-lab viewer tests/node_modules/.package-lock.json ## The figures of the README, measured on this machine.
-	@cargo build --locked --quiet --release --bin farol --example sources --example lab-camera
-	@cargo build --locked --quiet --example receivers
+bench: need-build need-page need-broker need-browser need-janus need-lab viewer tests/node_modules/.package-lock.json ## farol against Janus, and the figures of the README; QUICK=1 is shorter.
+	@cargo build --locked --quiet --release --bin farol --example sources --example lab-camera --example rig
 	@scripts/bench
-
-net: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## Viewers on narrow networks, in network namespaces.
-	@FAROL=$(abspath $(DAEMON)) tests/net/run
 
 lipsync: need-page need-broker need-browser build tests/node_modules/.package-lock.json ## How far sound and picture are apart in a browser, over 5 minutes.
 	@FAROL=$(abspath $(DAEMON)) node tests/e2e/lipsync.mjs 300
@@ -62,7 +58,7 @@ clean: ## Remove what was built here; downloads under ~/.cache/farol stay.
 
 # ---- the stages of `make test`, each also a target of its own ------------------------------------------
 
-.PHONY: fmt clippy core doc unit lib page types e2e lab
+.PHONY: fmt clippy core doc unit lib page types e2e net lab
 fmt: need-lint ## Rust code is formatted.
 	@cargo fmt --check
 
@@ -76,7 +72,7 @@ doc: need-build viewer ## The documentation has no dead link.
 # Private items are documented too, for who reads the source: links to them lead somewhere.
 	@RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --quiet --no-deps --document-private-items
 
-unit: need-build need-broker need-turn viewer ## All of cargo's tests.
+unit: need-build need-broker need-turn need-whip viewer ## All of cargo's tests.
 	@cargo test --locked
 
 lib: need-build viewer ## The tests inside src/ alone.
@@ -90,7 +86,11 @@ page: types viewer ## The page: types, tests, build.
 
 e2e: need-page need-broker need-browser build tests/node_modules/.package-lock.json ## A real browser against the daemon.
 	@[ -n "$(wildcard tests/e2e/*.test.mjs)" ] || { echo "make e2e: there is no tests/e2e/*.test.mjs" >&2; exit 1; }
-	@FAROL=$(abspath $(DAEMON)) node --test --test-concurrency=1 $(wildcard tests/e2e/*.test.mjs)
+	@cargo build --locked --quiet --example rig
+	@FAROL=$(abspath $(DAEMON)) RIG=$(abspath $(CARGO_DIR)/debug/examples/rig) node --test --test-concurrency=1 $(wildcard tests/e2e/*.test.mjs)
+
+net: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## Viewers on slow, lossy and broken networks, in network namespaces.
+	@FAROL=$(abspath $(DAEMON)) tests/net/run
 
 lab: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## The unit on a booted machine, and the drivers' tests.
 	@cargo build --locked --quiet --examples

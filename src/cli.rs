@@ -11,6 +11,7 @@ mod check;
 mod link;
 mod pair;
 mod qr;
+mod status;
 mod viewers;
 
 use std::io::Write as _;
@@ -45,6 +46,13 @@ enum Command {
     Demo(Demo),
     /// Tell every fault of the configuration
     Check(ConfigFile),
+    /// Show how the daemon on this board is, and who watches
+    Status {
+        #[command(flatten)]
+        looks: status::Looks,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
     /// List cameras, sound cards and pins, and what farol would do with them
     Devices {
         /// For programs
@@ -111,6 +119,7 @@ impl Arguments {
                 check::report(&config.path, &config.load()?);
                 Ok(())
             }
+            Command::Status { looks, config } => status::show(&config.load()?, looks),
             Command::Devices { json } => devices(json),
             Command::Pair { name, rights, config } => {
                 pair::pair(&config.path, &config.load()?, &name, rights)

@@ -8,12 +8,14 @@ pub mod board;
 pub mod demo;
 pub mod fault;
 pub mod file;
+pub mod interfaces;
 mod media;
 mod secret;
 mod sections;
 mod turn;
 mod url;
 mod walk;
+pub mod whip;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -50,8 +52,14 @@ pub struct Config {
     pub ice: Ice,
     /// The page and its `/farol.json`, served by the daemon itself when an address is given.
     pub http: Option<SocketAddr>,
+    /// Where Prometheus finds what is counted; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// Whether the page's port also carries MQTT between browsers and the broker.
+    pub bridge: bool,
     /// What hangs on the board's pins.
     pub board: board::Board,
+    /// The media servers that the stream is offered to.
+    pub whip: Vec<whip::Whip>,
 }
 
 /// The MQTT broker, as the device reaches it.
@@ -324,6 +332,8 @@ pub struct Ice {
     pub ca_file: Option<PathBuf>,
     /// Local addresses to use; empty: all but loopback.
     pub addresses: Vec<IpAddr>,
+    /// Whose addresses are used when none are named; empty: every interface's.
+    pub interfaces: Vec<interfaces::InterfacePattern>,
     /// UDP ports, of which the first that is free carries everybody's media; `0..=0`: any.
     pub udp_ports: RangeInclusive<u16>,
 }
@@ -397,7 +407,10 @@ impl Default for Config {
             talkback: None,
             ice: Ice::default(),
             http: None,
+            metrics: None,
+            bridge: false,
             board: board::Board::default(),
+            whip: Vec::new(),
         }
     }
 }
@@ -412,6 +425,7 @@ impl Default for Ice {
             policy: IcePolicy::All,
             ca_file: None,
             addresses: Vec::new(),
+            interfaces: Vec::new(),
             udp_ports: 0..=0,
         }
     }

@@ -13,8 +13,10 @@
 //! | `remote` | what viewers see of the board's pins, and how they move what hangs on them |
 //! | `stills` | how one still is made for all who asked for one |
 //! | `board` | what becomes of what happens on the pins: privacy, motion, the LED |
+//! | `statistics` | what is counted while the loop runs, and who is told |
 //! | `story` | how what happened is told in the log |
 //! | `talk` | who may speak, and who does |
+//! | `whip` | how media servers are sent the stream |
 
 #![expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
 
@@ -24,10 +26,13 @@ mod peers;
 mod remote;
 mod servers;
 mod start;
+mod statistics;
 mod stills;
 mod story;
 mod talk;
+mod whip;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -45,7 +50,9 @@ use crate::io::gpio::BoardEvent;
 use crate::io::keys::{Stamp, State};
 use crate::io::mqtt::{Mqtt, MqttEvent, Publication};
 use crate::io::network::Network;
-use crate::io::peer::PeerEvent;
+use crate::io::peer::{Loss, PeerEvent};
+use crate::io::port::Port;
+use crate::io::status::Asked;
 use crate::io::systemd::ServiceManager;
 use crate::units::PeerId;
 
@@ -53,8 +60,10 @@ use board::Pins;
 use control::Control;
 use peers::{Done, News, Peers};
 use servers::Servers;
+use statistics::Statistics;
 use stills::Made;
 use talk::Talk;
+use whip::{Replied, Uplinks};
 
 pub use start::{demo, run};
 
@@ -68,6 +77,7 @@ struct Daemon {
     station: Station,
     mqtt: Mqtt,
     peers: Peers,
+    uplinks: Uplinks,
     fanout: Fanout,
     capture: Capture,
     microphone: Option<Microphone>,
@@ -80,8 +90,10 @@ struct Daemon {
     manager: ServiceManager,
     control: Control,
     refusals: story::Refusals,
+    statistics: Statistics,
     camera: Camera,
     network: Network,
+    port: Arc<Port>,
     servers: Servers,
     is_online: bool,
 }
@@ -105,8 +117,11 @@ enum Happened {
     Stop(&'static str),
     KeysMayHaveChanged,
     Round,
+    NetworkStirred,
     Due,
     ControlDue,
+    UplinkDue,
+    Uplink(Replied),
     Still(Made),
     Peer(News),
     Servers(Input),
@@ -115,6 +130,7 @@ enum Happened {
     Audio(AudioEvent),
     Speaker(SpeakerEvent),
     Mqtt(MqttEvent),
+    Asked(Asked),
     /// A thread or task that should live as long as we do has ended.
     Broken(&'static str),
 }
@@ -127,6 +143,7 @@ impl Daemon {
         let mut rounds = interval(round);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.look_at_clock(Instant::now());
+        self.tend_uplinks(Instant::now());
         self.carry_out(Instant::now());
         self.manager.ready(&self.status());
         loop {
@@ -144,20 +161,25 @@ impl Daemon {
                     self.look_at_network(now);
                     self.look_at_clock(now);
                     self.refusals.tell(now, self.station.refusals());
+                    self.count(now);
                 }
+                Happened::NetworkStirred => self.look_at_network(now),
                 Happened::Servers(input) => self.station.handle(now, input),
                 Happened::Due => self.station.handle(now, Input::Tick),
                 // What is due is done below, whatever happened.
-                Happened::ControlDue => {}
+                Happened::ControlDue | Happened::UplinkDue => {}
+                Happened::Uplink(replied) => self.uplink_replied(now, replied),
                 Happened::Still(made) => self.still_made(made),
                 Happened::Peer(News::Done(done)) => self.peer_work_done(now, done),
                 Happened::Peer(News::Said(peer, event)) => self.peer_said(now, peer, event),
                 Happened::Pins(event) => self.pins_said(now, event),
                 Happened::Capture(event) => self.captured(now, event),
-                Happened::Audio(event) => self.heard(event),
+                Happened::Audio(event) => self.heard(now, event),
                 Happened::Speaker(event) => self.talk.take(event),
                 Happened::Mqtt(event) => self.broker_said(now, event),
+                Happened::Asked(asked) => self.answer(now, asked),
             }
+            self.tend_uplinks(now);
             self.carry_out(now);
             self.show_whether_media_leaves();
             self.tend_control(now);
@@ -172,12 +194,14 @@ impl Daemon {
     async fn next(&mut self, signals: &mut Signals, rounds: &mut Interval) -> Happened {
         let due = self.station.deadline();
         let control_due = self.control.due();
+        let uplink_due = self.uplinks.deadline();
         tokio::select! {
             biased;
             _ = signals.terminate.recv() => Happened::Stop("SIGTERM"),
             _ = signals.interrupt.recv() => Happened::Stop("SIGINT"),
             _ = signals.hangup.recv() => Happened::KeysMayHaveChanged,
             _ = rounds.tick() => Happened::Round,
+            () = self.network.stirred() => Happened::NetworkStirred,
             news = self.peers.next() => Happened::Peer(news),
             event = self.pins.next() => event.map_or(Happened::Broken("pins' thread"), Happened::Pins),
             event = self.capture.events.recv() => {
@@ -190,8 +214,12 @@ impl Daemon {
             input = self.servers.next() => Happened::Servers(input),
             () = sleep_until(due) => Happened::Due,
             () = sleep_until(control_due) => Happened::ControlDue,
+            () = sleep_until(uplink_due) => Happened::UplinkDue,
+            replied = self.uplinks.next() => Happened::Uplink(replied),
             made = self.control.stills.next() => Happened::Still(made),
             event = self.mqtt.events.recv() => event.map_or(Happened::Broken("MQTT task"), Happened::Mqtt),
+            // Last: whoever asks for figures can wait.
+            Some(asked) = self.statistics.next() => Happened::Asked(asked),
         }
     }
 
@@ -211,6 +239,7 @@ impl Daemon {
                 Command::AddCandidate { peer, candidate } => self.peers.add_candidate(peer, candidate),
                 Command::RestartIce(peer) => self.peers.restart(peer, self.servers.ours()),
                 Command::ClosePeer(peer) => {
+                    self.count_viewer(now, peer);
                     self.fanout.remove(peer);
                     self.control.remove(peer);
                     self.peers.close(peer);
@@ -230,10 +259,11 @@ impl Daemon {
                 Command::Watch(watched) => self.watch(watched),
                 Command::SetBitrate(bitrate) => {
                     log::debug!(kbps = bitrate.kbps(); "encoder follows the viewers' networks");
+                    self.statistics.target(bitrate);
                     self.tell_capture(CaptureCommand::SetBitrate(bitrate));
                 }
                 Command::ForceKeyframe => self.tell_capture(CaptureCommand::ForceKeyframe),
-                Command::Tell(story) => story::tell(&story),
+                Command::Tell(story) => self.tell(now, &story),
             }
         }
     }
@@ -262,6 +292,7 @@ impl Daemon {
             CaptureEvent::Frame(_) if self.pins.is_private() => {}
             CaptureEvent::Frame(unit) => {
                 self.control.stills.frame(&unit);
+                self.statistics.picture(&unit);
                 if self.fanout.video(&unit) {
                     self.station.handle(now, Input::KeyframeWanted);
                 }
@@ -270,6 +301,7 @@ impl Daemon {
                 let (width, height, fps) = (format.width, format.height, format.fps);
                 log::info!(width, height, fps, detail = format.detail.as_str(); "camera delivers");
                 self.fanout.started(format.forces_keyframes);
+                self.statistics.camera_started(now, &format);
                 self.control.stills.started(format.takes_stills);
                 self.camera = Camera::Running;
                 // No keyframe is asked for: a stream begins with one, and an order now would hold up the
@@ -291,7 +323,7 @@ impl Daemon {
         }
     }
 
-    fn heard(&mut self, event: AudioEvent) {
+    fn heard(&mut self, now: Instant, event: AudioEvent) {
         match &event {
             AudioEvent::Started { .. } => self.is_heard = true,
             AudioEvent::Paused | AudioEvent::Lost { .. } => self.is_heard = false,
@@ -299,14 +331,19 @@ impl Daemon {
         }
         match event {
             AudioEvent::Packet(_) if self.pins.is_private() => {}
-            AudioEvent::Packet(packet) => self.fanout.audio(&packet),
+            AudioEvent::Packet(packet) => {
+                self.statistics.sound_packet(packet.data.len());
+                self.fanout.audio(&packet);
+            }
             AudioEvent::Started { detail } => {
                 log::info!(detail = detail.as_str(); "microphone delivers");
+                self.statistics.sound(now, Ok(&detail));
                 self.control.microphone = MicrophoneState::Ready;
             }
             AudioEvent::Paused => log::debug!("microphone rests"),
             AudioEvent::Lost { reason } => {
                 log::warn!(reason = reason.as_str(); "microphone lost; it is tried again");
+                self.statistics.sound(now, Err(&reason));
                 self.control.microphone = MicrophoneState::Lost;
             }
         }
@@ -316,10 +353,12 @@ impl Daemon {
         match event {
             MqttEvent::Connected => {
                 self.is_online = true;
+                self.statistics.broker(now, true);
                 self.station.handle(now, Input::BrokerConnected);
             }
             MqttEvent::Disconnected { .. } => {
                 self.is_online = false;
+                self.statistics.broker(now, false);
                 self.station.handle(now, Input::BrokerLost);
             }
             MqttEvent::Message { topic, payload, retained } => {
@@ -330,31 +369,49 @@ impl Daemon {
 
     fn peer_work_done(&mut self, now: Instant, done: Done) {
         for input in self.peers.take_done(done) {
-            self.station.handle(now, input);
+            if !self.uplink_took(now, &input) {
+                self.station.handle(now, input);
+            }
         }
     }
 
     fn peer_said(&mut self, now: Instant, peer: PeerId, event: PeerEvent) {
+        if self.uplink_heard(now, peer, &event) {
+            return;
+        }
         let input = match event {
             PeerEvent::Candidate { candidate, sdp } => Input::PeerCandidate { peer, candidate, sdp },
             PeerEvent::GatheringComplete { sdp } => Input::PeerGathered { peer, sdp },
             PeerEvent::Connected if !self.peers.may_tell_connected(peer) => return,
-            PeerEvent::Connected => Input::PeerConnected(peer),
+            PeerEvent::Connected => {
+                self.statistics.heard(now, peer, true);
+                Input::PeerConnected(peer)
+            }
             PeerEvent::Failed => Input::PeerLost { peer, reason: "silent" },
             PeerEvent::Closed => Input::PeerLost { peer, reason: "closed" },
             PeerEvent::KeyframeRequested => Input::KeyframeWanted,
             PeerEvent::ControlOpened => return self.control.open(peer),
             PeerEvent::ControlClosed => return self.control.shut(peer),
             PeerEvent::Control { is_text, data } => return self.control_heard(now, peer, is_text, &data),
+            PeerEvent::PathLost(loss) => {
+                let why = match loss {
+                    Loss::AddressGone => "the board's address is gone",
+                    Loss::Silent => "nothing comes from the viewer",
+                };
+                log::info!(peer:%, why; "the path to a viewer is lost; another is looked for");
+                Input::PathLost(peer)
+            }
             PeerEvent::RelayLost { was_used } => Input::RelayLost { peer, was_used },
-            PeerEvent::Disconnected => return log::debug!(peer:%; "viewer not heard for a while"),
+            PeerEvent::Disconnected => return self.statistics.heard(now, peer, false),
             PeerEvent::SoundArrived => return log::debug!(peer:%; "viewer sends sound"),
             PeerEvent::Estimate(bitrate) => {
                 log::trace!(peer:%, kbps = bitrate.kbps(); "bandwidth estimate");
                 Input::Estimate { peer, bitrate }
             }
         };
-        self.station.handle(now, input);
+        if !self.uplink_took(now, &input) {
+            self.station.handle(now, input);
+        }
     }
 
     /// Takes changed keys over: `farol pair` and `farol revoke` write the file and need not tell us.
@@ -375,11 +432,19 @@ impl Daemon {
         }
     }
 
-    /// A lit offer names addresses; when the board has others, it is of no use any more.
+    /// A lit offer names addresses; when the board has others, it is of no use any more. Those who watch by an
+    /// address that is gone are told of by their peer connections, which ask the port where media may go.
     fn look_at_network(&mut self, now: Instant) {
-        if self.network.has_changed() {
-            log::info!(addresses = self.network.to_string().as_str(); "the board's addresses have changed");
+        if !self.network.has_changed() {
+            return;
+        }
+        log::info!(addresses = self.network.to_string().as_str(); "the board's addresses have changed");
+        self.port.offer(self.network.addresses());
+        self.mqtt.network_changed();
+        // A board without a network has nothing better to offer, and nobody to tell.
+        if !self.network.addresses().is_empty() {
             self.station.handle(now, Input::NetworkChanged);
+            self.uplinks_moved(now);
         }
     }
 
@@ -400,12 +465,18 @@ impl Daemon {
         };
         let broker = if self.is_online { "offer lit" } else { "no broker" };
         let watching = self.station.watching();
-        format!("{broker}, {watching} watching, {camera}")
+        let uplinks = match self.uplinks.live() {
+            0 => String::new(),
+            1 => ", 1 uplink".to_string(),
+            live => format!(", {live} uplinks"),
+        };
+        format!("{broker}, {watching} watching{uplinks}, {camera}")
     }
 
     async fn stop(mut self, now: Instant) -> anyhow::Result<()> {
         self.manager.stopping();
         self.station.handle(now, Input::Shutdown);
+        self.end_uplinks(now);
         self.carry_out(now);
         let goodbyes = async {
             // The viewers' `bye` leaves before their connections close.
@@ -413,9 +484,9 @@ impl Daemon {
             self.peers.close_all().await;
         };
         // A program that films for us ends before we do, with all that it has started.
-        let last_words = async { tokio::join!(goodbyes, self.capture.stop()) };
+        let last_words = async { tokio::join!(goodbyes, self.uplinks.finish(now), self.capture.stop()) };
         if tokio::time::timeout(LAST_WORDS, last_words).await.is_err() {
-            log::warn!("stopped without waiting longer for the broker and the viewers");
+            log::warn!("stopped without waiting longer for the broker, the viewers and the media servers");
         }
         Ok(())
     }

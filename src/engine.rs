@@ -20,6 +20,8 @@
 //! | [`session`] | one viewer's negotiation |
 //! | [`roster`] | all sessions: who is let in, who has to go |
 //! | [`keyframe`], [`rate`] | when the encoder is asked for a keyframe, and how much it may spend |
+//! | [`tally`] | what is counted of each viewer, and how it is told |
+//! | [`whip`] | how a media server is offered to |
 //! | [`bandwidth`] | what the network to one viewer carries |
 //! | [`queue`] | which pictures a viewer gets whose network is too slow |
 //! | [`station`] | all of it together: an input and the time in, commands out |
@@ -51,4 +53,6 @@ pub mod session;
 pub mod shed;
 pub mod station;
 pub mod talk;
+pub mod tally;
 pub mod topic;
+pub mod whip;

@@ -19,6 +19,8 @@ pub mod mqtt;
 pub mod network;
 pub mod peer;
 pub mod port;
+pub mod status;
 pub mod still;
 pub mod systemd;
 pub mod tls;
+pub mod whip;

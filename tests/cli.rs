@@ -46,6 +46,7 @@ fn farol(arguments: &[&str]) -> Outcome {
         .args(arguments)
         .env_remove("FAROL_LOG")
         .env_remove("STATE_DIRECTORY")
+        .env_remove("RUNTIME_DIRECTORY")
         .output()
         .expect("farol can be run");
     let text = |bytes| String::from_utf8(bytes).expect("farol speaks UTF-8");
@@ -73,7 +74,8 @@ fn a_good_configuration_is_told_with_what_it_means() {
 #[test]
 fn a_bad_configuration_is_78_for_every_command_that_reads_one() {
     let home = Home::new("[video]\nfps = 500\nbitrat_kbps = 900\n");
-    for command in [&["check"][..], &["run"], &["pair", "Ana"], &["viewers"], &["revoke", "Ana"]] {
+    for command in [&["check"][..], &["run"], &["status"], &["pair", "Ana"], &["viewers"], &["revoke", "Ana"]]
+    {
         let outcome = home.farol(command);
         assert_eq!(outcome.status, Some(78), "{command:?}: {}", outcome.err);
         assert_eq!(outcome.out, "");
@@ -112,9 +114,21 @@ fn version_and_help_are_told() {
     let version = farol(&["--version"]);
     assert_eq!((version.status, version.out), (Some(0), format!("farol {}\n", env!("CARGO_PKG_VERSION"))));
     let help = farol(&["--help"]);
-    for command in ["run", "demo", "check", "devices", "pair", "viewers", "revoke"] {
+    for command in ["run", "demo", "check", "status", "devices", "pair", "viewers", "revoke"] {
         assert!(help.out.contains(&format!("\n  {command} ")), "{command}: {}", help.out);
     }
+}
+
+#[test]
+fn a_status_without_a_daemon_says_what_to_start() {
+    let home = Home::new("");
+    let outcome = home.farol(&["status"]);
+    assert_eq!((outcome.status, outcome.out.as_str()), (Some(1), ""));
+    for part in ["no farol runs here", "systemctl start farol", "farol run", "state/status.sock"] {
+        assert!(outcome.err.contains(part), "{part}: {}", outcome.err);
+    }
+    assert!(!outcome.err.contains("/run/farol"), "another state directory is another daemon");
+    assert!(!home.state().exists());
 }
 
 #[test]

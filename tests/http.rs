@@ -23,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 async fn site(bridge: Option<SocketAddr>) -> SocketAddr {
     let listener = http::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
     let address = listener.local_addr().expect("an address");
+    let bridge = bridge.map(|broker| (broker.ip().to_string(), broker.port()));
     let site = Site { device: DEVICE, broker: "/mqtt".into(), bridge };
     tokio::spawn(http::serve(listener, site, std::future::pending()));
     address

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use farol::config::board::Board;
-use farol::config::{Audio, Config, Security, Talkback, Talkers, VideoSource, When};
+use farol::config::whip::Whip;
+use farol::config::{Audio, Config, Security, Talkback, Talkers, When};
 
 /// Says that the configuration is good, and what it means.
 pub fn report(path: &Path, config: &Config) {
@@ -16,7 +17,7 @@ pub fn report(path: &Path, config: &Config) {
     }
 }
 
-fn summary(config: &Config) -> [(&'static str, String); 10] {
+fn summary(config: &Config) -> [(&'static str, String); 12] {
     let unset = |text: &Option<String>| text.clone().unwrap_or_else(|| "not set".to_string());
     let user = config.broker.login.as_ref().map_or(String::new(), |login| format!(" as {}", login.username));
     let security = match config.security {
@@ -33,18 +34,22 @@ fn summary(config: &Config) -> [(&'static str, String); 10] {
         ("talkback", config.talkback.as_ref().map_or("none".to_string(), talkback)),
         ("pins", pins(&config.board)),
         ("ice", format!("{} STUN or TURN servers", config.ice.servers.len())),
+        ("metrics", config.metrics.map_or("off".to_string(), |address| format!("http://{address}/metrics"))),
+        ("whip", whip(&config.whip)),
         ("http", config.http.map_or("off".to_string(), |address| format!("http://{address}"))),
     ]
 }
 
+fn whip(servers: &[Whip]) -> String {
+    match servers {
+        [] => "no media server".to_string(),
+        servers => servers.iter().map(|server| server.name.as_str()).collect::<Vec<_>>().join(", "),
+    }
+}
+
 fn video(config: &Config) -> String {
     let video = &config.video;
-    let source = match &video.source {
-        VideoSource::V4l2 { device, .. } => device.display().to_string(),
-        VideoSource::Command { argv } => format!("output of {}", argv.first().map_or("", String::as_str)),
-        VideoSource::Replay { file } => format!("replay of {}", file.display()),
-        VideoSource::Pattern => "test pattern".to_string(),
-    };
+    let source = &video.source;
     let when = match video.when {
         When::Watched => "while somebody watches",
         When::Always => "always on",

@@ -172,6 +172,20 @@ pub(super) fn audio<'t>(walk: &mut Walk<'t>, section: &Section<'t>) -> Audio {
     }
 }
 
+impl std::fmt::Display for VideoSource {
+    /// As a person would name it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            VideoSource::V4l2 { device, .. } => write!(f, "{}", device.display()),
+            VideoSource::Command { argv } => {
+                write!(f, "output of {}", argv.first().map_or("", String::as_str))
+            }
+            VideoSource::Replay { file } => write!(f, "replay of {}", file.display()),
+            VideoSource::Pattern => f.write_str("test pattern"),
+        }
+    }
+}
+
 /// The speaker; `None` when no device is named.
 pub(super) fn talkback<'t>(walk: &mut Walk<'t>, section: &Section<'t>) -> Option<Talkback> {
     let device = walk.text(section, "device", "the name of an ALSA device, such as \"default\" or \"hw:0\"");

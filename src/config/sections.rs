@@ -7,10 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::board::board;
+use super::interfaces::InterfacePattern;
 use super::media::{audio, talkback, video};
 use super::turn;
 use super::url;
 use super::walk::{Section, Walk};
+use super::whip::whip;
 use super::{Broker, Config, Ice, IcePolicy, IceServer, Links, Login, Secret, Security, Tls};
 
 pub(super) const A_PATH: &str = "the path of a file";
@@ -33,18 +35,24 @@ pub(super) fn config<'t>(
     let talkback_section = walk.section(top, "talkback");
     let ice_section = walk.section(top, "ice");
     let http = walk.section(top, "http");
+    let metrics = walk.section(top, "metrics");
     let state_dir = walk
         .text(&device, "state_dir", "the path of a directory")
         .map(PathBuf::from)
         .or(state_dir)
         .unwrap_or(default.state_dir);
+    let broker = broker(walk, &broker_section);
+    let bridge = bridge(walk, &http, &broker);
+    let http = walk.parsed(&http, "listen", "an address and a port, such as \"127.0.0.1:8080\"", listen);
+    let audio = audio(walk, &audio_section);
     Config {
         name: walk
             .parsed(&device, "name", "at most 64 characters without control characters", name)
             .unwrap_or(default.name),
         board: board(walk, top, &state_dir),
         state_dir,
-        broker: broker(walk, &broker_section),
+        bridge,
+        broker,
         links: links(walk, &links_section),
         security: walk
             .word(&signalling, "security", &[("sealed", Security::Sealed), ("open", Security::Open)])
@@ -53,13 +61,45 @@ pub(super) fn config<'t>(
             .number(&signalling, "max_viewers", 1..=64, " viewers")
             .map_or(default.max_viewers, |viewers| viewers as usize),
         video: video(walk, &video_section),
-        audio: audio(walk, &audio_section),
+        whip: whip(walk, top, &audio),
+        audio,
         talkback: talkback(walk, &talkback_section),
         ice: ice(walk, &ice_section, read_secret),
-        http: walk.parsed(&http, "listen", "an address and a port, such as \"127.0.0.1:8080\"", |text| {
-            text.parse::<SocketAddr>().ok().filter(|address| address.port() != 0)
-        }),
+        metrics: metrics_address(walk, &metrics, http),
+        http,
     }
+}
+
+fn listen(text: &str) -> Option<SocketAddr> {
+    text.parse::<SocketAddr>().ok().filter(|address| address.port() != 0)
+}
+
+fn metrics_address<'t>(
+    walk: &mut Walk<'t>,
+    section: &Section<'t>,
+    page: Option<SocketAddr>,
+) -> Option<SocketAddr> {
+    let allowed = "an address and a port, such as \"127.0.0.1:9100\"";
+    let address = walk.parsed(section, "listen", allowed, listen);
+    if address.is_some() && address == page {
+        walk.conflict(
+            section,
+            "listen",
+            "is the page's own address: metrics say who watches, so they need another",
+        );
+    }
+    address
+}
+
+fn bridge<'t>(walk: &mut Walk<'t>, http: &Section<'t>, broker: &Broker) -> bool {
+    let is_wanted = walk.flag(http, "bridge").unwrap_or(false);
+    if is_wanted && !http.has("listen") {
+        walk.conflict(http, "listen", "is missing: http.bridge is on that port");
+    }
+    if is_wanted && broker.tls.is_some() {
+        walk.conflict(http, "bridge", "speaks plain MQTT to the broker: use mqtt:// in broker.url, or false");
+    }
+    is_wanted
 }
 
 fn name(text: &str) -> Option<String> {
@@ -146,6 +186,15 @@ fn ice<'t>(
 ) -> Ice {
     let addresses =
         walk.texts(section, "addresses", "an IP address of this board", |text| text.parse::<IpAddr>().ok());
+    let allowed = "an interface such as \"eth*\" or a network such as \"10.0.0.0/8\", with \"!\" before what is left out";
+    let interfaces = walk.texts(section, "interfaces", allowed, InterfacePattern::parse);
+    if !addresses.is_empty() && !interfaces.is_empty() {
+        walk.conflict(
+            section,
+            "interfaces",
+            "stands beside addresses, which names what is used: keep one of them",
+        );
+    }
     let entries = walk.tables(section, "servers", "a table such as { urls = [\"stun:host:port\"] }");
     let (mut servers, mut shared) = (Vec::new(), Vec::new());
     for entry in &entries {
@@ -165,7 +214,7 @@ fn ice<'t>(
     let ca_file = walk.text(section, "ca_file", A_PATH).map(PathBuf::from);
     let allowed = "a UDP port such as \"50000\", or a range such as \"50000-50010\"";
     let udp_ports = walk.parsed(section, "udp_port", allowed, udp_ports).unwrap_or(0..=0);
-    Ice { servers, shared, source, policy, ca_file, addresses, udp_ports }
+    Ice { servers, shared, source, policy, ca_file, addresses, interfaces, udp_ports }
 }
 
 fn udp_ports(text: &str) -> Option<RangeInclusive<u16>> {

@@ -298,9 +298,9 @@ fn one_of(words: &[String]) -> String {
 }
 
 /// A value as a fault shows it: the start of what was written. A password is never shown, neither as a
-/// key's value nor inside a URL.
+/// key's value nor inside a URL; the URL of a WHIP endpoint is often one itself.
 fn shown(key: &str, written: &str) -> String {
-    if key.ends_with("credential") {
+    if key.ends_with("credential") || key.starts_with("whip[") && key.ends_with(".url") {
         return "a value that is not shown here".to_string();
     }
     if written.contains('@') {

@@ -162,6 +162,7 @@ impl Daemon {
                 let rights = self.control.desk(peer)?.rights();
                 Some(Reply::state(id, self.control.state.seen_by(peer, rights, now)))
             }
+            Request::Statistics { of_all } => Some(self.statistics_for(now, peer, id, of_all)),
             Request::Controls => Some(Reply::controls(id, &self.control.controls)),
             Request::Set { control, value } => self.set_control(now, peer, id, control, value),
             Request::Snapshot => self.ask_for_still(now, peer, id),

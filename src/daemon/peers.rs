@@ -132,9 +132,14 @@ impl Peers {
 
     /// With these servers, whatever the settings say.
     pub(super) fn open(&mut self, peer: PeerId, ice_servers: Vec<IceServer>) {
+        let settings = PeerSettings { ice_servers, ..(*self.settings).clone() };
+        self.open_with(peer, Arc::new(settings));
+    }
+
+    /// Opens one that is not a viewer's.
+    pub(super) fn open_with(&mut self, peer: PeerId, settings: Arc<PeerSettings>) {
         self.open.insert(peer, None);
-        let (settings, say) = ((*self.settings).clone(), self.say.clone());
-        let settings = PeerSettings { ice_servers, ..settings };
+        let say = self.say.clone();
         self.work.spawn(async move {
             let opened = Peer::offer(peer, &settings, say).await;
             Done::Opened(peer, opened.map(|(connection, sdp)| (Arc::new(connection), sdp)))

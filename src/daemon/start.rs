@@ -31,7 +31,9 @@ use super::board::Pins;
 use super::control::Control;
 use super::peers::Peers;
 use super::servers::Servers;
+use super::statistics::Statistics;
 use super::talk::Talk;
+use super::whip::Uplinks;
 use super::{Camera, Daemon, Keys, story};
 
 /// Runs the daemon until it is told to stop.
@@ -57,12 +59,18 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     }
     on_one_thread(async move {
         if let Some(address) = config.http {
-            let broker = config.links.broker.clone().unwrap_or_default();
-            let address = serve(address, http::Site { device, broker, bridge: None }).await?;
+            let bridge = config.bridge.then(|| (config.broker.host.clone(), config.broker.port));
+            let own = bridge.is_some().then(|| "/mqtt".to_owned());
+            let broker = config.links.broker.clone().or(own).unwrap_or_default();
+            let address = serve(address, http::Site { device, broker, bridge }).await?;
             log::info!(address:%; "page served");
         }
         let keys = Some(Keys { state, stamp });
-        daemon(config, device, viewers, keys)?.work().await
+        let metrics = config.metrics;
+        let state_dir = config.state_dir.clone();
+        let daemon = daemon(config, device, viewers, keys)?;
+        daemon.statistics.open_doors(&state_dir, metrics).await?;
+        daemon.work().await
     })
 }
 
@@ -84,7 +92,8 @@ pub fn demo(options: DemoOptions) -> anyhow::Result<()> {
             // The page is on this machine, and so is whoever watches; nothing else is offered.
             config.ice.addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
         }
-        let site = http::Site { device, broker: "/mqtt".to_string(), bridge: Some(broker.address()) };
+        let bridge = (broker.address().ip().to_string(), broker.address().port());
+        let site = http::Site { device, broker: "/mqtt".to_string(), bridge: Some(bridge) };
         let address = serve(address, site).await?;
         welcome(address, is_local);
         daemon(config, device, Vec::new(), None)?.work().await
@@ -137,6 +146,7 @@ fn daemon(
     viewers: Vec<ViewerKey>,
     keys: Option<Keys>,
 ) -> anyhow::Result<Daemon> {
+    let board = Statistics::of_config(&config, device);
     let settings = Settings {
         device,
         name: config.name.clone(),
@@ -149,6 +159,8 @@ fn daemon(
     let mut station = Station::new(settings, viewers, random()?);
     let will = first_will(&mut station).context("the station orders a will before anything else")?;
     let port = open_port(&config.ice)?;
+    let network = Network::now(&config.ice);
+    port.offer(network.addresses());
     let servers = Servers::new(&config.ice, &port);
     let pins = Pins::spawn(&config.board);
     let mut video = config.video;
@@ -160,20 +172,22 @@ fn daemon(
     }
     // A picture takes more than its average at times, and sound and repeated packets come on top.
     let of_bitrate = |share: f64| Bitrate::from_bps((f64::from(video.bitrate.bps()) * share) as u32);
-    let peers = Peers::new(PeerSettings {
+    let settings = PeerSettings {
         // Those of the moment when one is opened.
         ice_servers: Vec::new(),
         turn_trust: Arc::new(Trust::new(Tls { ca_file: config.ice.ca_file, client: None })),
         ice_policy: config.ice.policy,
         addresses: config.ice.addresses,
-        port,
+        port: port.clone(),
         audio: config.audio != Audio::None,
         talkback: config.talkback.is_some(),
         playout_delay: video.playout_delay,
         // A good network gets the whole picture from the first frame on, a bad one lowers it within a second.
         start_bitrate: of_bitrate(1.5),
         max_bitrate: of_bitrate(3.0),
-    });
+    };
+    let uplinks = Uplinks::new(config.whip, settings.clone(), random()?);
+    let peers = Peers::new(settings);
     let [from_viewers, status, offers] = Topic::filters(device);
     let own = [status, offers].map(|filter| Subscription { filter, skip_retained: false });
     let mut subscriptions = vec![Subscription { filter: from_viewers, skip_retained: true }];
@@ -185,10 +199,12 @@ fn daemon(
     let duck = audio::DuckGain::default();
     let client_id = format!("farol-{:032x}", u128::from_be_bytes(random()?));
     let control = Control::new(microphone, pins.has());
+    let statistics = Statistics::new(Instant::now(), board);
     Ok(Daemon {
         station,
         mqtt: Mqtt::spawn(config.broker, client_id, subscriptions, will),
         peers,
+        uplinks,
         fanout: Fanout::new(),
         capture: capture::spawn(&video),
         microphone: audio::spawn(&config.audio, video.when, duck.clone()),
@@ -200,8 +216,10 @@ fn daemon(
         manager: ServiceManager::of_this_process(),
         control,
         refusals: story::Refusals::default(),
+        statistics,
         camera: Camera::Resting,
-        network: Network::now(),
+        network,
+        port,
         servers,
         is_online: false,
     })

@@ -60,6 +60,11 @@ impl Talk {
         }
     }
 
+    /// Whether this viewer is heard now.
+    pub(super) fn is_heard(&self, peer: PeerId) -> bool {
+        self.speaking.contains(&peer)
+    }
+
     /// Who has the speaker, for the control channel.
     pub(super) fn told(&self) -> control::Talk {
         match (&self.speaker, self.speaking.first()) {

@@ -62,4 +62,18 @@ mod tests {
         requests.request(at(1000));
         assert!(requests.poll(at(1000)));
     }
+
+    #[test]
+    fn many_viewers_that_ask_all_the_time_make_no_storm() {
+        let (start, mut requests, mut orders) = (Instant::now(), KeyframeRequests::default(), 0);
+        for ms in 0..10_000u64 {
+            let now = start + Duration::from_millis(ms);
+            // Fifty viewers, each of which repeats itself every 100 ms.
+            if ms.is_multiple_of(2) {
+                requests.request(now);
+            }
+            orders += u32::from(requests.poll(now));
+        }
+        assert_eq!(orders, 34, "one in 300 ms");
+    }
 }

@@ -21,6 +21,10 @@ pub const DRAINED_FRAMES: usize = 1;
 pub const MAX_BACKLOG_FRAMES: usize = 300;
 /// The same in bytes. Past either nothing is kept until the next keyframe, and who joins waits for it.
 pub const MAX_BACKLOG_BYTES: usize = 4 << 20;
+/// What is kept where the source makes a keyframe when asked: until then about as many pictures pass.
+const FEW_FRAMES: usize = 4;
+/// The same in bytes: what is sent without pacing.
+const FEW_BYTES: usize = 32 * 1024;
 /// The longest that a queue ever is: a backlog and what comes while it is sent.
 pub const MAX_CATCH_UP_FRAMES: usize = MAX_BACKLOG_FRAMES + 4 * MAX_QUEUED_FRAMES;
 
@@ -74,31 +78,57 @@ impl Progress {
     }
 }
 
+/// How much is kept for those who join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// All since the last keyframe, since the source makes none when it is asked.
+    All,
+    /// As much as leaves at once. Whoever joins just behind a keyframe, as the first viewer mostly does, begins
+    /// with that one and costs nobody another; after more than that a new one is there sooner.
+    Few,
+}
+
+impl Keeps {
+    /// Pictures and bytes.
+    fn limits(self) -> (usize, usize) {
+        match self {
+            Keeps::All => (MAX_BACKLOG_FRAMES, MAX_BACKLOG_BYTES),
+            Keeps::Few => (FEW_FRAMES, FEW_BYTES),
+        }
+    }
+}
+
 /// The pictures since the last keyframe, or none.
 #[derive(Debug)]
 pub struct Backlog<Frame> {
+    keeps: Keeps,
     frames: Vec<Frame>,
     bytes: usize,
 }
 
-impl<Frame> Default for Backlog<Frame> {
-    fn default() -> Self {
-        Backlog { frames: Vec::new(), bytes: 0 }
-    }
-}
-
 impl<Frame> Backlog<Frame> {
+    /// With nothing in it.
+    pub fn new(keeps: Keeps) -> Self {
+        Backlog { keeps, frames: Vec::new(), bytes: 0 }
+    }
+
+    /// Forgets what is in it.
+    pub fn clear(&mut self) {
+        *self = Backlog::new(self.keeps);
+    }
+
     /// Keeps a picture of so many bytes, unless what it refers to was not kept.
     pub fn push(&mut self, frame: Frame, is_keyframe: bool, bytes: usize) {
         if is_keyframe {
-            *self = Backlog::default();
+            self.clear();
         } else if self.frames.is_empty() {
             return;
         }
         self.bytes += bytes;
         self.frames.push(frame);
-        if self.frames.len() > MAX_BACKLOG_FRAMES || self.bytes > MAX_BACKLOG_BYTES {
-            *self = Backlog::default();
+        let (max_frames, max_bytes) = self.keeps.limits();
+        if self.frames.len() > max_frames || self.bytes > max_bytes {
+            self.clear();
         }
     }
 
@@ -137,7 +167,7 @@ mod tests {
     #[test]
     fn backlog_begins_with_a_keyframe_and_is_bounded() {
         let kept = |frames: &[bool], bytes: usize| {
-            let mut backlog = Backlog::default();
+            let mut backlog = Backlog::new(Keeps::All);
             frames.iter().for_each(|&is_keyframe| backlog.push(is_keyframe, is_keyframe, bytes));
             backlog.frames().to_vec()
         };
@@ -148,5 +178,19 @@ mod tests {
         endless.insert(0, true);
         assert!(kept(&endless, 1).is_empty(), "a backlog without its end would be a broken picture");
         assert!(kept(&[true, false], MAX_BACKLOG_BYTES).is_empty());
+    }
+
+    #[test]
+    fn where_keyframes_can_be_had_only_those_just_behind_one_begin_with_it() {
+        let mut backlog = Backlog::new(Keeps::Few);
+        backlog.push("keyframe", true, 20_000);
+        backlog.push("next", false, 5_000);
+        assert_eq!(backlog.frames(), ["keyframe", "next"]);
+        (2..FEW_FRAMES).for_each(|_| backlog.push("later", false, 1));
+        assert_eq!(backlog.frames().len(), FEW_FRAMES);
+        backlog.push("much later", false, 1);
+        assert!(backlog.frames().is_empty(), "a new keyframe is there sooner than these have passed");
+        backlog.push("large", true, FEW_BYTES + 1);
+        assert!(backlog.frames().is_empty());
     }
 }

@@ -51,6 +51,8 @@ pub enum Event {
     Candidates,
     /// `restart`.
     Restart,
+    /// The path to it is gone: the board's address that it used, or every sign of life.
+    PathLost,
     /// `bye`.
     Bye,
     /// The peer connection took the answer.
@@ -90,7 +92,9 @@ pub enum Action {
     AddCandidates,
     /// Let media flow, as far as the rights go.
     StartMedia,
-    /// Make a `reoffer` with new ICE credentials.
+    /// Give up a `reoffer` that is unanswered: it may name addresses that are gone.
+    DropReoffer,
+    /// Make a `reoffer` with new ICE credentials, or send the unanswered one again.
     RestartIce,
     /// Close the peer connection.
     Close,
@@ -127,6 +131,7 @@ pub fn step(state: State, event: Event) -> Option<(State, &'static [Action])> {
 
         (Streaming, E::Candidates) => (Streaming, &[AddCandidates]),
         (Streaming, E::Restart) => (Streaming, &[RestartIce]),
+        (Streaming, E::PathLost) => (Streaming, &[DropReoffer, RestartIce]),
         (Streaming, E::AnswerOwn) => (Streaming, &[Apply]),
         (Streaming, E::AnswerInvalid) => (Streaming, &[Reject]),
         (Streaming, E::Applied) => (Streaming, &[Accept]),
@@ -147,7 +152,7 @@ mod tests {
 
     const STATES: [State; 5] =
         [State::New, State::Offering, State::Connecting, State::Streaming, State::Ended];
-    const EVENTS: [Event; 17] = [
+    const EVENTS: [Event; 18] = [
         Event::Hello,
         Event::AnswerStanding,
         Event::AnswerLost,
@@ -157,6 +162,7 @@ mod tests {
         Event::Refused,
         Event::Candidates,
         Event::Restart,
+        Event::PathLost,
         Event::Bye,
         Event::Applied,
         Event::NotApplied,

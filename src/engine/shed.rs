@@ -10,10 +10,16 @@
 //!
 //! It is told what each picture cost, in time, and which time is left for one. What a picture costs
 //! hardly depends on the frame rate, and goes with the number of its pixels.
+//!
+//! A low bitrate asks for the same, though for another reason (`fit`). Of both, the lesser counts.
+
+mod fit;
 
 use std::time::Duration;
 
 use crate::units::MediaTime;
+
+pub use fit::Fit;
 
 /// Frame rates below the one that is asked for.
 const RATES: [u32; 3] = [20, 15, 10];
@@ -81,6 +87,8 @@ pub struct Shed {
     /// From all that is asked for down to the least.
     steps: Vec<Step>,
     now: usize,
+    /// No more than this, whatever the board can do.
+    limit: Option<Step>,
     /// Seconds for a picture of the present step, averaged; `None` before its first.
     cost: Option<f64>,
     /// Since when the present step has been too dear.
@@ -104,6 +112,7 @@ impl Shed {
         Shed {
             steps,
             now: 0,
+            limit: None,
             cost: None,
             dear_since: None,
             room_since: None,
@@ -115,10 +124,29 @@ impl Shed {
 
     /// What is encoded now.
     pub fn step(&self) -> Step {
-        self.steps[self.now]
+        self.limited(self.steps[self.now])
     }
 
-    /// Whether less is encoded than was asked for.
+    /// No more than this is encoded from now on, whatever the board can do. Returns the new step when it changes.
+    pub fn limit(&mut self, most: Step) -> Option<Step> {
+        let before = self.step();
+        self.limit = Some(most);
+        let step = self.step();
+        if step == before {
+            return None;
+        }
+        self.cost = self.cost.map(|cost| cost * step.scale.area() / before.scale.area());
+        (self.dear_since, self.room_since) = (None, None);
+        Some(step)
+    }
+
+    fn limited(&self, step: Step) -> Step {
+        let Some(limit) = self.limit else { return step };
+        let scale = if limit.scale.area() < step.scale.area() { limit.scale } else { step.scale };
+        Step { fps: step.fps.min(limit.fps), scale }
+    }
+
+    /// Whether less is encoded than was asked for, because the board cannot keep up.
     pub fn is_shedding(&self) -> bool {
         self.now > 0
     }
@@ -168,7 +196,7 @@ impl Shed {
 
     /// The share of its interval that a picture would cost at another step.
     fn share(&self, step: usize, cost: f64) -> f64 {
-        let (from, to) = (self.step(), self.steps[step]);
+        let (from, to) = (self.step(), self.limited(self.steps[step]));
         cost * to.scale.area() / from.scale.area() * f64::from(to.fps)
     }
 
@@ -196,7 +224,7 @@ impl Shed {
     }
 
     fn enter(&mut self, step: usize, cost: f64) -> Step {
-        let (from, to) = (self.step(), self.steps[step]);
+        let (from, to) = (self.step(), self.limited(self.steps[step]));
         self.cost = Some(cost * to.scale.area() / from.scale.area());
         (self.now, self.dear_since, self.room_since) = (step, None, None);
         to
@@ -275,6 +303,22 @@ mod tests {
             board.run(20);
             assert_eq!(board.shed.step(), Step { fps: 10, scale }, "{cost_ms} ms a picture");
         }
+    }
+
+    #[test]
+    fn limit_and_what_the_board_can_do_are_both_kept() {
+        let mut board = Board::new(30, 45);
+        let limit = Step { fps: 20, scale: Scale::ThreeQuarters };
+        assert_eq!(board.shed.limit(limit), Some(limit));
+        board.run(10);
+        assert_eq!((board.shed.step(), board.shed.is_shedding()), (limit, false), "so it keeps up");
+        board.cost = Duration::from_millis(110);
+        board.run(10);
+        assert_eq!(board.shed.step(), Step { fps: 10, scale: Scale::ThreeQuarters });
+        board.shed.limit(whole(30));
+        board.cost = Duration::from_millis(20);
+        board.run(200);
+        assert_eq!(board.shed.step(), whole(30));
     }
 
     #[test]

@@ -10,14 +10,16 @@
 //! | `negotiate` | what a session's steps make the device do |
 //! | `standing` | the one offer that is lit for everybody |
 //! | `retained` | what the broker keeps for us, and putting it back |
+//! | `uplinks` | what media servers that are sent the stream change |
 
 mod intake;
 mod negotiate;
 mod orders;
 mod retained;
 mod standing;
+mod uplinks;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
@@ -69,6 +71,23 @@ pub struct Settings {
     pub bitrates: RangeInclusive<Bitrate>,
 }
 
+/// A viewer that is sent media, or is being connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Visit {
+    /// Its peer connection.
+    pub peer: PeerId,
+    /// Its name, or `somebody` in open mode.
+    pub viewer: String,
+    /// Its slot.
+    pub slot: Slot,
+    /// What it may do, of what it asked for.
+    pub rights: Rights,
+    /// Media flows; else a path is looked for.
+    pub is_streaming: bool,
+    /// Since when.
+    pub since: Instant,
+}
+
 /// The keeper. See the module's text.
 pub struct Station {
     settings: Settings,
@@ -97,6 +116,8 @@ pub struct Station {
     refusals: BTreeMap<Refusal, u64>,
     keyframes: KeyframeRequests,
     rate: RateControl,
+    /// Peer connections to media servers, from their answer on.
+    uplinks: BTreeSet<PeerId>,
     watched: bool,
     pause_at: Option<Instant>,
     next_peer: u64,
@@ -137,6 +158,7 @@ impl Station {
             spent: HashMap::new(),
             refusals: BTreeMap::new(),
             keyframes: KeyframeRequests::default(),
+            uplinks: BTreeSet::new(),
             watched: false,
             pause_at: None,
             next_peer: 1,
@@ -165,19 +187,23 @@ impl Station {
             Input::PeerLost { peer, reason } => self.peer_lost(now, peer, reason),
             Input::Estimate { peer, bitrate } => self.rate.estimated(peer, bitrate),
             Input::RelayLost { peer, was_used } => self.relay_lost(now, peer, was_used),
+            Input::UplinkConnecting(peer) => self.uplink_connecting(peer),
+            Input::UplinkStarted(peer) => self.uplink_started(peer),
+            Input::UplinkGone(peer) => self.uplink_gone(peer),
             Input::KeyframeWanted => self.keyframes.request(now),
             Input::CameraLost(lost) => self.camera_lost(now, lost),
             Input::Privacy(is_private) => self.privacy(is_private),
             Input::Motion { is_active, at_ms } => self.motion(is_active, at_ms),
             Input::Keys(viewers) => self.keys_changed(now, viewers),
-            // Only the offer that waits: a session whose path still works must not be disturbed, and one
-            // whose path is gone is noticed by its viewer, who then asks for a restart.
             Input::WallClock { unix_s } => self.wall_clock_told(now, unix_s),
             Input::IceServers(servers) => {
                 self.settings.ice.use_fetched(servers);
                 self.renew_standing();
             }
+            // Only the offer that waits: a session whose path still works must not be disturbed, and of one
+            // whose path is gone its peer connection tells.
             Input::NetworkChanged => self.renew_standing(),
+            Input::PathLost(peer) => self.of_peer(now, peer, Event::PathLost, Facts::default()),
             Input::Shutdown => self.shutdown(now),
             Input::Tick => {}
         }
@@ -209,6 +235,20 @@ impl Station {
         self.roster.connected()
     }
 
+    /// Who is sent media, or is being connected.
+    pub fn visits(&self) -> impl Iterator<Item = Visit> {
+        use crate::engine::session::State;
+        self.roster.live_sessions().filter_map(|(key, session)| {
+            let is_streaming = match session.state {
+                State::Connecting => false,
+                State::Streaming => true,
+                State::New | State::Offering | State::Ended => return None,
+            };
+            let (viewer, slot, since) = (self.name_of(key.0), key.0, session.since);
+            Some(Visit { peer: session.peer?, viewer, slot, rights: session.granted, is_streaming, since })
+        })
+    }
+
     /// This life's id.
     pub fn boot(&self) -> BootId {
         self.boot
@@ -233,11 +273,11 @@ impl Station {
     fn tend_camera(&mut self, now: Instant) {
         use crate::engine::session::State;
         // Those who are about to connect count: the camera warms up while DTLS shakes hands.
-        let wanted = !self.is_private
-            && self
-                .roster
-                .live_sessions()
-                .any(|(_, session)| matches!(session.state, State::Connecting | State::Streaming));
+        let is_expected = self
+            .roster
+            .live_sessions()
+            .any(|(_, session)| matches!(session.state, State::Connecting | State::Streaming));
+        let wanted = !self.is_private && (is_expected || !self.uplinks.is_empty());
         if wanted {
             self.pause_at = None;
             if !self.watched {
@@ -343,8 +383,7 @@ impl Station {
     }
 
     fn open_peer(&mut self) -> PeerId {
-        let peer = PeerId(self.next_peer);
-        self.next_peer += 1;
+        let peer = self.draw_peer();
         self.commands.push_back(Command::OpenPeer(peer));
         peer
     }

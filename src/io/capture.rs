@@ -10,6 +10,8 @@
 //! Capture never waits for the network: when the channel is full the thread drops access units up
 //! to the next keyframe, and asks its encoder for one.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self as std_mpsc, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -59,12 +61,19 @@ pub struct Capture {
     pub events: mpsc::Receiver<CaptureEvent>,
     /// What the source is told; it is read between two frames and at least every 100 ms.
     pub commands: std_mpsc::Sender<CaptureCommand>,
+    dropped: Arc<AtomicU64>,
 }
 
 impl Capture {
+    /// Pictures since the start that were not handed over: before a first keyframe, and when the channel was
+    /// full.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
     /// Stops the thread and waits until it has let go of its device, or has ended its program.
     pub async fn stop(self) {
-        let Capture { mut events, commands } = self;
+        let Capture { mut events, commands, .. } = self;
         drop(commands);
         while events.recv().await.is_some() {}
     }
@@ -144,10 +153,11 @@ pub fn spawn(video: &config::Video) -> Capture {
     let (events_in, events) = mpsc::channel(EVENTS_HELD);
     // Commands are few and small, and their sender must never wait for a camera: no bound is needed.
     let (commands, commands_out) = std_mpsc::channel();
+    let dropped = Arc::new(AtomicU64::new(0));
     let worker = Worker {
         video: video.clone(),
         commands: commands_out,
-        outlet: Outlet::new(events_in.clone()),
+        outlet: Outlet::new(events_in.clone(), dropped.clone()),
         camera: Remembered::default(),
         is_running: video.when == When::Always,
         controls: Vec::new(),
@@ -161,7 +171,7 @@ pub fn spawn(video: &config::Video) -> Capture {
         // The channel is new and empty, so it takes the first event.
         let _ = events_in.try_send(CaptureEvent::Lost { reason });
     }
-    Capture { events, commands }
+    Capture { events, commands, dropped }
 }
 
 /// What became of a control that was set.

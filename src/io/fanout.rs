@@ -12,7 +12,8 @@
 //!
 //! A viewer that joins is sent nothing before a keyframe. From a source that cannot make one when asked,
 //! the pictures since the last keyframe are kept and sent to it first: all of them, so that what it
-//! shows is whole and current. Only the keyframe would be a stale picture, then a broken one.
+//! shows is whole and current. Only the keyframe would be a stale picture, then a broken one. From any
+//! other, it is sent these as long as they are few, and a keyframe is asked for when they are not kept.
 
 mod history;
 mod padding;
@@ -33,7 +34,7 @@ use tokio::task::AbortHandle;
 use super::peer::Peer;
 use crate::engine::h264::AccessUnit;
 use crate::engine::pcm::OpusPacket;
-use crate::engine::queue::{Backlog, MAX_CATCH_UP_FRAMES, Progress};
+use crate::engine::queue::{Backlog, Keeps, MAX_CATCH_UP_FRAMES, Progress};
 use crate::units::{MediaTime, PeerId};
 use send::{Counters, Feed};
 use sound_clock::SoundClock;
@@ -104,7 +105,6 @@ struct Frame {
 pub struct Fanout {
     viewers: BTreeMap<PeerId, Viewer>,
     payloader: H264Payloader,
-    forces_keyframes: bool,
     backlog: Backlog<Arc<Frame>>,
     sound_clock: SoundClock,
     frames_sent_to_gone: u64,
@@ -127,8 +127,7 @@ impl Fanout {
         Fanout {
             viewers: BTreeMap::new(),
             payloader: H264Payloader::default(),
-            forces_keyframes: true,
-            backlog: Backlog::default(),
+            backlog: Backlog::new(Keeps::Few),
             sound_clock: SoundClock::default(),
             frames_sent_to_gone: 0,
             era: Arc::default(),
@@ -180,10 +179,8 @@ impl Fanout {
         let (captured, is_keyframe, era) =
             (unit.captured, unit.is_keyframe, self.era.load(Ordering::Relaxed));
         let frame = Arc::new(Frame { payloads, captured, is_keyframe, era });
-        if !self.forces_keyframes {
-            let bytes = frame.payloads.iter().map(Bytes::len).sum();
-            self.backlog.push(frame.clone(), is_keyframe, bytes);
-        }
+        let bytes = frame.payloads.iter().map(Bytes::len).sum();
+        self.backlog.push(frame.clone(), is_keyframe, bytes);
         let mut is_keyframe_wanted = false;
         for viewer in self.viewers.values_mut() {
             viewer.push(&frame);
@@ -206,8 +203,7 @@ impl Fanout {
     /// The source starts, or starts again: what it sends refers to nothing before, so everyone waits for
     /// its first keyframe.
     pub fn started(&mut self, forces_keyframes: bool) {
-        self.forces_keyframes = forces_keyframes;
-        self.backlog = Backlog::default();
+        self.backlog = Backlog::new(if forces_keyframes { Keeps::Few } else { Keeps::All });
         self.payloader = H264Payloader::default();
         for viewer in self.viewers.values_mut() {
             viewer.progress = Progress::AwaitsKeyframe;
@@ -218,7 +214,7 @@ impl Fanout {
     /// for one who joins. What comes after this does.
     pub fn withhold(&mut self) {
         self.era.fetch_add(1, Ordering::Relaxed);
-        self.backlog = Backlog::default();
+        self.backlog.clear();
         for viewer in self.viewers.values_mut() {
             viewer.progress = Progress::AwaitsKeyframe;
         }

@@ -1,10 +1,10 @@
-//! How do browsers get the page, and from there to the embedded broker?
+//! How do browsers get the page, and from there to the broker?
 //!
 //! | path | what |
 //! |---|---|
 //! | `/`, `/assets/...` and the page's other files | the viewer page, built into this program |
 //! | `/farol.json` | `{"device", "broker"}`: which device the page is to show and where its broker is |
-//! | `/mqtt` | a WebSocket to the embedded broker, see `bridge`; only when there is one |
+//! | `/mqtt` | a WebSocket to the broker, see `bridge`; only when it is to be carried here |
 //!
 //! Plain HTTP: in front of anything but a home network belongs a proxy that speaks TLS.
 
@@ -38,8 +38,8 @@ pub struct Site {
     pub device: DeviceId,
     /// Where the page finds the broker: a path on this host such as `/mqtt`, or a `ws:` or `wss:` URL.
     pub broker: String,
-    /// The embedded broker's TCP address, which `/mqtt` leads to.
-    pub bridge: Option<SocketAddr>,
+    /// The broker's host and TCP port, which `/mqtt` leads to.
+    pub bridge: Option<(String, u16)>,
 }
 
 /// Why the page is not served.

@@ -8,7 +8,8 @@
 //! ```text
 //! read the password and certificates -> connect -> subscribe -> up: messages in, publications out
 //!        ^                                 |            |        |
-//!        +-- wait, 0.5 s doubling to 60 s -+------------+--------+   (a connection of 60 s resets it)
+//!        +-- wait, 0.5 s doubling to 60 s -+------------+--------+   (a connection of 60 s resets it,
+//!                                                                     and so do other addresses)
 //! ```
 //!
 //! The task logs what becomes of the connection, a repeating fault once; events carry it too, for a
@@ -26,6 +27,7 @@ use crate::config;
 mod backoff;
 mod connection;
 mod fault;
+mod local;
 mod login;
 mod options;
 mod outgoing;
@@ -93,6 +95,7 @@ pub struct Mqtt {
     pub events: mpsc::Receiver<MqttEvent>,
     orders: mpsc::Sender<Order>,
     overflows: watch::Sender<u64>,
+    networks: watch::Sender<u64>,
     will: watch::Sender<Publication>,
     task: Task,
 }
@@ -125,6 +128,7 @@ impl Mqtt {
         let (event_sender, events) = mpsc::channel(EVENTS);
         let (orders, order_receiver) = mpsc::channel(PUBLICATIONS);
         let (overflows, overflow_receiver) = watch::channel(0);
+        let (networks, network_receiver) = watch::channel(0);
         let (will, will_receiver) = watch::channel(will);
         let keeper = connection::Keeper {
             broker,
@@ -133,10 +137,11 @@ impl Mqtt {
             will: will_receiver,
             orders: order_receiver,
             overflows: overflow_receiver,
+            networks: network_receiver,
             events: event_sender,
         };
         let task = Task(tokio::spawn(keeper.run()));
-        Mqtt { events, orders, overflows, will, task }
+        Mqtt { events, orders, overflows, networks, will, task }
     }
 
     /// Hands a publication over and never waits. While there is no connection it is dropped. When the
@@ -146,6 +151,12 @@ impl Mqtt {
         if let Err(mpsc::error::TrySendError::Full(_)) = self.orders.try_send(Order::Publish(publication)) {
             self.overflows.send_modify(|count| *count = count.wrapping_add(1));
         }
+    }
+
+    /// The board has other addresses: a connection by one that is gone is given up at once, and one that is
+    /// waited for is tried again now.
+    pub fn network_changed(&self) {
+        self.networks.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// The last will, from the next connection on.

@@ -21,8 +21,11 @@ mod early;
 mod estimate;
 mod feedback;
 mod keys;
+mod local;
+mod loss;
 mod outgoing;
 mod outlet;
+mod path;
 mod sdp;
 mod socket;
 mod watch;
@@ -34,8 +37,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use rtc::rtcp::sender_report::SenderReport;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
@@ -44,6 +48,7 @@ use webrtc::peer_connection::{PeerConnection, RTCIceCandidateInit, RTCSessionDes
 use crate::config::{IcePolicy, IceServer};
 use crate::engine::jitter::Spoken;
 use crate::engine::message::Candidate;
+use crate::engine::tally::Pair;
 pub(super) use crate::io::port::Route;
 use crate::io::port::{Port, Trust};
 use crate::units::{Bitrate, PeerId};
@@ -54,6 +59,9 @@ pub(super) use codecs::{AUDIO_HZ, VIDEO_HZ};
 pub(super) use estimate::EstimateOutlet;
 use feedback::Ears;
 pub(super) use feedback::Feedback;
+use local::LocalAddresses;
+pub use loss::Loss;
+use loss::Path;
 pub(super) use outgoing::{Ended, Form, Line, Numbers, Outgoing};
 pub(super) use outlet::SendParameters;
 use outlet::Streams;
@@ -103,7 +111,10 @@ pub enum PeerEvent {
     },
     /// Media can flow: ICE has a pair and DTLS is done.
     Connected,
-    /// The viewer has not been heard for 5 s. It may come back by itself, or by an ICE restart.
+    /// The path to the viewer is gone; told again while that lasts. It may come back by itself, or by a
+    /// [restart](Peer::restart).
+    PathLost(Loss),
+    /// The library says the same, after 5 s of silence.
     Disconnected,
     /// It has not been heard for 30 s (RFC 7675 §5.1), never connected, or the connection broke.
     Failed,
@@ -179,6 +190,10 @@ pub struct Peer {
     ear: tokio::sync::watch::Sender<Ear>,
     watch: AbortHandle,
     channel: Channel,
+    /// Answers and restarts take turns: an answer belongs to the offer before it.
+    turns: Semaphore,
+    /// The library listens for mDNS, and would fail at a restart that cannot.
+    joins_multicast: bool,
 }
 
 /// Where a viewer's packets of sound go; `None`: nowhere.
@@ -213,14 +228,14 @@ impl Peer {
         settings: &PeerSettings,
         events: mpsc::Sender<(PeerId, PeerEvent)>,
     ) -> Result<(Peer, String), PeerError> {
-        let clock = CaptureClock::new();
+        let (clock, joins_multicast) = (CaptureClock::new(), local::joins_multicast());
         let current_bps = Arc::new(AtomicU32::new(settings.start_bitrate.bps()));
         let estimates = EstimateOutlet::new(id, events.clone(), current_bps);
         let bitrates = Bitrates { start: settings.start_bitrate, max: settings.max_bitrate };
         let opened = connection::open(id, settings, clock, &events).await?;
         let (connection, sockets, mut gathered) = (opened.connection, opened.sockets, opened.gathered);
         let channel = Channel::create(&connection).await?;
-        let sdp = connection::describe(&connection, &sockets, &mut gathered).await?;
+        let sdp = connection::describe(&connection, &sockets, &mut gathered, false).await?;
         let channel = Channel::new(id, channel, events.clone());
         let watch = Watch {
             id,
@@ -230,8 +245,11 @@ impl Peer {
             track: opened.streams.video.track.clone(),
             observed: opened.observed,
             events,
+            ufrag: sdp::ufrag(&sdp).unwrap_or_default().to_string(),
             told: sdp::unique_candidates(&sdp),
             gathered_sdp: None,
+            local: LocalAddresses::new(settings.addresses.clone(), settings.port.clone()),
+            path: Path::default(),
         };
         let watch = tokio::spawn(watch.run()).abort_handle();
         let (sections, streams) = (sdp::sections(&sdp), opened.streams);
@@ -254,6 +272,8 @@ impl Peer {
             ear: opened.ear,
             watch,
             channel,
+            turns: Semaphore::new(1),
+            joins_multicast,
         };
         Ok((peer, sdp))
     }
@@ -269,6 +289,8 @@ impl Peer {
     /// standing; after any other error the peer connection is to be closed.
     pub async fn answer(&self, sdp: &str) -> Result<(), PeerError> {
         let answer = sdp::read_answer(&self.sections, sdp)?;
+        // It is never closed, so that there is always a turn to come.
+        let _turn = self.turns.acquire().await;
         let operation = "applying the answer";
         let theirs = sdp::ufrag(&answer.sdp).unwrap_or_default().to_string();
         let description = RTCSessionDescription::answer(answer.sdp).map_err(library(operation))?;
@@ -341,16 +363,25 @@ impl Peer {
         self.connection.set_configuration(configuration).await.map_err(library(operation))
     }
 
-    /// Restarts ICE: returns the whole new offer, whose answer [`Peer::answer`] takes. Media rests until
-    /// that answer has come, so it is only for a path that has failed already.
+    /// Restarts ICE on the addresses that the board has now: returns the whole new offer, whose answer
+    /// [`Peer::answer`] takes. The path so far is given up, so it is only for one that has failed already.
     pub async fn restart(&self) -> Result<String, PeerError> {
-        self.sockets.restart();
-        self.connection.restart_ice().await.map_err(library("restarting ICE"))?;
+        let _turn = self.turns.acquire().await;
+        self.sockets.restarted(Instant::now());
+        if self.joins_multicast {
+            local::multicast_is_back().await;
+        }
         self.ears.tell(Feedback::WayIsSought);
         let mut gathered = self.gathered.clone();
-        let sdp = connection::describe(&self.connection, &self.sockets, &mut gathered).await?;
+        let sdp = connection::describe(&self.connection, &self.sockets, &mut gathered, true).await?;
         self.negotiated().ufrag = sdp::ufrag(&sdp).unwrap_or_default().to_string();
         Ok(sdp)
+    }
+
+    /// The pair of candidates that carries media. `None` also when the library is busy this moment: then what
+    /// was said last holds, and it is asked again soon.
+    pub fn path(&self) -> Option<Pair> {
+        path::selected(&self.connection, &self.sockets).now_or_never().flatten()
     }
 
     /// Whether an answer came that does not take the picture, as from a browser without H.264.

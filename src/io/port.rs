@@ -30,7 +30,7 @@ mod socket;
 pub mod stun;
 mod view;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -68,6 +68,8 @@ pub struct Port {
 struct Inside {
     demux: Demux,
     views: HashMap<Owner, Vec<(IpAddr, Weak<View>)>>,
+    /// The board's addresses that are media's now; `None`: all that it has.
+    offered: Option<BTreeSet<IpAddr>>,
 }
 
 impl Port {
@@ -112,6 +114,17 @@ impl Port {
     /// The UDP port number.
     pub fn number(&self) -> u16 {
         self.number
+    }
+
+    /// From now on media goes by these addresses of the board alone: what comes to another is dropped, and peer
+    /// connections offer these.
+    pub fn offer(&self, addresses: &BTreeSet<IpAddr>) {
+        lock(&self.inside).offered = Some(addresses.clone());
+    }
+
+    /// The addresses that media goes by; `None` until [`Port::offer`] has said so: all that the board has.
+    pub fn offered(&self) -> Option<BTreeSet<IpAddr>> {
+        lock(&self.inside).offered.clone()
     }
 
     /// Keeps a NAT from forgetting the port: asks these STUN servers so often under which address they see it.
@@ -170,6 +183,10 @@ impl Port {
         }
         let view = {
             let mut inside = lock(&self.inside);
+            let is_known = |offered: &BTreeSet<IpAddr>| offered.contains(&local) || local.is_unspecified();
+            if !inside.offered.as_ref().is_none_or(is_known) {
+                return log::trace!(local:%, from:%; "a datagram to an address that is not media's");
+            }
             let Some(way) = inside.demux.received(local, from, bytes) else {
                 return log::trace!(from:%; "a datagram of nobody we know");
             };

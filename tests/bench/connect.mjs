@@ -1,4 +1,4 @@
-// How long from opening the page to its first picture, and where that time goes: a cold Chromium each time.
+// How long from opening the page to its first picture, and where that time goes: in a cold Chromium, or in a new tab.
 import { launch } from "../e2e/browser.mjs";
 
 /** What happens on the way, in order; each is a time in ms since the navigation began. */
@@ -8,16 +8,35 @@ export const STEPS = ["script", "broker open", "offer set", "answer sent", "conn
 export async function connect(link) {
   const browser = await launch();
   try {
-    const page = await browser.newPage();
-    await page.addInitScript(mark);
-    await page.goto(link, { waitUntil: "commit" });
-    const marks = await page.evaluate(() => globalThis.marked);
-    // A page that is left says bye; a browser that is closed from here does not leave it first.
-    await page.goto("about:blank");
-    return marks;
+    return await connectIn(await browser.newContext(), link);
   } finally {
     await browser.close();
   }
+}
+
+/** Opens the link in a new tab of a browser that has it shown before, so many times. */
+export async function connectWarm(link, runs) {
+  const browser = await launch();
+  try {
+    const context = await browser.newContext();
+    await connectIn(context, link);
+    const all = [];
+    for (let run = 0; run < runs; run += 1) all.push(await connectIn(context, link));
+    return all;
+  } finally {
+    await browser.close();
+  }
+}
+
+async function connectIn(context, link) {
+  const page = await context.newPage();
+  await page.addInitScript(mark);
+  await page.goto(link, { waitUntil: "commit" });
+  const marks = await page.evaluate(() => globalThis.marked);
+  // A page that is left says bye; a browser that is closed from here does not leave it first.
+  await page.goto("about:blank");
+  await page.close();
+  return marks;
 }
 
 /**

@@ -39,8 +39,12 @@ pub struct Setup {
     pub audio: &'static str,
     /// What `[talkback]` says.
     pub talkback: String,
+    /// The port of `/metrics`.
+    pub metrics: Option<u16>,
     /// An ALSA configuration in place of the system's, in which `{home}` is the home.
     pub alsa: Option<String>,
+    /// Further sections, in which `{home}` is the home.
+    pub more: String,
 }
 
 impl Setup {
@@ -57,24 +61,30 @@ impl Setup {
             ice: String::new(),
             audio: "tone",
             talkback: String::new(),
+            metrics: None,
             alsa: None,
+            more: String::new(),
         }
     }
 
     fn toml(&self, directory: &TempDir) -> String {
         let here = directory.path().display();
-        let Setup { broker, password, max_viewers, video, stun, ice, audio, talkback, alsa } = self;
+        let Setup { broker, password, max_viewers, video, stun, ice, audio, talkback, metrics, alsa, more } =
+            self;
         let ice = ice.replace("{home}", &here.to_string());
         if let Some(alsa) = alsa {
             let text = alsa.replace("{home}", &here.to_string());
             std::fs::write(directory.path().join("asound.conf"), text).expect("a writable directory");
         }
+        let more = more.replace("{home}", &here.to_string());
         let login = password.map_or(String::new(), |password| {
             std::fs::write(directory.path().join("password"), password).expect("a writable directory");
             format!("username = \"farol\"\npassword_file = \"{here}/password\"")
         });
         let servers =
             stun.map_or(String::new(), |port| format!("[[ice.servers]]\nurls = [\"stun:127.0.0.1:{port}\"]"));
+        let metrics =
+            metrics.map_or(String::new(), |port| format!("[metrics]\nlisten = \"127.0.0.1:{port}\""));
         format!(
             "[device]\nname = \"{NAME}\"\nstate_dir = \"{here}/state\"\n\
              [broker]\nurl = \"mqtt://127.0.0.1:{broker}\"\n{login}\n\
@@ -83,7 +93,7 @@ impl Setup {
              [video]\n{video}\n\
              [audio]\nsource = \"{audio}\"\n\
              [talkback]\n{talkback}\n\
-             [ice]\naddresses = [\"127.0.0.1\"]\n{ice}\n{servers}\n"
+             [ice]\naddresses = [\"127.0.0.1\"]\n{ice}\n{servers}\n{metrics}\n{more}\n"
         )
     }
 }
@@ -145,7 +155,9 @@ impl Home {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_farol"));
         command.args(arguments).arg("--config").arg(self.file("farol.toml"));
-        for surrounding in ["FAROL_LOG", "STATE_DIRECTORY", "NOTIFY_SOCKET", "JOURNAL_STREAM"] {
+        for surrounding in
+            ["FAROL_LOG", "STATE_DIRECTORY", "RUNTIME_DIRECTORY", "NOTIFY_SOCKET", "JOURNAL_STREAM"]
+        {
             command.env_remove(surrounding);
         }
         if self.file("asound.conf").exists() {

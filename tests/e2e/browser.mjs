@@ -62,12 +62,18 @@ export class Viewer {
   /** Waits until the picture moves and shows the present; the last picture read. */
   async plays() {
     let before;
-    return until(`a live picture, with "${await this.title()}" on the screen`, PATIENCE_MS, async () => {
-      const picture = await this.picture();
+    let seen;
+    const shows = until("a live picture", PATIENCE_MS, async () => {
+      const picture = (seen = await this.picture());
       const is_live = picture !== undefined && picture.age_ms < 3000;
       const moved = is_live && before !== undefined && picture.counter !== before.counter && picture.clock_ms !== before.clock_ms;
       before = is_live ? picture : undefined;
       return moved && picture;
+    });
+    return shows.catch(async (why) => {
+      const states = await this.page.evaluate(() => globalThis.farolTest.peers.map((peer) => peer.connectionState));
+      const facts = JSON.stringify({ screen: await this.title(), seen, states, errors: this.errors, stats: await this.stats() });
+      throw new Error(`${why.message}: ${facts}`);
     });
   }
 

@@ -83,9 +83,9 @@ export async function demo(t, options) {
 /**
  * A device on disk: configuration and state in a directory of its own. `start` runs it and `pair` makes links.
  * `config` is TOML that follows the tables of the broker and the page; media goes by `addresses`, the page is
- * served at `listen`.
+ * served at `listen`, and `bridge` has it carry MQTT too.
  */
-export async function device(t, broker, config = "", { addresses = ["127.0.0.1"], listen = "127.0.0.1" } = {}) {
+export async function device(t, broker, config = "", { addresses = ["127.0.0.1"], listen = "127.0.0.1", bridge = false } = {}) {
   const directory = await mkdtemp(join(tmpdir(), "farol-e2e-"));
   t.after(() => rm(directory, { recursive: true, force: true }));
   const http_port = await freePort();
@@ -95,13 +95,14 @@ export async function device(t, broker, config = "", { addresses = ["127.0.0.1"]
     name = "Porch"
     state_dir = "${directory}/state"
     [broker]
-    url = "mqtt://127.0.0.1:${broker.mqttPort}"
+    url = "mqtt://${broker.mqttHost ?? "127.0.0.1"}:${broker.mqttPort}"
     username = "farol"
     [links]
     page = "http://127.0.0.1:${http_port}/"
-    broker = "ws://127.0.0.1:${broker.webSocketPort}"
+    broker = "ws://127.0.0.1:${bridge ? `${http_port}/mqtt` : broker.webSocketPort}"
     [http]
     listen = "${listen}:${http_port}"
+    bridge = ${bridge}
     [ice]
     addresses = ${JSON.stringify(addresses)}
     ${config}`);

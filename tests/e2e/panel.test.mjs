@@ -95,6 +95,29 @@ test("the camera turns by dragging and by arrow keys, the lamp and the night are
   assert.deepEqual(viewer.errors, []);
 });
 
+test("who unfolds the details sees how the way here is, and the board is asked no longer than that", async (t) => {
+  const { viewer, board, asks, panel } = await watching(t);
+  const asked = async () => (await board.asked()).filter(({ t: kind }) => kind === "stats").length;
+  await viewer.tap("settings");
+  assert.equal(await asked(), 0, "nothing is asked while it is folded");
+  await panel.getByText("Details").click();
+  await asks({ t: "stats", of: "all" });
+  const shown = (name) => panel.locator(`dt:text-is("${name}") + dd`).innerText();
+  await panel.getByText("6.1 Mbit/s").waitFor();
+  const names = ["Path", "Sent", "Network carries", "Round trip", "Lost packets", "Sent again"];
+  assert.deepEqual(await Promise.all(names.map(shown)), ["direct, local", "1.9 Mbit/s", "6.1 Mbit/s", "12 ms", "3", "3"]);
+  assert.equal(await panel.locator(".details tr").count(), 3, "a head and two viewers");
+  await panel.locator(".details tr", { hasText: "Rui" }).getByText("network too slow").waitFor();
+  await panel.locator(".details table").scrollIntoViewIfNeeded();
+  await viewer.shot("details");
+  await until("asked again", PATIENCE_MS, async () => (await asked()) > 1);
+  await viewer.page.keyboard.press("Escape");
+  const before = await asked();
+  await viewer.page.waitForTimeout(5_000);
+  assert.ok((await asked()) <= before + 1, "one question may have been due");
+  assert.deepEqual(viewer.errors, []);
+});
+
 test("a viewer sees nothing that it may not do", async (t) => {
   const { viewer, board, panel } = await watching(t);
   const shown = async (name) => viewer.page.locator(`button.${name}`).isVisible();

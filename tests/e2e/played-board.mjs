@@ -22,10 +22,17 @@ export const CONTROLS = [
   { name: "auto_focus_start", label: "Start Auto Focus", kind: "button", settable: true },
 ];
 
+/** What such a board counts: of this viewer, and of one on a bad network. */
+const ME = {
+  name: "Ana's phone", state: "streaming", since_s: 734, path: { kind: "host", local: {}, remote: {} }, estimate_bps: 6_100_000,
+  sent_bps: 1_940_000, frames_per_s: 29.9, round_trip_ms: 11.6, frames_dropped: 0, lost: 3, repaired: 3, talks: false, troubles: [],
+};
+const OTHER = { ...ME, name: "Rui", path: "relay", estimate_bps: 420_000, sent_bps: 380_000, round_trip_ms: 87, troubles: ["thinned"] };
+
 /** Puts a played board behind the page; it waits until the page has heard from the real one. */
 export async function playBoard(viewer, state = EVERYTHING, controls = CONTROLS) {
   await viewer.page.waitForFunction(() => document.querySelector("farol-camera").board !== undefined);
-  await viewer.page.evaluate(play, { state, controls });
+  await viewer.page.evaluate(play, { state, controls, me: ME, viewers: [{ ...ME, path: "host" }, OTHER] });
   return {
     /** What the page asked for so far, without `v` and `id`. */
     asked: () => viewer.page.evaluate(() => globalThis.board.asked),
@@ -36,7 +43,7 @@ export async function playBoard(viewer, state = EVERYTHING, controls = CONTROLS)
   };
 }
 
-async function play({ state, controls }) {
+async function play({ state, controls, me, viewers }) {
   const [device, viewer] = [new RTCPeerConnection(), new RTCPeerConnection()];
   device.onicecandidate = ({ candidate }) => viewer.addIceCandidate(candidate);
   viewer.onicecandidate = ({ candidate }) => device.addIceCandidate(candidate);
@@ -54,6 +61,7 @@ async function play({ state, controls }) {
   const replies = {
     controls: () => ({ controls }),
     status: () => ({ state }),
+    stats: () => ({ me, viewers, more: 0 }),
     set: ({ control, value }) => ({ value: Object.assign(controls.find(({ name }) => name === control), { value }).value }),
     move: ({ pan, tilt }) => (Object.assign(state.pan, { at: pan }), Object.assign(state.tilt, { at: tilt }), { pan, tilt }),
     night: ({ mode }) => (Object.assign(state.night, { mode }), {}),
@@ -64,7 +72,7 @@ async function play({ state, controls }) {
     asked.push(request);
     if (board.refusal !== undefined) return say({ t: "error", id, ...board.refusal });
     say({ t: "ok", id, ...replies[request.t](request) });
-    if (request.t !== "controls") say({ t: "state", state });
+    if (!["controls", "stats"].includes(request.t)) say({ t: "state", state });
   };
   const opened = new Promise((done) => (channel.onopen = done));
   await device.setLocalDescription(await device.createOffer());

@@ -20,6 +20,9 @@ const CAMERA = ["ready", "resting", "lost", "private"] as const;
 const MICROPHONE = ["none", "ready", "lost", "private"] as const;
 const TALK = ["none", "free", "you", "other"] as const;
 const NIGHT_MODES = ["auto", "day", "night"] as const;
+const PATHS = ["host", "srflx", "prflx", "relay"] as const;
+const VIEWER_STATES = ["connecting", "streaming", "silent"] as const;
+const TROUBLES = ["silent", "thinned", "lossy"] as const;
 const CODES = ["denied", "unknown", "invalid", "range", "unavailable", "busy"] as const;
 
 /** What a viewer may ask of this board. */
@@ -55,6 +58,35 @@ export interface BoardState {
   may: Task[];
 }
 
+/** What kind of path media takes. */
+export type PathKind = (typeof PATHS)[number];
+
+/** What the board counts of one viewer. */
+export interface ViewerStatistics {
+  name: string;
+  state: (typeof VIEWER_STATES)[number];
+  sinceS: number;
+  path: PathKind | null;
+  /** What the network is thought to carry. */
+  estimateBps: number | null;
+  sentBps: number;
+  framesPerS: number;
+  roundTripMs: number | null;
+  framesDropped: number;
+  lost: number;
+  repaired: number;
+  talks: boolean;
+  troubles: (typeof TROUBLES)[number][];
+}
+
+/** What the board counts, as far as this viewer may know: of the others only with the right to control. */
+export interface Statistics {
+  me: ViewerStatistics;
+  viewers: ViewerStatistics[];
+  /** How many there are beside those listed. */
+  more: number;
+}
+
 /** What a control of the camera can hold. */
 export type ControlValue = number | boolean | string;
 
@@ -77,6 +109,7 @@ export type ControlMessage =
 /** What a viewer asks for, without `v` and `id`. */
 export type ControlRequest =
   | { t: "status" | "controls" | "snapshot" }
+  | { t: "stats"; of?: "me" | "all" }
   | { t: "set"; control: string; value: ControlValue }
   | { t: "move"; pan?: number; tilt?: number }
   | { t: "move"; pan_by?: number; tilt_by?: number }
@@ -133,6 +166,30 @@ export function readState(value: unknown): BoardState | undefined {
   if (lamp !== null && !(isReal(lamp) && lamp >= 0 && lamp <= 100)) return undefined;
   if (!Array.isArray(may)) return undefined;
   return { camera, microphone, talk, watching, night, motion, lamp, pan, tilt, may: TASKS.filter((task) => may.includes(task)) };
+}
+
+/** Reads statistics; viewers that cannot be understood are left out. */
+export function readStatistics({ me, viewers = [], more = 0 }: Fields): Statistics | undefined {
+  const own = isFields(me) ? readViewer(me) : undefined;
+  if (own === undefined || !Array.isArray(viewers) || !isWhole(more) || more < 0) return undefined;
+  const others = viewers.map((one: unknown) => (isFields(one) ? readViewer(one) : undefined));
+  return { me: own, viewers: others.filter((one) => one !== undefined), more };
+}
+
+function readViewer(value: Fields): ViewerStatistics | undefined {
+  const state = oneOf(VIEWER_STATES, value["state"]);
+  const { name, path, talks, troubles } = value;
+  const counts = ["since_s", "sent_bps", "frames_per_s", "frames_dropped", "lost", "repaired"].map((key) => value[key]);
+  const [estimateBps = null, roundTripMs = null] = [value["estimate_bps"], value["round_trip_ms"]];
+  if (typeof name !== "string" || state === undefined || !counts.every(isCount)) return undefined;
+  if ((estimateBps !== null && !isCount(estimateBps)) || (roundTripMs !== null && !isCount(roundTripMs))) return undefined;
+  const [sinceS, sentBps, framesPerS, framesDropped, lost, repaired] = counts as [number, number, number, number, number, number];
+  return {
+    name, state, sinceS, estimateBps, sentBps, framesPerS, roundTripMs, framesDropped, lost, repaired, talks: talks === true,
+    // One's own path has its addresses beside its kind.
+    path: oneOf(PATHS, isFields(path) ? path["kind"] : path) ?? null,
+    troubles: Array.isArray(troubles) ? TROUBLES.filter((trouble) => troubles.includes(trouble)) : [],
+  };
 }
 
 /** Reads a list of controls, without those that cannot be shown. */
@@ -219,6 +276,10 @@ function isId(value: unknown): value is number {
 
 function isWhole(value: unknown): value is number {
   return Number.isSafeInteger(value);
+}
+
+function isCount(value: unknown): value is number {
+  return isReal(value) && value >= 0;
 }
 
 function isReal(value: unknown): value is number {

@@ -12,10 +12,12 @@ import {
   type ErrorCode,
   type Fields,
   type NightMode,
+  type Statistics,
   MAX_STILL_BYTES,
   readControl,
   readControls,
   readState,
+  readStatistics,
   writeRequest,
 } from "./control-message";
 
@@ -85,6 +87,11 @@ export class Remote {
   /** How the board is; it also tells by itself. */
   async status(): Promise<Outcome<BoardState>> {
     return reading(await this.#ask({ t: "status" }), ({ state }) => readState(state));
+  }
+
+  /** What the board counts of this viewer, or of all, which needs the right to control. */
+  async statistics(of: "me" | "all"): Promise<Outcome<Statistics>> {
+    return reading(await this.#ask({ t: "stats", of }), readStatistics);
   }
 
   /** Sets a control; the outcome is what the driver made of it. */

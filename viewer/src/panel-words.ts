@@ -1,6 +1,6 @@
 // What a person reads of the board: the panel's words, and why a request came to nothing.
 
-import type { ErrorCode } from "./control-message";
+import type { ErrorCode, PathKind } from "./control-message";
 
 /** What stands in the panel. */
 export const PANEL = {
@@ -24,6 +24,24 @@ export const PANEL = {
   none: "This camera has nothing to set.",
   watching: (count: number) => (count <= 1 ? "Only you are watching" : `${count} are watching`),
   lastMotion: (ago: string) => `Last motion ${ago}`,
+} as const;
+
+/** What stands in the panel's folded part. */
+export const DETAILS = {
+  title: "Details",
+  path: "Path",
+  rate: "Sent",
+  network: "Network carries",
+  frames: "Frames a second",
+  roundTrip: "Round trip",
+  lost: "Lost packets",
+  repaired: "Sent again",
+  leftOut: "Frames left out",
+  unknown: "–",
+  columns: ["Viewer", "Path", "Sent", "Round trip"],
+  connecting: "connecting",
+  troubles: { silent: "not heard", thinned: "network too slow", lossy: "losing packets" },
+  more: (count: number) => `and ${count} more`,
 } as const;
 
 /** Why a request came to nothing, when the board itself does not say it in words. */
@@ -50,6 +68,25 @@ export function wordsForAngle(degrees: number, axis: "pan" | "tilt"): string {
   if (whole === 0) return axis === "pan" ? "middle" : "level";
   const [positive, negative] = axis === "pan" ? ["right", "left"] : ["up", "down"];
   return `${Math.abs(whole)}° ${whole > 0 ? positive : negative}`;
+}
+
+/** How media comes here. */
+export function wordsForPath(kind: PathKind | null): string {
+  switch (kind) {
+    case null:
+      return DETAILS.unknown;
+    case "host":
+      return "direct, local";
+    case "relay":
+      return "by a relay";
+    default:
+      return "direct";
+  }
+}
+
+/** A bitrate as people say it. */
+export function wordsForBitrate(bps: number): string {
+  return bps < 1_000_000 ? `${Math.round(bps / 1_000)} kbit/s` : `${(bps / 1_000_000).toFixed(1)} Mbit/s`;
 }
 
 /** How long ago something was. */

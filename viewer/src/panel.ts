@@ -4,6 +4,7 @@
 
 import type { Outcome, Remote } from "./control";
 import type { BoardState, Control, Fields, NightMode } from "./control-message";
+import { Details } from "./details";
 import { button, make, setText } from "./elements";
 import { Latest } from "./latest";
 import { Pad, type Target } from "./pad";
@@ -39,6 +40,7 @@ export class Panel {
   readonly #cameraNote = make("p", "about");
   readonly #rows = make("div", "rows");
   readonly #resetAll = make("button", "text", PANEL.resetAll);
+  readonly #details: Details;
   #rowsByName = new Map<string, Row>();
   #motionAt: number | undefined;
   #state: BoardState | undefined;
@@ -48,6 +50,10 @@ export class Panel {
     this.#remote = remote;
     this.#turning = new Latest((to) => this.#ask((board) => board.move(to)), () => this.#drawPad());
     this.#lighting = new Latest((level) => this.#ask((board) => board.lamp(level)), () => this.#drawLamp());
+    this.#details = new Details(async (question) => {
+      const board = this.#remote();
+      return board === undefined ? closed() : question(board);
+    });
     this.#pad = new Pad((to) => this.#turning.put(to));
     this.element.hidden = true;
     this.element.setAttribute("aria-label", PANEL.open);
@@ -60,6 +66,7 @@ export class Panel {
   /** Puts the keyboard at the panel's beginning. */
   focus(): void {
     this.#close.focus();
+    this.#details.refresh();
   }
 
   /** Shows how the board is. */
@@ -113,7 +120,7 @@ export class Panel {
     this.#resetAll.type = "button";
     this.#resetAll.addEventListener("click", () => this.#rowsByName.forEach((row) => row.reset()));
     this.#camera.append(make("h3", "", PANEL.picture), this.#cameraNote, this.#rows, this.#resetAll);
-    this.element.append(head, this.#about, this.#fault, this.#pad.element, this.#night, this.#lamp, this.#camera);
+    this.element.append(head, this.#about, this.#fault, this.#pad.element, this.#night, this.#lamp, this.#camera, this.#details.element);
     this.#fault.hidden = true;
     this.showControls(undefined);
   }

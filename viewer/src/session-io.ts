@@ -43,7 +43,7 @@ export type Input =
   /** Everything that the device says to this session reaches us from here on. */
   | { type: "subscribed"; session: string }
   | { type: "heard"; heard: Heard }
-  | { type: "answer-made"; peer: number; digest: string; sdp: string; hasVideo: boolean }
+  | { type: "answer-made"; peer: number; offer: string; digest: string; sdp: string; hasVideo: boolean }
   | { type: "candidates-found"; peer: number; list: Candidate[]; end: boolean }
   | { type: "peer-connected" | "peer-interrupted" | "peer-failed"; peer: number }
   /** No frame comes although the camera is ready and the connection whole, and: they come again. */

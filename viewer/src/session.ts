@@ -279,7 +279,7 @@ export class Session {
         if (this.#phase.at === "asking" && this.#isOurs(message.offer)) this.#answer(message.offer, now);
         return;
       case "reoffer":
-        return this.#reoffered(message.offer);
+        return this.#reoffered(message.offer, now);
       case "accept":
         return this.#accepted(message.offer, message.rights, now);
       case "candidates":
@@ -304,7 +304,7 @@ export class Session {
     return offer.boot === this.#run.boot && !this.#beacon.isSpent(offer.offer);
   }
 
-  #reoffered(offer: Offer): void {
+  #reoffered(offer: Offer, now: number): void {
     const peer = this.#peer;
     if (peer === undefined || !this.#isOurs(offer)) return;
     if (this.#phase.at !== "answered" && this.#phase.at !== "live") return;
@@ -312,6 +312,8 @@ export class Session {
     peer.offer = offer;
     peer.isAnswered = false;
     this.#commands.push({ do: "renegotiate", peer: peer.id, offer });
+    // The device has noticed as well: a request now would only throw away what it has begun.
+    if (this.#phase.at === "live" && this.#phase.restartAt !== undefined) this.#phase.restartAt = now + RESTART_AGAIN_MS;
   }
 
   #accepted(offer: string, rights: Right[], now: number): void {
@@ -378,7 +380,8 @@ export class Session {
   }
 
   #answerMade(made: PeerInput & { type: "answer-made" }, peer: Peer, now: number): void {
-    if (peer.isAnswered) return;
+    // An offer that another has replaced meanwhile is not waited for any more.
+    if (peer.isAnswered || made.offer !== peer.offer.offer) return;
     const { offer, rev, boot } = peer.offer;
     const { digest, sdp } = made;
     peer.isAnswered = true;

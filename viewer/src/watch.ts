@@ -134,7 +134,7 @@ export class Watch {
       { mayTalk: this.#mayTalk, microphone: this.#microphone },
       {
         answerMade: (offer, sdp, hasVideo) =>
-          this.#take({ type: "answer-made", peer, digest: sdpDigest(offer.sdp), sdp, hasVideo }),
+          this.#take({ type: "answer-made", peer, offer: offer.offer, digest: sdpDigest(offer.sdp), sdp, hasVideo }),
         candidatesFound: (list, end) => this.#take({ type: "candidates-found", peer, list, end }),
         connected: () => this.#take({ type: "peer-connected", peer }),
         interrupted: () => this.#take({ type: "peer-interrupted", peer }),

@@ -1,7 +1,7 @@
 // The channel protocol: what is written and read, against the vectors that the device's tests read too.
 import { describe, expect, test } from "vitest";
 
-import { CONTROL_LABEL, type ControlRequest, MAX_TEXT_BYTES, MAX_TEXT_NESTING, readControl, writeRequest } from "../src/control-message";
+import { CONTROL_LABEL, type ControlRequest, MAX_TEXT_BYTES, MAX_TEXT_NESTING, readControl, readStatistics, writeRequest } from "../src/control-message";
 import { fixture } from "./fixtures";
 
 interface Vectors {
@@ -68,6 +68,24 @@ test("a control that cannot be shown is left out, and the others stay", () => {
   ];
   const message = read({ v: 1, t: "controls", controls: [...bad, good, ...bad] });
   expect(message?.type === "controls" && message.controls.map(({ name }) => name)).toEqual(["gain"]);
+});
+
+test("statistics are read as far as they may be known", () => {
+  const fields = (name: string): Record<string, unknown> => {
+    const message = read(messageNamed(name));
+    if (message?.type !== "ok") throw new Error("no reply");
+    return message.fields;
+  };
+  const ana = {
+    name: "Ana", state: "streaming", sinceS: 90, path: "relay", estimateBps: 6_000_000, sentBps: 1_900_000, framesPerS: 29.9,
+    roundTripMs: 12.3, framesDropped: 10, lost: 42, repaired: 41, talks: true, troubles: ["thinned"],
+  };
+  expect(readStatistics(fields("statistics of oneself"))).toEqual({ me: ana, viewers: [], more: 0 });
+  const all = fields("statistics of all");
+  expect(readStatistics(all)).toEqual({ me: ana, viewers: [ana], more: 0 });
+  const wrong = [7, null, { ...(all["viewers"] as object[])[0], lost: -1 }, { ...(all["viewers"] as object[])[0], state: "asleep" }];
+  expect(readStatistics({ ...all, viewers: [...wrong, ...(all["viewers"] as object[])] })?.viewers).toEqual([ana]);
+  for (const bad of [{ me: undefined }, { viewers: {} }, { more: "1" }]) expect(readStatistics({ ...all, ...bad })).toBeUndefined();
 });
 
 describe("a state that breaks its own rules is dropped", () => {

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 
 import { Latest } from "../src/latest";
-import { wordsForAgo, wordsForAngle } from "../src/panel-words";
+import { wordsForAgo, wordsForAngle, wordsForBitrate, wordsForPath } from "../src/panel-words";
 import { stillName } from "../src/still";
 
 test("of many values only the newest is sent after the one on its way", async () => {
@@ -36,6 +36,8 @@ test("a still is named by the viewer's clock", () => {
 test("directions and times are said in words", () => {
   expect([wordsForAngle(12.4, "pan"), wordsForAngle(-5, "pan"), wordsForAngle(0.2, "pan")]).toEqual(["12° right", "5° left", "middle"]);
   expect([wordsForAngle(7, "tilt"), wordsForAngle(-7, "tilt"), wordsForAngle(-0.1, "tilt")]).toEqual(["7° up", "7° down", "level"]);
+  expect([850_400, 1_940_000].map(wordsForBitrate)).toEqual(["850 kbit/s", "1.9 Mbit/s"]);
+  expect([wordsForPath("host"), wordsForPath("prflx"), wordsForPath("relay"), wordsForPath(null)]).toEqual(["direct, local", "direct", "by a relay", "–"]);
   expect([20, 60, 150, 3_600, 7_300, 100_000, 200_000].map(wordsForAgo)).toEqual([
     "less than a minute ago", "1 minute ago", "3 minutes ago", "60 minutes ago", "2 hours ago", "28 hours ago", "2 days ago",
   ]);

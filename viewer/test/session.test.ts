@@ -63,7 +63,9 @@ class Stage {
   }
   /** The browser makes its answer to the last offer. */
   answerMade(fields: Partial<Extract<Input, { type: "answer-made" }>> = {}): this {
-    return this.give({ type: "answer-made", peer: this.peer, digest: "dig", sdp: "answer", hasVideo: true, ...fields });
+    const asked = this.commands.filter((command) => command.do === "open-peer" || command.do === "renegotiate").at(-1);
+    const made = { peer: this.peer, offer: asked?.offer.offer ?? "", digest: "dig", sdp: "answer", hasVideo: true };
+    return this.give({ type: "answer-made", ...made, ...fields });
   }
   peerSays(type: "peer-connected" | "peer-interrupted" | "peer-failed" | "picture-stalled" | "picture-moves", peer = this.peer): this {
     return this.give({ type, peer });
@@ -322,7 +324,7 @@ describe("after the answer", () => {
 
   test("what a closed peer connection still says is ignored", () => {
     stage.says({ type: "reject", code: "taken", offer: offer({ offer: id("d1") }) }).clear();
-    stage.peerSays("peer-failed", 1).give({ type: "answer-made", peer: 1, digest: "", sdp: "", hasVideo: true });
+    stage.peerSays("peer-failed", 1).give({ type: "answer-made", peer: 1, offer: id("f0"), digest: "", sdp: "", hasVideo: true });
     expect(stage.types).toEqual([]);
     expect(stage.view.state).toBe("connecting");
   });
@@ -479,6 +481,24 @@ describe("while media flows", () => {
     ]);
     stage.says({ type: "accept", offer: id("d7"), rights: ["view", "listen"] });
     expect(stage.view).toMatchObject({ state: "live", rights: ["view", "listen"] });
+  });
+
+  test("of two reoffers the later one is answered, although the answer to the other is made first", () => {
+    stage.says({ type: "reoffer", offer: offer({ offer: id("d7"), rev: 1 }) });
+    stage.says({ type: "reoffer", offer: offer({ offer: id("d8"), rev: 1 }) });
+    stage.answerMade({ offer: id("d7"), digest: "d7" });
+    expect(stage.types).toEqual([]);
+    stage.answerMade({ offer: id("d8"), digest: "d8" });
+    expect(stage.sent.map(({ message }) => message)).toMatchObject([{ type: "answer", offer: id("d8"), digest: "d8" }]);
+  });
+
+  test("a device that restarts by itself is given its time before it is asked for a restart", () => {
+    stage.peerSays("peer-interrupted").pass(1_000);
+    stage.says({ type: "reoffer", offer: offer({ offer: id("d7"), rev: 1 }) }).answerMade().clear();
+    stage.pass(4_999);
+    expect(stage.types).toEqual([]);
+    stage.pass(1);
+    expect(stage.types).toEqual(["restart"]);
   });
 
   test("a reoffer of another boot, or one answered before, is dropped", () => {

@@ -9,6 +9,8 @@ use crate::config::{
 };
 use crate::units::Bitrate;
 
+use crate::config::whip::Whip;
+
 const DOCUMENTED: &str = include_str!("../../../config/farol.toml");
 
 fn read(text: &str) -> Result<Config, Vec<Fault>> {
@@ -26,7 +28,7 @@ fn faults(text: &str) -> Vec<String> {
 
 /// The keys that the parser asks for, sections left out.
 fn known_keys() -> Vec<String> {
-    let (root, errors) = DeTable::parse_recoverable("[[ice.servers]]");
+    let (root, errors) = DeTable::parse_recoverable("[[ice.servers]]\n[[whip]]");
     assert!(errors.is_empty());
     let (mut walk, top) = Walk::new("", root.get_ref());
     sections::config(&mut walk, &top, None, &|_| Ok(None));
@@ -102,7 +104,7 @@ fn every_commented_line_of_the_documented_file_is_right_when_it_is_uncommented()
     // TLS files go with a TLS broker.
     text = text.replacen("mqtt://", "mqtts://", 1);
     // The alternatives that cannot stand beside each other, and the one secret that is a file.
-    for line in ["password_credential", "credential_file"] {
+    for line in ["password_credential", "credential_file", "token_credential"] {
         let start = text.find(&format!("\n{line} = ")).expect("it is shown") + 1;
         let end = start + text[start..].find('\n').expect("lines end");
         text.replace_range(start..end, "");
@@ -165,6 +167,15 @@ servers = [
 ]
 [http]
 listen = "[::]:8080"
+[metrics]
+listen = "127.0.0.1:9100"
+[[whip]]
+url = "https://media.example.org/whip/nest"
+name = "studio"
+token_credential = "whip-token"
+ca_file = "/etc/farol/ca.pem"
+video = true
+audio = false
 "#;
     let server = |url: &str, username: Option<&str>, credential: Option<&str>| IceServer {
         urls: vec![url.to_string()],
@@ -214,6 +225,7 @@ listen = "[::]:8080"
                 server("stun:stun.example.org", None, None),
                 server("turn:turn.example.org?transport=udp", Some("farol"), Some("swordfish")),
             ],
+            interfaces: vec![],
             shared: vec![SharedTurn {
                 urls: vec!["turns:turn.example.org".to_string()],
                 secret: MadeSecret::new("north".to_string()),
@@ -229,8 +241,18 @@ listen = "[::]:8080"
             udp_ports: 50_000..=50_010,
             addresses: vec!["192.0.2.7".parse().expect("an address"), "fd00::7".parse().expect("an address")],
         },
+        bridge: false,
         http: Some("[::]:8080".parse().expect("an address")),
+        metrics: Some("127.0.0.1:9100".parse().expect("an address")),
         board: crate::config::board::Board::default(),
+        whip: vec![Whip {
+            name: "studio".to_string(),
+            url: "https://media.example.org/whip/nest".parse().expect("a URL"),
+            token: Some(Secret::Credential("whip-token".to_string())),
+            tls: Tls { ca_file: Some("/etc/farol/ca.pem".into()), client: None },
+            video: true,
+            audio: false,
+        }],
     };
     assert_eq!(read(text), Ok(expected));
 }
@@ -262,6 +284,7 @@ keyframe_interval = 10
 rate_hz = 48000.0
 [ice]
 addresses = ["eth0"]
+interfaces = ["eth0", "192.0.2.7"]
 servers = [{ urls = ["stun://a"], user = "x" }, 5, { urls = ["turn:a"], credential_file = "/none" }]
 [http]
 listen = "8080"
@@ -281,6 +304,9 @@ password_file = "/a"
 password_credential = "b"
 ca_file = "/ca.pem"
 client_cert_file = "/cert.pem"
+[ice]
+addresses = ["192.0.2.7"]
+interfaces = ["!docker*"]
 [[ice.servers]]
 urls = []
 [[ice.servers]]
@@ -306,6 +332,15 @@ fn relays_alone_without_a_relay_let_nobody_in() {
     assert!(of("").is_err() && of("servers = [{ urls = [\"stun:a\"] }]").is_err());
     assert!(of("servers_url = \"https://a\"").is_ok());
     assert!(of("servers = [{ urls = [\"turn:a\"], username = \"x\", credential = \"y\" }]").is_ok());
+}
+
+#[test]
+fn metrics_are_never_on_the_pages_own_port() {
+    let same = "[http]\nlisten = \"127.0.0.1:8080\"\n[metrics]\nlisten = \"127.0.0.1:8080\"\n";
+    let told = faults(same);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("metrics.listen") && told[0].contains("who watches"), "{told:?}");
+    assert!(read("[metrics]\nlisten = \"127.0.0.1:9100\"").is_ok());
 }
 
 #[test]

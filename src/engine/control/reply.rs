@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{CameraControl, ControlKind, ControlRefusal, LIMIT_TEXT_BYTES};
 use crate::config::ControlValue;
+use crate::engine::tally::ViewerReport;
 
 /// Why a request is refused, for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,20 @@ impl Reply {
     /// To `status`: [`State::seen_by`](super::State::seen_by).
     pub fn state(id: u64, state: Value) -> Reply {
         Reply::with(id, [("state", state)])
+    }
+
+    /// To `stats`: of the viewer itself, and of all as far as it may know.
+    pub fn statistics(id: u64, own: &ViewerReport, all: Option<(&Value, &[Value], usize)>) -> Reply {
+        let mut fields = vec![("me", json!(own))];
+        if let Some((board, viewers, more)) = all {
+            fields.extend([("board", board.clone()), ("viewers", json!(viewers)), ("more", json!(more))]);
+        }
+        Reply::with(id, fields)
+    }
+
+    /// A reply whose text was made to fit.
+    pub fn written(text: String) -> Reply {
+        Reply(text)
     }
 
     /// To `controls`.

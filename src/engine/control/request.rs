@@ -17,6 +17,11 @@ use crate::engine::rights::{Right, Rights};
 pub enum Request {
     /// How the board is.
     Status,
+    /// What is counted of this viewer, or of everybody.
+    Statistics {
+        /// Of everybody.
+        of_all: bool,
+    },
     /// Which camera controls there are.
     Controls,
     /// Set a camera control.
@@ -115,6 +120,11 @@ impl Envelope {
         };
         let (needed, read): (Option<Right>, Reader) = match kind.as_str() {
             "status" => (None, |_| Ok(Request::Status)),
+            "stats" => match self.fields.get("of").map(Value::as_str) {
+                None | Some(Some("me")) => (None, |_| Ok(Request::Statistics { of_all: false })),
+                Some(Some("all")) => (Some(Right::Control), |_| Ok(Request::Statistics { of_all: true })),
+                Some(_) => return fault(Code::Invalid, "`of` is \"me\" or \"all\"".to_owned()),
+            },
             "controls" => (Some(Right::Control), |_| Ok(Request::Controls)),
             "set" => (Some(Right::Control), Envelope::set),
             "snapshot" => (Some(Right::View), |_| Ok(Request::Snapshot)),

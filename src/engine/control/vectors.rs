@@ -11,6 +11,9 @@ use super::request::Envelope;
 use super::*;
 use crate::engine::night::NightMode;
 use crate::engine::rights::{Right, Rights};
+use crate::engine::tally::{
+    BoardReport, CandidateKind, End, PathReport, Report, Trouble, ViewerReport, ViewerState, as_many_as_fit,
+};
 use crate::units::PeerId;
 
 const PEER: PeerId = PeerId(1);
@@ -78,6 +81,8 @@ fn value(text: &str) -> Value {
 fn written(id: u64, request: &Request) -> Value {
     let (kind, more) = match request {
         Request::Status => ("status", json!({})),
+        Request::Statistics { of_all: false } => ("stats", json!({})),
+        Request::Statistics { of_all: true } => ("stats", json!({ "of": "all" })),
         Request::Controls => ("controls", json!({})),
         Request::Snapshot => ("snapshot", json!({})),
         Request::Set { control, value } => {
@@ -232,6 +237,41 @@ fn controls() -> Vec<CameraControl> {
     ]
 }
 
+/// A viewer's own statistics, as full as they can be.
+fn statistics() -> ViewerReport {
+    let end = |kind, address: &str| End { kind, address: address.to_owned() };
+    ViewerReport {
+        name: "Ana".to_owned(),
+        slot: "00112233445566aa".to_owned(),
+        state: ViewerState::Streaming,
+        since_s: 90,
+        rights: Rights::NONE.with(Right::View).with(Right::Control),
+        path: Some(PathReport {
+            kind: CandidateKind::Relay,
+            local: end(CandidateKind::Relay, "192.0.2.1:50000"),
+            remote: end(CandidateKind::Prflx, "198.51.100.7:61234"),
+            relay: Some("203.0.113.9:49152".to_owned()),
+        }),
+        estimate_bps: Some(6_000_000),
+        sent_bps: 1_900_000,
+        frames_per_s: 29.9,
+        round_trip_ms: Some(12.3),
+        delay_ms: 0.9,
+        frames_sent: 2_690,
+        frames_dropped: 10,
+        sound_packets: 4_500,
+        packets: 21_000,
+        bytes: 21_400_000,
+        padding_bytes: 12_000,
+        lost: 42,
+        lost_percent: 0.2,
+        repaired: 41,
+        keyframes_asked: 2,
+        talks: true,
+        troubles: [Trouble::Thinned].into(),
+    }
+}
+
 #[test]
 fn what_the_device_says_is_as_the_page_expects_it() {
     let now = Instant::now() + Duration::from_secs(3600);
@@ -253,6 +293,13 @@ fn what_the_device_says_is_as_the_page_expects_it() {
         "move" => Reply::moved(8, Some(-12.5), Some(30.0)).into_text(),
         "move one axis" => Reply::moved(9, None, Some(0.0)).into_text(),
         "night or lamp" => Reply::ok(10).into_text(),
+        "statistics of oneself" => Reply::statistics(12, &statistics(), None).into_text(),
+        "statistics of all" => {
+            let report = Report { board: BoardReport::default(), viewers: vec![statistics()] };
+            as_many_as_fit(&report, LIMIT_TEXT_BYTES, |board, viewers, more| {
+                Reply::statistics(13, &statistics(), Some((board, viewers, more))).into_text()
+            })
+        }
         "an error" => Reply::refusal(11, &range).into_text(),
         "an error without an id" => Reply::error(None, Code::Invalid, "this is not JSON").into_text(),
         "a state" => state_news(seen(&ready, Rights::ALL)),
@@ -377,9 +424,9 @@ fn somehow_like_a_request() -> impl Strategy<Value = Vec<u8>> {
     let inner =
         leaf.prop_recursive(9, 24, 3, |inner| prop::collection::vec(inner, 0..3).prop_map(Value::from));
     let name = prop::sample::select(vec![
-        "control", "value", "pan", "tilt", "pan_by", "tilt_by", "mode", "level", "v", "id", "t", "x",
+        "control", "value", "pan", "tilt", "pan_by", "tilt_by", "mode", "level", "of", "v", "id", "t", "x",
     ]);
-    let kinds = ["status", "controls", "set", "snapshot", "move", "night", "lamp", "dance"];
+    let kinds = ["status", "controls", "set", "snapshot", "move", "night", "lamp", "stats", "dance"];
     let kind = prop::sample::select(kinds.to_vec());
     let object =
         (0..5u64, kind, prop::collection::vec((name, inner), 0..5)).prop_map(|(id, kind, fields)| {

@@ -58,7 +58,7 @@ impl Station {
 
     fn advance_if_legal(&mut self, now: Instant, key: Key, event: Event, mut facts: Facts) -> bool {
         let Some(session) = self.roster.session(&key) else { return false };
-        let (before, since) = (session.state, session.since);
+        let (before, since, peer) = (session.state, session.since, session.peer);
         let Some((next, actions)) = step(before, event) else { return false };
         self.roster.enter(&key, next, now);
         for action in actions {
@@ -68,7 +68,7 @@ impl Station {
             let reason = if facts.reason.is_empty() { "bye" } else { facts.reason }.to_string();
             let (viewer, slot, watching) = (self.name_of(key.0), key.0, self.roster.connected());
             let watched = now.saturating_duration_since(since);
-            self.tell(Story::ViewerLeft { viewer, slot, reason, watched, watching });
+            self.tell(Story::ViewerLeft { peer, viewer, slot, reason, watched, watching });
         }
         true
     }
@@ -165,6 +165,7 @@ impl Station {
             Action::Reject => self.reject(key, facts),
             Action::AddCandidates => self.add_candidates(key, facts),
             Action::StartMedia => self.start_media(key),
+            Action::DropReoffer => self.drop_reoffer(key),
             Action::RestartIce => self.restart_ice(key),
             Action::SayBye => self.send(key, &ToViewer::Bye(Bye { reason: facts.reason.to_string() })),
         }
@@ -250,7 +251,7 @@ impl Station {
         }
         self.commands.push_back(Command::StartMedia { peer, rights });
         let (viewer, slot, watching) = (self.name_of(key.0), key.0, self.roster.connected());
-        self.tell(Story::ViewerJoined { viewer, slot, rights, watching });
+        self.tell(Story::ViewerJoined { peer, viewer, slot, rights, watching });
     }
 
     fn restart_ice(&mut self, key: Key) {
@@ -264,6 +265,26 @@ impl Station {
             // One reoffer at a time: who asks again has missed it.
             (_, Some(_)) => self.repeat_own(key, &Facts::default()),
             (None, None) => {}
+        }
+    }
+
+    /// One that is still being made stays: it will name the addresses that are there then.
+    fn drop_reoffer(&mut self, key: Key) {
+        if let Some(session) = self.roster.session_mut(&key) {
+            session.pending = session.pending.take().filter(|pending| pending.sdp.is_none());
+        }
+    }
+
+    /// Says again what was said while the broker was away: nothing that it did not take is kept for it.
+    pub(super) fn repeat_reoffers(&mut self) {
+        let unanswered: Vec<Key> = self
+            .roster
+            .live_sessions()
+            .filter(|(_, session)| session.state == State::Streaming && session.pending.is_some())
+            .map(|(key, _)| key)
+            .collect();
+        for key in unanswered {
+            self.repeat_own(key, &Facts::default());
         }
     }
 

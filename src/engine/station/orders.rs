@@ -67,6 +67,9 @@ pub enum Input {
     },
     /// DTLS is up.
     PeerConnected(PeerId),
+    /// Nothing comes from its viewer any more, or the board's address that it used is gone. Told again
+    /// while that lasts.
+    PathLost(PeerId),
     /// It is closed by the viewer, or silent for too long.
     PeerLost {
         /// Which peer connection.
@@ -90,6 +93,12 @@ pub enum Input {
         /// Whether media went by it.
         was_used: bool,
     },
+    /// An uplink to a media server is about to connect; its id is of [`draw_peer`](super::Station::draw_peer).
+    UplinkConnecting(PeerId),
+    /// It is sent pictures from now on.
+    UplinkStarted(PeerId),
+    /// It is gone.
+    UplinkGone(PeerId),
     /// The camera is lost (`true`) or back.
     CameraLost(bool),
     /// The board's switch forbids camera and microphone, or does not any more.
@@ -194,6 +203,8 @@ pub enum Story {
     },
     /// A viewer watches.
     ViewerJoined {
+        /// Its peer connection.
+        peer: PeerId,
         /// Its name, or `somebody` in open mode.
         viewer: String,
         /// Its slot.
@@ -205,6 +216,8 @@ pub enum Story {
     },
     /// A viewer went.
     ViewerLeft {
+        /// Its peer connection, which is closed.
+        peer: Option<PeerId>,
         /// Its name.
         viewer: String,
         /// Its slot.

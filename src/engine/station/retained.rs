@@ -41,6 +41,7 @@ impl Station {
                 expiry: retained.expiry,
             });
         }
+        self.repeat_reoffers();
     }
 
     pub(super) fn broker_lost(&mut self) {

@@ -2,6 +2,8 @@
 //!
 //! Past 500 lines, because it is one list of short rules: split by subject, each would have to be looked for.
 
+mod model;
+mod network;
 mod order;
 mod scene;
 
@@ -512,6 +514,26 @@ fn watched(scene: &Scene) -> Vec<bool> {
     scene.orders.iter().filter_map(order).collect()
 }
 
+#[test]
+fn an_uplink_is_filmed_for_and_heard_of_its_network_but_is_nobodys_session() {
+    let mut scene = Scene::new(Security::Sealed, 1);
+    let (uplink, watching) = (scene.station.draw_peer(), scene.station.watching());
+    assert!(!scene.open.contains(&uplink), "no viewer's peer connection has its id");
+    scene.put(Input::UplinkConnecting(uplink));
+    assert_eq!(watched(&scene), [true]);
+    scene.put(Input::UplinkStarted(uplink));
+    scene.put(Input::Estimate { peer: uplink, bitrate: Bitrate::from_kbps(1_000) });
+    assert!(scene.orders.iter().any(|order| matches!(order, Command::SetBitrate(_))));
+    assert_eq!(scene.station.watching(), watching);
+    scene.put(Input::Privacy(true));
+    scene.put(Input::UplinkGone(uplink));
+    scene.put(Input::Privacy(false));
+    scene.wait(10_000);
+    assert_eq!(watched(&scene), [true, false, false], "nobody is there to film for");
+    let next = scene.station.draw_peer();
+    assert!(next > uplink);
+}
+
 fn camera_status(scene: &Scene) -> String {
     let status = &scene.retained[&Topic::Status.name(DEVICE)];
     serde_json::from_str::<message::Status>(status).expect("a status").camera
@@ -612,6 +634,84 @@ fn another_network_renews_the_offer_and_leaves_those_who_watch_alone() {
     assert_ne!(ana.standing(&scene).offer, before);
     assert_eq!(scene.station.watching(), 1);
     assert!(scene.orders[orders..].iter().all(|order| !matches!(order, Command::RestartIce(_))));
+}
+
+#[test]
+fn a_path_that_is_lost_is_looked_for_anew_in_the_same_session() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let mut ana = streaming(&mut scene, 1, 1);
+    let peer = scene.peer_of(&ana);
+    let orders = scene.orders.len();
+    scene.put(Input::PathLost(peer));
+    assert!(scene.orders[orders..].contains(&Command::RestartIce(peer)));
+    let reoffer: Offer = ana.hear(&scene, "reoffer");
+    ana.answer(&mut scene, &reoffer);
+    scene.put(Input::AnswerApplied(peer));
+    scene.put(Input::PeerConnected(peer));
+    let accept: message::Accept = ana.hear(&scene, "accept");
+    assert_eq!((accept.offer, scene.station.watching()), (reoffer.offer, 1));
+    let media = |order: &&Command| matches!(order, Command::StartMedia { .. } | Command::ClosePeer(_));
+    assert_eq!(scene.orders[orders..].iter().find(media), None, "the media goes on as it was");
+}
+
+#[test]
+fn a_reoffer_that_was_not_answered_before_the_path_was_lost_again_is_worthless() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let mut ana = streaming(&mut scene, 1, 1);
+    let peer = scene.peer_of(&ana);
+    scene.put(Input::PathLost(peer));
+    let stale: Offer = ana.hear(&scene, "reoffer");
+    scene.put(Input::PathLost(peer));
+    let fresh: Offer = ana.hear(&scene, "reoffer");
+    assert_ne!(stale.offer, fresh.offer);
+    let orders = scene.orders.len();
+    ana.answer(&mut scene, &stale);
+    assert_eq!(scene.refused(Refusal::OutOfPlace), 1);
+    ana.answer(&mut scene, &fresh);
+    let applied = |order: &&Command| matches!(order, Command::ApplyAnswer { .. });
+    assert_eq!(scene.orders[orders..].iter().filter(applied).count(), 1);
+}
+
+#[test]
+fn a_restart_that_is_being_made_is_not_begun_again() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let mut ana = streaming(&mut scene, 1, 1);
+    let peer = scene.peer_of(&ana);
+    scene.opens = false;
+    scene.put(Input::PathLost(peer));
+    scene.put(Input::PathLost(peer));
+    ana.say(&mut scene, "restart", &Bye { reason: "network".into() });
+    let restarts = scene.orders.iter().filter(|order| **order == Command::RestartIce(peer)).count();
+    assert_eq!(restarts, 1);
+    scene.put(Input::PeerOfferFailed { peer, reason: "no socket".into() });
+    scene.opens = true;
+    scene.put(Input::PathLost(peer));
+    let _: Offer = ana.hear(&scene, "reoffer");
+}
+
+#[test]
+fn a_reoffer_that_the_broker_missed_is_said_again_when_it_is_back() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let mut ana = streaming(&mut scene, 1, 1);
+    let peer = scene.peer_of(&ana);
+    scene.put(Input::BrokerLost);
+    scene.put(Input::PathLost(peer));
+    let missed: Offer = ana.hear(&scene, "reoffer");
+    scene.put(Input::BrokerConnected);
+    let reoffer: Offer = ana.hear(&scene, "reoffer");
+    assert_eq!(missed, reoffer);
+    ana.answer(&mut scene, &reoffer);
+    scene.put(Input::BrokerConnected);
+    assert!(ana.hears_nothing(&scene), "answered, it is not said again");
+}
+
+#[test]
+fn nobody_who_does_not_stream_has_a_path_to_lose() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    scene.put(Input::PathLost(PeerId(77)));
+    let standing = scene.open[0];
+    scene.put(Input::PathLost(standing));
+    assert!(scene.orders.iter().all(|order| !matches!(order, Command::RestartIce(_))));
 }
 
 #[test]

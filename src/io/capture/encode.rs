@@ -18,7 +18,7 @@ use crate::engine::choice::{Encoder as Chosen, Encoders};
 use crate::engine::h264::AccessUnit;
 use crate::engine::jpeg;
 use crate::engine::picture::{Layout, PixelFormat};
-use crate::engine::shed::{Scale, Shed, Step};
+use crate::engine::shed::{Fit, Scale, Shed, Step};
 use crate::io::clock::media_now;
 use crate::units::{Bitrate, MediaTime};
 
@@ -88,6 +88,9 @@ pub(super) struct Pipeline {
     decoder: Option<Decoder>,
     encoder: Encoder,
     shed: Shed,
+    /// Makes pictures fit their bitrate.
+    fit: Fit,
+    bitrate: Bitrate,
     damaged: Damaged,
     is_still_wanted: bool,
     still: Option<Bytes>,
@@ -145,6 +148,8 @@ impl Pipeline {
             decoder,
             encoder,
             shed: Shed::new(fps, smaller),
+            fit: Fit::new((size.0 as u32, size.1 as u32), fps, smaller),
+            bitrate: video.bitrate,
             damaged: Damaged::default(),
             is_still_wanted: false,
             still: None,
@@ -157,6 +162,7 @@ impl Pipeline {
         if self.is_still_wanted {
             self.make_still(buffer.data);
         }
+        self.fit_bitrate(buffer.captured);
         if !self.shed.takes(buffer.captured) {
             return Ok(Fate::Nothing);
         }
@@ -231,6 +237,7 @@ impl Pipeline {
     }
 
     pub(super) fn set_bitrate(&mut self, bitrate: Bitrate) {
+        self.bitrate = bitrate;
         match &mut self.encoder {
             Encoder::Own(own) => own.set_bitrate(bitrate),
             Encoder::Hardware(hardware) => hardware.set_bitrate(bitrate),
@@ -277,6 +284,19 @@ impl Pipeline {
             ));
         }
         detail
+    }
+
+    fn fit_bitrate(&mut self, captured: MediaTime) {
+        let (size, _) = self.sent();
+        let Some(step) = self.shed.limit(self.fit.step(self.bitrate, captured)) else { return };
+        if let Encoder::Own(own) = &mut self.encoder {
+            own.enter(step, self.size);
+        }
+        let ((width, height), fps) = self.sent();
+        // Another size begins with a keyframe, for which everybody waits who is told of it. Another rate does not.
+        self.has_changed |= (width, height) != size;
+        let kbps = self.bitrate.kbps();
+        log::info!(width, height, fps, kbps; "size and rate of the pictures follow the bitrate");
     }
 
     fn enter(&mut self, step: Step) {

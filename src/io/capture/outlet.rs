@@ -5,6 +5,8 @@
 //! until there is room.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -30,6 +32,8 @@ pub(super) struct Outlet {
     awaits_keyframe: bool,
     /// Pictures dropped since the last one that went out.
     dropped: u64,
+    /// And since the start, for statistics.
+    dropped_in_all: Arc<AtomicU64>,
 }
 
 /// What became of a picture.
@@ -50,7 +54,7 @@ impl Fate {
 }
 
 impl Outlet {
-    pub(super) fn new(events: mpsc::Sender<CaptureEvent>) -> Self {
+    pub(super) fn new(events: mpsc::Sender<CaptureEvent>, dropped_in_all: Arc<AtomicU64>) -> Self {
         Outlet {
             events,
             unsent: None,
@@ -58,6 +62,7 @@ impl Outlet {
             unsent_still: None,
             awaits_keyframe: true,
             dropped: 0,
+            dropped_in_all,
         }
     }
 
@@ -69,7 +74,7 @@ impl Outlet {
     pub(super) fn frame(&mut self, unit: AccessUnit) -> Fate {
         self.flush();
         if self.awaits_keyframe && !unit.is_keyframe {
-            self.dropped += 1;
+            self.count_dropped();
             return Fate::Dropped;
         }
         if self.unsent.is_some() {
@@ -135,9 +140,14 @@ impl Outlet {
         self.events.is_closed()
     }
 
+    fn count_dropped(&mut self) {
+        self.dropped += 1;
+        self.dropped_in_all.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn no_room(&mut self) -> Fate {
         self.awaits_keyframe = true;
-        self.dropped += 1;
+        self.count_dropped();
         Fate::NoRoom
     }
 }
@@ -156,7 +166,7 @@ mod tests {
     #[test]
     fn a_full_channel_drops_pictures_up_to_the_next_keyframe() {
         let (sender, mut receiver) = mpsc::channel(2);
-        let mut outlet = Outlet::new(sender);
+        let mut outlet = Outlet::new(sender, Arc::default());
         assert_eq!(outlet.frame(unit(false)), Fate::Dropped, "a decoder cannot start here");
         assert_eq!(outlet.frame(unit(true)), Fate::Sent);
         assert_eq!(outlet.frame(unit(false)), Fate::Sent);
@@ -169,7 +179,7 @@ mod tests {
     #[test]
     fn answers_wait_for_room_and_keep_their_order() {
         let (sender, mut receiver) = mpsc::channel(1);
-        let mut outlet = Outlet::new(sender);
+        let mut outlet = Outlet::new(sender, Arc::default());
         outlet.frame(unit(true));
         let answer = |ticket| CaptureEvent::ControlSet { ticket, outcome: Err(ControlRefusal::NoCamera) };
         outlet.answer(CaptureEvent::Controls(vec![]));
@@ -187,7 +197,7 @@ mod tests {
     #[test]
     fn a_change_of_state_waits_for_room_and_stays_before_later_pictures() {
         let (sender, mut receiver) = mpsc::channel(1);
-        let mut outlet = Outlet::new(sender);
+        let mut outlet = Outlet::new(sender, Arc::default());
         outlet.frame(unit(true));
         outlet.state(CaptureEvent::Paused);
         assert_eq!(outlet.frame(unit(true)), Fate::NoRoom);

@@ -192,7 +192,7 @@ async fn the_pattern_says_that_it_was_not_built() {
 async fn the_thread_ends_when_its_handle_is_dropped() {
     let mut capture = spawn(&replay(RECORDING.as_ref(), When::Always));
     next(&mut capture).await;
-    let Capture { events, commands } = capture;
+    let Capture { events, commands, .. } = capture;
     drop(events);
     let is_gone = || commands.send(CaptureCommand::Run).is_err();
     for _ in 0..20 {

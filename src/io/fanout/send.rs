@@ -372,7 +372,7 @@ impl Sender {
             Feedback::Arrivals(arrivals) if self.is_wide => {
                 let now = Instant::now();
                 self.departures.fates(now, &arrivals, &mut self.fates);
-                if let Some(newest) = self.fates.iter().filter(|fate| fate.arrived.is_some()).next_back() {
+                if let Some(newest) = self.fates.iter().rfind(|fate| fate.arrived.is_some()) {
                     // With what waits in the path now, and at most the time between two reports too long.
                     self.answered_after = now.saturating_duration_since(newest.departed);
                 }
@@ -384,6 +384,8 @@ impl Sender {
                     && self.history.newest().is_some()
                     && let Some(probe) = self.bandwidth.probe(now)
                 {
+                    let (kbps, bytes) = (probe.bitrate.kbps(), probe.bytes);
+                    log::debug!(kbps, bytes; "asking a viewer's network whether it carries more");
                     self.padding.begin(probe, now);
                 }
             }
@@ -559,6 +561,22 @@ mod tests {
         let pause = pace.pause(start).as_millis();
         assert_eq!(pause, ((35 * 1200 - 32 * 1024) / 250) as u128);
         assert_eq!(pace.pause(start + Duration::from_millis(40)), Duration::ZERO);
+    }
+
+    #[test]
+    fn pictures_of_the_encoders_bitrate_never_wait() {
+        for kbps in [300.0, 1_000.0, 4_000.0, 20_000.0] {
+            let start = Instant::now();
+            let mut pace = Pace::new(kbps * 1_000.0 / 0.85);
+            let mean_bytes = (kbps * 1_000.0 / 8.0 / 30.0) as usize;
+            for n in 0..300u32 {
+                let now = start + Duration::from_secs(1) * n / 30;
+                // Now and then one of three times the size.
+                let bytes = if n % 30 == 0 { 3 * mean_bytes } else { mean_bytes };
+                assert_eq!(pace.pause(now), Duration::ZERO, "picture {n} at {kbps} kbit/s");
+                (0..bytes.div_ceil(1100)).for_each(|_| pace.spend(1100.min(bytes)));
+            }
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How does a browser's WebSocket become a connection to the embedded broker?
+//! How does a browser's WebSocket become a connection to the broker?
 //!
 //! Byte for byte: the payloads of its binary frames are the MQTT stream (MQTT 5 §6), frame limits need
 //! not match packet limits. Nothing is looked at; the broker enforces the rules, and its keep alive
@@ -11,7 +11,6 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -30,8 +29,8 @@ pub(super) async fn upgrade(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Response {
-    let Some(broker) = served.site.bridge else {
-        return (StatusCode::NOT_FOUND, "there is no broker in this process\n").into_response();
+    let Some(broker) = served.site.bridge.clone() else {
+        return (StatusCode::NOT_FOUND, "MQTT is not carried here: see http.bridge\n").into_response();
     };
     if !host::is_own_page(&headers) {
         return (StatusCode::FORBIDDEN, "another site's page may not connect here\n").into_response();
@@ -52,11 +51,11 @@ pub(super) async fn upgrade(
         .on_upgrade(move |socket| bridge(socket, broker, place))
 }
 
-async fn bridge(socket: WebSocket, broker: SocketAddr, _place: OwnedSemaphorePermit) {
-    let stream = match TcpStream::connect(broker).await {
+async fn bridge(socket: WebSocket, (host, port): (String, u16), _place: OwnedSemaphorePermit) {
+    let stream = match TcpStream::connect((host.as_str(), port)).await {
         Ok(stream) => stream,
         Err(error) => {
-            log::warn!(broker = broker.to_string(); "the embedded broker does not answer: {error}");
+            log::warn!(host = host.as_str(), port; "the broker does not answer a browser: {error}");
             return;
         }
     };

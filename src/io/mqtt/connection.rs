@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use super::fault::{Fault, Phase};
+use super::local::Local;
 use super::options::options;
 use super::outgoing::send;
 use super::{MqttEvent, Order, Publication, Subscription, backoff};
@@ -33,6 +34,7 @@ pub(super) struct Keeper {
     pub(super) will: watch::Receiver<Publication>,
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) overflows: watch::Receiver<u64>,
+    pub(super) networks: watch::Receiver<u64>,
     pub(super) events: mpsc::Sender<MqttEvent>,
 }
 
@@ -58,13 +60,18 @@ impl Keeper {
                 failures = 0;
             }
             // Without randomness the waits of many devices are in step, nothing worse.
-            let wait = backoff::wait(failures, getrandom::u32().unwrap_or(u32::MAX / 2));
+            let wait = match fault {
+                // That says nothing against the broker.
+                Fault::AddressGone => Duration::ZERO,
+                _ => backoff::wait(failures, getrandom::u32().unwrap_or(u32::MAX / 2)),
+            };
             failures += 1;
             if let Some(reason) = told.lost(&self.broker, &fault, wait) {
                 let _ = self.events.send(MqttEvent::Disconnected { reason }).await;
             }
             select! {
                 () = sleep(wait) => {}
+                Ok(()) = self.networks.changed() => failures = 0,
                 Unwanted = drop_publications(&mut self.orders) => return,
             }
         }
@@ -72,8 +79,11 @@ impl Keeper {
 
     /// One connection from start to end. `Ok` when nobody wants another.
     async fn connection(&mut self, up_since: &mut Option<Instant>, told: &mut Told) -> Result<(), Fault> {
+        self.networks.mark_unchanged();
+        let local = Local::default();
         let up = select! {
-            up = come_up(&self.broker, &self.client_id, &self.subscriptions, &self.will) => up?,
+            up = come_up(&self.broker, &self.client_id, &self.subscriptions, &self.will, &local) => up?,
+            () = local.is_gone(&mut self.networks) => return Err(Fault::AddressGone),
             Unwanted = drop_publications(&mut self.orders) => return Ok(()),
         };
         *up_since = Some(Instant::now());
@@ -89,6 +99,7 @@ impl Keeper {
             end = receive(up.eventloop, &self.events, &self.broker) => end,
             Unwanted = send(&up.client, &mut self.orders, stale, &self.broker) => Ok(()),
             Ok(()) = self.overflows.changed() => Err(Fault::TooSlow),
+            () = local.is_gone(&mut self.networks) => Err(Fault::AddressGone),
         }
     }
 }
@@ -134,9 +145,11 @@ async fn come_up(
     client_id: &str,
     subscriptions: &[Subscription],
     will: &watch::Receiver<Publication>,
+    local: &Local,
 ) -> Result<Up, Fault> {
     let will = will.borrow().clone();
-    let options = options(broker, client_id, will).await?;
+    let mut options = options(broker, client_id, will).await?;
+    local.learn_from(&mut options);
     let (client, mut eventloop) = AsyncClient::builder(options).capacity(CLIENT_QUEUE).build();
     loop {
         if let Event::Incoming(Incoming::ConnAck(_)) =

@@ -30,6 +30,8 @@ pub(super) enum Fault {
     BadFilter,
     /// The publications that wait for the broker are too many.
     TooSlow,
+    /// The board no longer has the address that the connection went by.
+    AddressGone,
     /// The runtime is shutting down.
     Stopping,
 }
@@ -64,6 +66,9 @@ impl Fault {
             Fault::TooSlow => format!(
                 "the broker {at} takes messages too slowly: 256 wait for it; \
                  look at its load and the network between"
+            ),
+            Fault::AddressGone => format!(
+                "the board's address that the connection to the broker {at} went by is gone; it is made anew"
             ),
             Fault::Stopping => "the program is stopping".to_owned(),
         }

@@ -1,10 +1,10 @@
 //! How a peer connection of the library is set up: its settings, its tracks and its description.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rtc::ice::mdns::MulticastDnsMode;
+use rtc::peer_connection::configuration::RTCOfferOptions;
 use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 use tokio::sync::{mpsc, watch};
@@ -21,6 +21,7 @@ use super::clock::CaptureClock;
 use super::ear::Listening;
 use super::feedback::{Ears, FeedbackTap};
 use super::keys::{self, Overheard};
+use super::local::LocalAddresses;
 use super::outgoing::{Outgoing, Stream};
 use super::outlet::{LocalStream, Streams};
 use super::socket::Gated;
@@ -34,14 +35,17 @@ use crate::units::PeerId;
 const DISCONNECTED_AFTER: Duration = Duration::from_secs(5);
 /// Further silence until [`PeerEvent::Failed`]: together the 30 s of RFC 7675 §5.1.
 const FAILED_AFTER: Duration = Duration::from_secs(25);
-/// Between two consent checks, which RFC 7675 §5.1 has every 4 to 6 s; a little more often, so that one
-/// lost datagram is no silence.
-const CONSENT_INTERVAL: Duration = Duration::from_secs(2);
+/// Between two consent checks, which RFC 7675 §5.1 has every 4 to 6 s. More often, so that two of them are lost
+/// before a viewer who is sent nothing is taken for silent (`loss::SILENT_AFTER`).
+const CONSENT_INTERVAL: Duration = Duration::from_millis(700);
 /// Between two connectivity checks. The library's 200 ms are what most of its connect time is.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// Checks of a pair until it counts as failed: 30 s at that interval. The library's 7 would give up on
 /// a pair 140 ms after the answer, before a viewer behind a slow broker has read its candidates.
 const CHECKS: u16 = 1500;
+/// How long a relay waits for a direct way. In a local network one takes 10 ms or so, but a relay that is nearer still
+/// would win the race, and the first pair stays.
+const RELAY_WAIT: Duration = Duration::from_millis(100);
 /// A NAT may forget an address from which nothing came for 30 s (RFC 4787 §4.3 forbids less than 120 s, and is
 /// not heard everywhere): so often a waiting TURN allocation is refreshed.
 const NAT_INTERVAL: Duration = Duration::from_secs(25);
@@ -159,7 +163,7 @@ async fn build(
         .with_data_channel_send_buffer_limit(channel::SEND_BUFFER_BYTES)
         .with_runtime(sockets.clone())
         .with_handler(Arc::new(handler))
-        .with_udp_addrs(bind_addresses(settings))
+        .with_udp_addrs(vec![LocalAddresses::new(settings.addresses.clone(), settings.port.clone())])
         .build()
         .await
         .map_err(library(operation))?;
@@ -177,27 +181,18 @@ fn setting_engine(
         .with_srtp_protection_profiles(keys::profiles())
         .with_include_loopback_candidate(settings.addresses.iter().any(|address| address.is_loopback()))
         .with_multicast_dns_mode(mdns)
+        // An ICE restart opens its sockets anew, on the addresses that the board has by then.
+        .with_discard_local_candidates_during_ice_restart(true)
         .with_ice_timeouts(Some(DISCONNECTED_AFTER), Some(FAILED_AFTER), Some(CONSENT_INTERVAL))
         .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(CHECKS))
         .with_host_acceptance_min_wait(now)
         .with_srflx_acceptance_min_wait(now)
         .with_prflx_acceptance_min_wait(now)
-        .with_relay_acceptance_min_wait(now)
-        // A restart is for a path that is gone: it begins on new sockets, and asks relays anew.
-        .with_discard_local_candidates_during_ice_restart(true)
+        // A relay that alone may be used has nothing to wait for.
+        .with_relay_acceptance_min_wait(if settings.ice_policy.is_all() { Some(RELAY_WAIT) } else { now })
         .with_turn_allocation_refresh_interval_cap(NAT_INTERVAL)
         .with_sctp_max_receive_buffer_size(channel::RECEIVE_BUFFER_BYTES)
         .build()
-}
-
-/// One socket for each address, on a port that the system picks. The library expands the wildcards to
-/// all interfaces but loopback.
-fn bind_addresses(settings: &PeerSettings) -> Vec<SocketAddr> {
-    if settings.addresses.is_empty() {
-        let wildcards = ["0.0.0.0:0", "[::]:0"];
-        return wildcards.iter().filter_map(|address| address.parse().ok()).collect();
-    }
-    settings.addresses.iter().map(|&address| SocketAddr::new(address, 0)).collect()
 }
 
 /// With which servers paths are looked for, and which paths count.
@@ -264,15 +259,18 @@ async fn add_track(
 }
 
 /// Makes an offer, sets it as the local description, and returns its text for viewers with the
-/// candidates that come at once.
+/// candidates that come at once. With `restarts_ice` it has new ICE credentials, sockets and candidates.
 pub async fn describe(
     connection: &Arc<dyn PeerConnection>,
     sockets: &Gated,
     gathered: &mut watch::Receiver<u32>,
+    restarts_ice: bool,
 ) -> Result<String, PeerError> {
     let operation = "making an offer";
     gathered.mark_unchanged();
-    let offer = connection.create_offer(None).await.map_err(library(operation))?;
+    // Not by `restart_ice`, which gathers before there is a description to gather for.
+    let options = restarts_ice.then_some(RTCOfferOptions { ice_restart: true });
+    let offer = connection.create_offer(options).await.map_err(library(operation))?;
     connection.set_local_description(offer).await.map_err(library(operation))?;
     // Either outcome is fine: a STUN server's answer comes as an event.
     let _ = tokio::time::timeout(FIRST_CANDIDATES, gathered.changed()).await;

@@ -48,10 +48,9 @@ pub struct Gate {
     last_check: Option<Datagram>,
     /// Transaction ids of our checks that nominate.
     nominations: Vec<[u8; 12]>,
-    /// What a check's USERNAME may be: `<ours>:<the answer's>` (RFC 8445 §7.2.2), and the new one after an
-    /// ICE restart. None are known between the restart's offer and its answer: then the library decides.
-    usernames: Vec<String>,
-    is_restarting: bool,
+    /// What a check's USERNAME is: `<ours>:<the answer's>` (RFC 8445 §7.2.2). After an ICE restart there is
+    /// another socket, with a gate of its own.
+    username: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,12 +64,6 @@ enum State {
 }
 
 impl Gate {
-    /// ICE is restarted: nothing is held from now on.
-    pub fn restart(&mut self) -> Vec<Datagram> {
-        self.is_restarting = true;
-        self.open()
-    }
-
     fn open(&mut self) -> Vec<Datagram> {
         self.state = State::Up;
         let held = self.checks.drain(..).chain(self.dtls.drain(..));
@@ -80,8 +73,7 @@ impl Gate {
     /// The answer is applied. Returns the checks that were waiting for it; those of others who were
     /// handed the same offer are thrown away.
     pub fn answered(&mut self, now: Instant, ours: &str, theirs: &str) -> Vec<Datagram> {
-        self.usernames.push(format!("{ours}:{theirs}"));
-        self.is_restarting = false;
+        self.username = Some(format!("{ours}:{theirs}"));
         if self.state != State::Waiting {
             return Vec::new();
         }
@@ -142,8 +134,7 @@ impl Gate {
     }
 
     fn is_for_us(&self, check: &[u8]) -> bool {
-        let Some(name) = username(check) else { return false };
-        self.is_restarting || self.usernames.iter().any(|ours| ours.as_bytes() == name)
+        username(check).is_some_and(|name| self.username.as_ref().is_some_and(|ours| ours.as_bytes() == name))
     }
 
     fn success(&mut self, now: Instant, datagram: Datagram) -> Vec<Datagram> {

@@ -23,6 +23,7 @@ use rtc::shared::error::Error;
 use tokio::sync::mpsc;
 
 use super::PeerEvent;
+use crate::engine::bucket::Bucket;
 use crate::units::PeerId;
 
 /// Feedback that waits for the task which sends. A browser has some 30 messages a second.
@@ -88,11 +89,18 @@ impl Ears {
     }
 }
 
+/// One viewer's requests may cost so many keyframes. Everybody gets each of them, and one in three pictures
+/// would be one if a viewer that loses half of its packets had its way. It repeats what was not answered.
+const KEYFRAMES_PER_SECOND: u32 = 1;
+/// The first ones are answered at once: one that joins may lose its keyframe.
+const KEYFRAMES_AT_ONCE: u32 = 3;
+
 /// Listens to RTCP and changes nothing.
 pub struct FeedbackTap {
     id: PeerId,
     events: mpsc::Sender<(PeerId, PeerEvent)>,
     ears: Ears,
+    keyframes: Bucket,
     read: VecDeque<TaggedPacket>,
     written: VecDeque<TaggedPacket>,
 }
@@ -101,10 +109,11 @@ impl FeedbackTap {
     /// Requests for keyframes also become events. Full channel: the request is left out; a viewer that still
     /// lacks a picture repeats it.
     pub fn new(id: PeerId, events: mpsc::Sender<(PeerId, PeerEvent)>, ears: Ears) -> FeedbackTap {
-        FeedbackTap { id, events, ears, read: VecDeque::new(), written: VecDeque::new() }
+        let keyframes = Bucket::new(KEYFRAMES_PER_SECOND, KEYFRAMES_AT_ONCE);
+        FeedbackTap { id, events, ears, keyframes, read: VecDeque::new(), written: VecDeque::new() }
     }
 
-    fn look_at(&self, now: Instant, packet: &dyn rtc::rtcp::Packet) {
+    fn look_at(&mut self, now: Instant, packet: &dyn rtc::rtcp::Packet) {
         let packet = packet.as_any();
         if let Some(transport) = packet.downcast_ref::<TransportLayerCc>() {
             self.ears.tell(Feedback::Arrivals(arrivals(transport)));
@@ -117,7 +126,9 @@ impl FeedbackTap {
             self.ears.tell(Feedback::Missing { ssrc: nack.media_ssrc, sequences });
         } else if packet.is::<PictureLossIndication>() || packet.is::<FullIntraRequest>() {
             // RFC 4585 §6.3.1, RFC 5104 §4.3.1.
-            let _ = self.events.try_send((self.id, PeerEvent::KeyframeRequested));
+            if self.keyframes.take(now) {
+                let _ = self.events.try_send((self.id, PeerEvent::KeyframeRequested));
+            }
             self.ears.tell(Feedback::KeyframeWanted);
         } else if let Some(remb) = packet.downcast_ref::<ReceiverEstimatedMaximumBitrate>() {
             self.ears.tell(Feedback::MaxBitrate(remb.bitrate));
@@ -206,6 +217,25 @@ mod tests {
     use rtc::rtcp::transport_feedbacks::transport_layer_cc::{
         RecvDelta, RunLengthChunk, StatusChunkTypeTcc, StatusVectorChunk, SymbolSizeTypeTcc,
     };
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "virtual time needs a moment to count from")]
+    fn viewer_that_asks_all_the_time_costs_few_keyframes_and_each_request_is_counted() {
+        let (events, mut received) = mpsc::channel(64);
+        let ears = Ears::default();
+        let mut heard = ears.listen();
+        let (mut tap, start) = (FeedbackTap::new(PeerId(1), events, ears), Instant::now());
+        for n in 0..40u64 {
+            let now = start + Duration::from_millis(n * 250);
+            match n % 2 {
+                0 => tap.look_at(now, &PictureLossIndication::default()),
+                _ => tap.look_at(now, &FullIntraRequest::default()),
+            }
+        }
+        let asked = std::iter::from_fn(|| received.try_recv().ok()).count();
+        assert_eq!(asked, 3 + 9, "in ten seconds");
+        assert_eq!(std::iter::from_fn(|| heard.try_recv().ok()).count(), 40);
+    }
 
     #[test]
     fn arrivals_are_read_from_runs_and_vectors_over_the_wrap_of_the_numbers() {

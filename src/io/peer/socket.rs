@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
@@ -20,6 +20,7 @@ use webrtc::runtime::{
 
 use super::address::{with_port, without_related};
 use super::early::{Datagram, Gate};
+use super::loss::Heard;
 use crate::config::{IcePolicy, IceServer};
 use crate::io::port::{Place, Relay, Relays, Routes};
 
@@ -33,16 +34,23 @@ pub struct Gated {
     place: Place,
     relays: Relays,
     policy: IcePolicy,
+    /// Those that are open. At an ICE restart the library opens others.
     sockets: Mutex<Vec<Weak<GatedSocket>>>,
-    /// What the library believes its addresses to be, of those that are views.
-    believed: Mutex<Vec<SocketAddr>>,
+    notes: Arc<Mutex<Notes>>,
+}
+
+/// What is known of the path to the viewer.
+#[derive(Debug, Default)]
+struct Notes {
+    heard: Option<Heard>,
+    restarted_at: Option<Instant>,
 }
 
 impl Gated {
     /// Around the library's own runtime, at a place of the port.
     pub fn new(inner: Arc<dyn Runtime>, place: Place, relays: Relays, policy: IcePolicy) -> Arc<Gated> {
-        let (sockets, believed) = Default::default();
-        Arc::new(Gated { inner, place, relays, policy, sockets, believed })
+        let (sockets, notes) = Default::default();
+        Arc::new(Gated { inner, place, relays, policy, sockets, notes })
     }
 
     /// The STUN and TURN servers as the library takes them: it reaches all of them through these sockets.
@@ -75,18 +83,42 @@ impl Gated {
     /// An SDP or a candidate of the library's with the port that viewers are to send to, where it has
     /// the one that the library believes in.
     pub fn as_seen(&self, text: &str) -> String {
-        let seen = with_port(text, &lock(&self.believed), self.place.number());
+        let seen = with_port(text, &self.believed(), self.place.number());
         if self.policy.is_all() { seen } else { without_related(&seen) }
+    }
+
+    /// The same for an address alone.
+    pub fn seen(&self, address: SocketAddr) -> SocketAddr {
+        match self.believed().contains(&address) {
+            true => SocketAddr::new(address.ip(), self.place.number()),
+            false => address,
+        }
+    }
+
+    /// What the library believes its addresses to be, of those that are views.
+    fn believed(&self) -> Vec<SocketAddr> {
+        let sockets: Vec<_> = lock(&self.sockets).iter().filter_map(Weak::upgrade).collect();
+        sockets.iter().filter_map(|socket| socket.believed).collect()
+    }
+
+    /// When the viewer was last heard, if ever.
+    pub fn heard(&self) -> Option<Heard> {
+        lock(&self.notes).heard
+    }
+
+    /// ICE is restarted: no answer to it can be expected for a while.
+    pub fn restarted(&self, now: Instant) {
+        lock(&self.notes).restarted_at = Some(now);
+    }
+
+    /// When it was last restarted.
+    pub fn restarted_at(&self) -> Option<Instant> {
+        lock(&self.notes).restarted_at
     }
 
     /// The answer is applied: see [`Gate::answered`].
     pub fn answered(&self, now: Instant, ours: &str, theirs: &str) {
         self.each(|gate| gate.answered(now, ours, theirs));
-    }
-
-    /// See [`Gate::restart`].
-    pub fn restart(&self) {
-        self.each(Gate::restart);
     }
 
     fn each(&self, mut work: impl FnMut(&mut Gate) -> Vec<Datagram>) {
@@ -107,6 +139,11 @@ impl Gated {
 /// One UDP socket behind its gate.
 struct GatedSocket {
     inner: Arc<dyn AsyncUdpSocket>,
+    /// The board's address.
+    local: IpAddr,
+    /// What the library believes its address to be, if it is a view of the port.
+    believed: Option<SocketAddr>,
+    notes: Arc<Mutex<Notes>>,
     inside: Mutex<Inside>,
 }
 
@@ -176,12 +213,17 @@ impl GatedSocket {
     #[expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
     fn sift(&self, bufs: &[IoSliceMut<'_>], meta: &[RecvMeta]) {
         let now = Instant::now();
-        let mut inside = lock(&self.inside);
+        let (mut inside, mut is_heard) = (lock(&self.inside), false);
         for (buf, meta) in bufs.iter().zip(meta) {
             for bytes in buf[..meta.len.min(buf.len())].chunks(meta.stride.max(1)) {
                 let ready = inside.gate.received(now, Datagram { from: meta.addr, bytes: bytes.to_vec() });
+                is_heard |= !ready.is_empty();
                 inside.ready.extend(ready);
             }
+        }
+        // What the gate keeps out may be anybody's.
+        if is_heard {
+            lock(&self.notes).heard = Some(Heard { local: self.local, at: now });
         }
     }
 }
@@ -219,19 +261,19 @@ impl Runtime for Gated {
             return self.inner.wrap_udp_socket(socket);
         }
         let own = Relay::new(socket, self.relays.clone())?;
-        let inner: Arc<dyn AsyncUdpSocket> = match self.place.view(local, own.clone()) {
-            Ok(view) => {
-                lock(&self.believed).push(local);
-                view
-            }
+        let (inner, believed): (Arc<dyn AsyncUdpSocket>, _) = match self.place.view(local, own.clone()) {
+            Ok(view) => (view, Some(local)),
             // An address of a family that the port is not open on.
             Err(cause) => {
                 log::debug!(local:%, cause:%; "an address has a port of its own");
-                own
+                (own, None)
             }
         };
-        let socket = Arc::new(GatedSocket { inner, inside: Mutex::default() });
-        lock(&self.sockets).push(Arc::downgrade(&socket));
+        let (local, notes, inside) = (local.ip(), self.notes.clone(), Mutex::default());
+        let socket = Arc::new(GatedSocket { inner, local, believed, notes, inside });
+        let mut sockets = lock(&self.sockets);
+        sockets.retain(|socket| socket.strong_count() > 0);
+        sockets.push(Arc::downgrade(&socket));
         Ok(socket)
     }
 

@@ -18,13 +18,16 @@ use webrtc::peer_connection::{PeerConnection, PeerConnectionEventHandler, RTCPee
 use webrtc::rtp_transceiver::RtpSender;
 
 use super::ear::Listening;
+use super::local::LocalAddresses;
+use super::loss::{Loss, Path};
 use super::socket::Gated;
 use super::{PeerEvent, connection, sdp};
 use crate::engine::message::Candidate;
 use crate::units::PeerId;
 
-/// How often DTLS is asked whether the viewer has closed it, which the library does not tell.
-const DTLS_POLL: Duration = Duration::from_millis(200);
+/// How often DTLS is asked whether the viewer has closed it, which the library does not tell, and the path is looked
+/// at.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// How long ICE and DTLS together may take. The library never gives DTLS up: a viewer whose certificate is
 /// not the one of its answer would stay "connecting" for good.
@@ -109,18 +112,24 @@ pub struct Watch {
     pub observed: mpsc::Receiver<Observed>,
     /// To the daemon.
     pub events: mpsc::Sender<(PeerId, PeerEvent)>,
+    /// Our ICE user name fragment in the last description: after a restart all candidates are news.
+    pub ufrag: String,
     /// Candidates that the daemon knows.
     pub told: Vec<String>,
     /// The last description that was told to be whole.
     pub gathered_sdp: Option<String>,
+    /// Where media may go.
+    pub local: LocalAddresses,
+    /// What was judged of the path.
+    pub path: Path,
 }
 
 impl Watch {
     /// Runs until the connection has ended or nobody listens.
     pub async fn run(mut self) {
-        let mut dtls = tokio::time::interval(DTLS_POLL);
-        dtls.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut deadline = None;
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut deadline, mut was_up) = (None, false);
         loop {
             let event = tokio::select! {
                 Some(observed) = self.observed.recv() => {
@@ -128,7 +137,7 @@ impl Watch {
                         Observed::State(RTCPeerConnectionState::Connecting) => {
                             deadline.get_or_insert_with(|| Instant::now() + CONNECT_TIMEOUT);
                         }
-                        Observed::State(RTCPeerConnectionState::Connected) => deadline = None,
+                        Observed::State(RTCPeerConnectionState::Connected) => (deadline, was_up) = (None, true),
                         _ => {}
                     }
                     self.event(observed).await
@@ -136,7 +145,10 @@ impl Watch {
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     Some(PeerEvent::Failed)
                 }
-                _ = dtls.tick() => self.is_closed_by_viewer().await.then_some(PeerEvent::Closed),
+                _ = looks.tick() => match self.is_closed_by_viewer().await {
+                    true => Some(PeerEvent::Closed),
+                    false => self.lost_path().filter(|_| was_up).map(PeerEvent::PathLost),
+                },
                 was_used = self.sockets.relay_lost() => Some(PeerEvent::RelayLost { was_used }),
                 // Feedback was seen on its way here; the end of it means that the driver has stopped.
                 feedback = self.track.poll() => feedback.is_none().then_some(PeerEvent::Failed),
@@ -153,16 +165,19 @@ impl Watch {
         match observed {
             Observed::Candidate(candidate) => {
                 let candidate = self.sockets.as_seen(&candidate);
+                let sdp = self.local_sdp().await?;
+                if sdp::ufrag(&sdp).is_some_and(|ufrag| ufrag != self.ufrag) {
+                    self.ufrag = sdp::ufrag(&sdp).unwrap_or_default().to_string();
+                    self.told.clear();
+                }
                 if !sdp::is_usable_candidate(&candidate) || self.told.contains(&candidate) {
                     return None;
                 }
                 self.told.push(candidate.clone());
-                let sdp = self.local_sdp().await?;
                 Some(PeerEvent::Candidate { candidate: self.trickled(candidate), sdp })
             }
             Observed::Gathered => {
                 let sdp = self.local_sdp().await?;
-                // An ICE restart gathers twice: when it is asked for, and with its description.
                 let is_news = self.gathered_sdp.as_ref() != Some(&sdp);
                 self.gathered_sdp = Some(sdp.clone());
                 is_news.then_some(PeerEvent::GatheringComplete { sdp })
@@ -174,6 +189,11 @@ impl Watch {
             Observed::State(RTCPeerConnectionState::Closed) => Some(PeerEvent::Closed),
             Observed::State(_) => None,
         }
+    }
+
+    fn lost_path(&mut self) -> Option<Loss> {
+        let heard = self.sockets.heard()?;
+        self.path.look(Instant::now().into_std(), heard, self.local.offered(), self.sockets.restarted_at())
     }
 
     async fn local_sdp(&self) -> Option<String> {

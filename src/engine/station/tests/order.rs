@@ -18,6 +18,7 @@ enum Op {
     Lose(u8),
     Fail(u8),
     Restart(u8),
+    LosePath(u8),
     Broker(bool),
     Wait(u32),
     Revoke(u64),
@@ -34,7 +35,8 @@ fn ops() -> impl Strategy<Value = Op> {
         6 => who.clone().prop_map(Op::Connect),
         1 => who.clone().prop_map(Op::Lose),
         1 => who.clone().prop_map(Op::Fail),
-        1 => who.prop_map(Op::Restart),
+        1 => who.clone().prop_map(Op::Restart),
+        1 => who.prop_map(Op::LosePath),
         1 => any::<bool>().prop_map(Op::Broker),
         4 => (1u32..40_000).prop_map(Op::Wait),
         1 => (0u64..5).prop_map(Op::Revoke),
@@ -89,6 +91,9 @@ proptest! {
                     scene.put(Input::AnswerFailed { peer, reason: "bad".into() });
                 },
                 Op::Restart(who) => { viewers[usize::from(who)].say(&mut scene, "restart", &Bye { reason: String::new() }); }
+                Op::LosePath(who) => if let Some(peer) = peer(&scene, &viewers[usize::from(who)]) {
+                    scene.put(Input::PathLost(peer));
+                },
                 Op::Broker(true) => scene.put(Input::BrokerConnected),
                 Op::Broker(false) => scene.put(Input::BrokerLost),
                 Op::Wait(ms) => scene.wait(u64::from(ms)),

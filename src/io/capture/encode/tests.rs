@@ -119,6 +119,8 @@ fn a_still_is_the_cameras_own_jpeg_or_made_of_its_picture() {
 fn a_board_that_cannot_keep_up_sheds_until_it_can() {
     // Half a millisecond for each picture, which no encoder keeps up with.
     let (mut pipeline, data) = yuyv(2_000);
+    // Enough bits for so many pictures.
+    pipeline.set_bitrate(Bitrate::from_kbps(20_000));
     assert!(!pipeline.detail().contains("shed"));
     let until = media_now().0 + Duration::from_secs(20);
     while !pipeline.take_change() {
@@ -139,6 +141,24 @@ fn a_board_that_cannot_keep_up_sheds_until_it_can() {
         matches!(encode(&mut pipeline, &data, captured), Fate::Unit(_))
     });
     assert!(taken.count() <= 21);
+}
+
+#[test]
+fn a_low_bitrate_makes_the_picture_smaller_and_a_high_one_whole_again() {
+    let (mut pipeline, data) = yuyv(30);
+    let mut decoder = openh264::decoder::Decoder::new().expect("a decoder");
+    assert_eq!(seen(&mut decoder, &unit(&mut pipeline, &data, at(0))).0, SIZE);
+    pipeline.set_bitrate(Bitrate::from_kbps(20));
+    let smaller = unit(&mut pipeline, &data, at(30));
+    assert!(smaller.is_keyframe && pipeline.take_change());
+    assert_eq!(seen(&mut decoder, &smaller), ((240, 180), PLAIN));
+    assert_eq!(pipeline.sent(), ((240, 180), 20));
+    pipeline.set_bitrate(Bitrate::from_kbps(2_500));
+    let units = (60..120).filter_map(|frame| match encode(&mut pipeline, &data, at(frame)) {
+        Fate::Unit(unit) => Some(seen(&mut decoder, &unit).0),
+        _ => None,
+    });
+    assert_eq!(units.last(), Some(SIZE));
 }
 
 #[test]

@@ -1,0 +1,63 @@
+// A page that shows Janus's mountpoint, with the least that it takes: a video, a script of 60 lines, no library.
+import { createServer } from "node:http";
+
+/** Serves it for a Janus; its address. Ended with the scope. */
+export async function page(scope, webSocketPort) {
+  const files = {
+    "/": ["text/html", HTML],
+    "/watch.js": ["text/javascript", `(${watch})(${webSocketPort});`],
+  };
+  const server = createServer((request, response) => {
+    const [type, text] = files[request.url] ?? [];
+    response.writeHead(type ? 200 : 404, { "content-type": type ?? "text/plain" });
+    response.end(text);
+  });
+  await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
+  scope.after(() => {
+    server.closeAllConnections();
+    return new Promise((closed) => server.close(closed));
+  });
+  return `http://127.0.0.1:${server.address().port}/`;
+}
+
+const HTML = `<!doctype html>
+<meta charset="utf-8">
+<title>Janus</title>
+<script src="watch.js" defer></script>
+<video autoplay muted playsinline></video>`;
+
+/** Runs in the page: asks to watch, answers the offer, shows what comes. */
+function watch(port) {
+  const socket = new WebSocket(`ws://127.0.0.1:${port}/`, "janus-protocol");
+  const waiting = new Map();
+  let [session_id, handle_id, transaction] = [undefined, undefined, 0];
+  function ask(request, kind) {
+    transaction += 1;
+    const key = `${kind} ${transaction}`;
+    socket.send(JSON.stringify({ ...request, session_id, handle_id, transaction: String(transaction) }));
+    return new Promise((resolve) => waiting.set(key, resolve));
+  }
+  socket.onmessage = ({ data }) => {
+    const said = JSON.parse(data);
+    waiting.get(`${said.janus} ${said.transaction}`)?.(said);
+  };
+  socket.onopen = async () => {
+    session_id = (await ask({ janus: "create" }, "success")).data.id;
+    handle_id = (await ask({ janus: "attach", plugin: "janus.plugin.streaming" }, "success")).data.id;
+    const { jsep } = await ask({ janus: "message", body: { request: "watch", id: 1 } }, "event");
+    const peer = new RTCPeerConnection();
+    const video = document.querySelector("video");
+    peer.ontrack = ({ track }) => {
+      video.srcObject = new MediaStream([track]);
+      video.requestVideoFrameCallback(() => {});
+    };
+    // It does not wait for its own candidates: Janus learns its address from its checks.
+    peer.onicecandidate = ({ candidate }) => {
+      if (candidate) void ask({ janus: "trickle", candidate }, "ack");
+    };
+    await peer.setRemoteDescription(jsep);
+    const answer = await peer.createAnswer();
+    void ask({ janus: "message", body: { request: "start" }, jsep: answer }, "event");
+    await peer.setLocalDescription(answer);
+  };
+}
