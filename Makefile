@@ -73,7 +73,7 @@ doc: need-build viewer ## The documentation has no dead link.
 	@RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --quiet --no-deps --document-private-items
 
 unit: need-build need-broker need-turn need-whip viewer ## All of cargo's tests.
-	@cargo test --locked
+	@scripts/unit
 
 lib: need-build viewer ## The tests inside src/ alone.
 	@cargo test --locked --quiet --lib
