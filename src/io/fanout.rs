@@ -15,7 +15,9 @@
 //! shows is whole and current. Only the keyframe would be a stale picture, then a broken one. From any
 //! other, it is sent these as long as they are few, and a keyframe is asked for when they are not kept.
 
+mod counters;
 mod history;
+mod pace;
 mod padding;
 mod send;
 mod sound_clock;
@@ -38,7 +40,8 @@ use crate::engine::queue::{Backlog, Keeps, MAX_CATCH_UP_FRAMES, Progress};
 use crate::engine::rendition::Rendition;
 use crate::engine::thinning::Importance;
 use crate::units::{MediaTime, PeerId};
-use send::{Counters, Feed};
+use counters::Counters;
+use send::Feed;
 use sound_clock::SoundClock;
 use viewer::Viewer;
 

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,9 +12,11 @@ use rtc::rtcp::sender_report::SenderReport;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::counters::Counters;
 use super::history::{Departure, Departures, History, Sent};
+use super::pace::Pace;
 use super::padding::{PADDING, Padding};
-use super::{Frame, Sends, Sound, Traffic};
+use super::{Frame, Sends, Sound};
 use crate::engine::bandwidth::{Bandwidth, Fallback, Fate};
 use crate::io::peer::{
     CaptureClock, Ended, EstimateOutlet, Feedback, Form, Line, Numbers, Outgoing, Peer, Reports, Route,
@@ -22,22 +24,6 @@ use crate::io::peer::{
 };
 use crate::units::{Bitrate, MediaTime};
 
-/// How much faster than the estimate packets leave: as in Chromium, so that a keyframe passes in the
-/// time of a few pictures, and the estimate can find out that the network takes more.
-const PACE_FACTOR: f64 = 2.5;
-/// The same, and what may leave at once, while packets queue, which would not drain otherwise.
-const DRAINING_FACTOR: f64 = 1.2;
-const DRAINING_BURST_BYTES: f64 = 5_000.0;
-/// What may leave at once: an ordinary picture, and what a Wi-Fi access point's queue holds easily.
-const BURST_BYTES: f64 = 32.0 * 1024.0;
-/// The same for a viewer whose network is known to be too slow: a keyframe takes all of it for a while, and
-/// at any higher pace it would fill a queue on the way, which looks like a link that has become narrower still.
-const NARROW_PACE_FACTOR: f64 = 1.1;
-/// What may leave at once to such a viewer, in seconds of its network, and at least two packets.
-const NARROW_BURST_S: f64 = 0.03;
-const NARROW_BURST_BYTES: f64 = 2400.0;
-/// UDP and IP headers.
-const OVERHEAD_BYTES: usize = 48;
 /// The most that a viewer with sound may hold pictures back, in units of 10 ms. With a limit of zero Chromium
 /// plays sound 50 to 130 ms late beside pictures at once; with this, 16 to 25 ms.
 const MOST: u32 = 1000;
@@ -53,56 +39,6 @@ const SEARCH_INTERVAL: Duration = Duration::from_millis(40);
 const SEARCH_TIME: Duration = Duration::from_secs(30);
 /// Packets that wait to be repeated; what is asked for beyond that is asked for again.
 const MAX_REPEATS: usize = 256;
-
-/// What has left, shared with the fan-out.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    frames_sent: AtomicU64,
-    frames_dropped: AtomicU64,
-    sound_sent: AtomicU64,
-    packets: AtomicU64,
-    bytes: AtomicU64,
-    latest_delay_us: AtomicU64,
-    repaired: AtomicU64,
-    padding_bytes: AtomicU64,
-    lost: [AtomicU64; 2],
-    keyframes_asked: AtomicU64,
-    pub(super) estimate_bps: AtomicU32,
-    /// Zero: not known yet.
-    round_trip_us: AtomicU64,
-    /// The viewer does not get all of the main encode, since its network is too slow for that.
-    pub(super) is_narrow: AtomicBool,
-}
-
-impl Counters {
-    pub(super) fn dropped(&self) {
-        self.frames_dropped.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Zero: not known yet.
-    pub(super) fn estimate_bps(&self) -> u32 {
-        self.estimate_bps.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn read(&self) -> Traffic {
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let round_trip_us = of(&self.round_trip_us);
-        Traffic {
-            frames_sent: of(&self.frames_sent),
-            frames_dropped: of(&self.frames_dropped),
-            sound_sent: of(&self.sound_sent),
-            packets: of(&self.packets),
-            bytes: of(&self.bytes),
-            latest_delay: Duration::from_micros(of(&self.latest_delay_us)),
-            repaired: of(&self.repaired),
-            padding_bytes: of(&self.padding_bytes),
-            lost: self.lost.iter().map(of).sum(),
-            keyframes_asked: of(&self.keyframes_asked),
-            estimate_bps: self.estimate_bps.load(Ordering::Relaxed),
-            round_trip: (round_trip_us > 0).then(|| Duration::from_micros(round_trip_us)),
-        }
-    }
-}
 
 /// What one viewer is sent by.
 pub(super) struct Feed {
@@ -516,99 +452,9 @@ async fn wait(pause: Duration) {
     }
 }
 
-/// A leaky bucket over the newest estimate.
-struct Pace {
-    estimate_bps: f64,
-    is_narrow: bool,
-    is_draining: bool,
-    budget_bytes: f64,
-    refilled: Option<Instant>,
-}
-
-impl Pace {
-    fn new(estimate_bps: f64) -> Pace {
-        let (is_narrow, is_draining) = (false, false);
-        Pace { estimate_bps, is_narrow, is_draining, budget_bytes: BURST_BYTES, refilled: None }
-    }
-
-    fn bytes_per_s(&self) -> f64 {
-        let factor = match (self.is_narrow, self.is_draining) {
-            (true, _) => NARROW_PACE_FACTOR,
-            (false, true) => DRAINING_FACTOR,
-            (false, false) => PACE_FACTOR,
-        };
-        self.estimate_bps.max(1.0) * factor / 8.0
-    }
-
-    /// A burst into a queue that is to drain would fill it again.
-    fn burst_bytes(&self) -> f64 {
-        match (self.is_narrow, self.is_draining) {
-            (true, _) => (self.estimate_bps / 8.0 * NARROW_BURST_S).max(NARROW_BURST_BYTES),
-            (false, true) => DRAINING_BURST_BYTES,
-            (false, false) => BURST_BYTES,
-        }
-    }
-
-    fn may_send(&self) -> bool {
-        self.budget_bytes >= 0.0
-    }
-
-    /// How long the next packet must wait.
-    fn pause(&mut self, now: Instant) -> Duration {
-        let rate = self.bytes_per_s();
-        if let Some(refilled) = self.refilled {
-            let elapsed = now.saturating_duration_since(refilled).as_secs_f64();
-            self.budget_bytes = (self.budget_bytes + elapsed * rate).min(self.burst_bytes());
-        }
-        self.refilled = Some(now);
-        if self.budget_bytes >= 0.0 {
-            return Duration::ZERO;
-        }
-        // The lowest estimate is 100 kbit/s, and one packet's debt passes then within 42 ms.
-        Duration::from_secs_f64((-self.budget_bytes / rate).min(1.0))
-    }
-
-    fn spend(&mut self, bytes: usize) {
-        self.budget_bytes -= (bytes + OVERHEAD_BYTES) as f64;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_ordinary_picture_leaves_at_once_and_a_large_one_at_the_networks_pace() {
-        let start = Instant::now();
-        // 2.5 times 800 kbit/s are 250 bytes a millisecond.
-        let mut pace = Pace::new(800_000.0);
-        for _ in 0..25 {
-            assert_eq!(pace.pause(start), Duration::ZERO);
-            pace.spend(1200 - OVERHEAD_BYTES);
-        }
-        for _ in 0..10 {
-            pace.spend(1200 - OVERHEAD_BYTES);
-        }
-        let pause = pace.pause(start).as_millis();
-        assert_eq!(pause, ((35 * 1200 - 32 * 1024) / 250) as u128);
-        assert_eq!(pace.pause(start + Duration::from_millis(40)), Duration::ZERO);
-    }
-
-    #[test]
-    fn pictures_of_the_encoders_bitrate_never_wait() {
-        for kbps in [300.0, 1_000.0, 4_000.0, 20_000.0] {
-            let start = Instant::now();
-            let mut pace = Pace::new(kbps * 1_000.0 / 0.85);
-            let mean_bytes = (kbps * 1_000.0 / 8.0 / 30.0) as usize;
-            for n in 0..300u32 {
-                let now = start + Duration::from_secs(1) * n / 30;
-                // Now and then one of three times the size.
-                let bytes = if n % 30 == 0 { 3 * mean_bytes } else { mean_bytes };
-                assert_eq!(pace.pause(now), Duration::ZERO, "picture {n} at {kbps} kbit/s");
-                (0..bytes.div_ceil(1100)).for_each(|_| pace.spend(1100.min(bytes)));
-            }
-        }
-    }
 
     #[test]
     fn pictures_are_held_back_as_configured_and_longer_only_for_sound() {
@@ -617,15 +463,5 @@ mod tests {
         assert_eq!(value(0, true), [0, 0x03, 0xe8]);
         assert_eq!(value(160, false), [0x01, 0x00, 0x10]);
         assert_eq!(value(160, true), [0x01, 0x03, 0xe8]);
-    }
-
-    #[test]
-    fn the_estimate_is_followed_at_once() {
-        let start = Instant::now();
-        let mut pace = Pace::new(800_000.0);
-        pace.spend(BURST_BYTES as usize + 10_000);
-        let slow = pace.pause(start);
-        pace.estimate_bps = 8_000_000.0;
-        assert!(pace.pause(start) < slow / 9);
     }
 }

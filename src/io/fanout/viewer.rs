@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::send::Counters;
+use super::counters::Counters;
 use super::{Frame, Sound};
 use crate::engine::queue::{Backlog, Progress};
 use crate::engine::rendition::Rendition;
