@@ -75,6 +75,8 @@ struct Sender {
     /// Since when ICE looks for another way than this.
     sought: Option<(Instant, Option<Arc<Route>>)>,
     playout_delay: Duration,
+    /// What is repeated has a stream of its own.
+    has_repair: bool,
     /// When a packet was repeated last.
     repeated_at: Option<Instant>,
     counters: Arc<Counters>,
@@ -109,6 +111,7 @@ impl Feed {
             answered_after: Duration::ZERO,
             sought: None,
             playout_delay,
+            has_repair: false,
             repeated_at: None,
             counters,
             era,
@@ -157,7 +160,10 @@ impl Sender {
         self.counters.estimate_bps.store(self.pace.estimate_bps as u32, Ordering::Relaxed);
         // The first report goes out right after the first packets: a viewer can synchronise at once.
         let mut has_reported = false;
-        let mut next_report = Instant::now() + REPORT_INTERVAL;
+        // One timer for all turns of the loop.
+        let report = tokio::time::sleep(REPORT_INTERVAL);
+        tokio::pin!(report);
+        self.has_repair = outgoing.has_repair();
         loop {
             self.pace.is_narrow = self.counters.is_narrow.load(Ordering::Relaxed);
             let pause = self.pace.pause(Instant::now());
@@ -166,14 +172,14 @@ impl Sender {
                 biased;
                 Some(told) = feedback.recv() => {
                     if told == Feedback::WayIsSought {
-                        next_report = Instant::now();
+                        report.as_mut().reset(tokio::time::Instant::now());
                     }
                     self.take(outgoing, told);
                 }
                 // Sound is not paced: it is small, and its gaps are heard.
                 Some(packet) = sound.recv() => self.write_sound(outgoing, &packet).await?,
-                () = tokio::time::sleep_until(next_report.into()) => {
-                    next_report = Instant::now() + self.report_interval(outgoing);
+                () = &mut report => {
+                    report.as_mut().reset(tokio::time::Instant::now() + self.report_interval(outgoing));
                     self.report(outgoing.reports(self.now())).await?;
                 }
                 () = wait(pause), if has_work => {
@@ -295,17 +301,15 @@ impl Sender {
     }
 
     fn form(&self, frame: &Frame, part: usize) -> Form {
-        let mut form = Form {
+        // What is said of the picture stands in each of its packets, although one would do: packets of one length
+        // leave in one system call.
+        Form {
             timestamp: frame.captured.rtp(VIDEO_HZ),
             marker: part + 1 == frame.payloads.len(),
-            ..Form::default()
-        };
-        // The first packet speaks for the picture: without it there is no picture either.
-        if part == 0 {
-            form.captured = Some(frame.captured);
-            form.playout_delay = Some(self.playout_delay());
+            captured: Some(frame.captured),
+            playout_delay: Some(self.playout_delay()),
+            is_padded: false,
         }
-        form
     }
 
     fn now(&self) -> MediaTime {
@@ -315,7 +319,8 @@ impl Sender {
     /// A viewer that misses packets may hold pictures back: what waited for a repeated packet would be shown all at
     /// once otherwise, which is to say, not.
     fn playout_delay(&self) -> Bytes {
-        let is_losing = self.repeated_at.is_some_and(|at| at.elapsed() < SMOOTHED_FOR);
+        // Without a stream of its own what is repeated must be the same packet in every bit (RFC 3711 §9.1).
+        let is_losing = self.has_repair && self.repeated_at.is_some_and(|at| at.elapsed() < SMOOTHED_FOR);
         playout_delay_value(self.playout_delay, self.sends.audio || is_losing)
     }
 

@@ -99,12 +99,17 @@ pub fn media_engine() -> Result<MediaEngine> {
 ///
 /// Our own packets do not go through it (`fanout` writes them under the viewer's keys), so its sender reports,
 /// its retransmission, its pacer and its congestion control are left out.
-pub fn packet_path(engine: &mut MediaEngine, tap: FeedbackTap) -> Result<Registry> {
+///
+/// Where no sound is taken there is nothing to report on either, and nothing wakes the connection for it.
+pub fn packet_path(engine: &mut MediaEngine, takes_sound: bool, tap: FeedbackTap) -> Result<Registry> {
     configure_simulcast_extension_headers(engine)?;
-    let registry = configure_twcc_receiver_only(Registry::new(), engine)?;
-    Ok(registry
-        .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build())
-        .with(Slot::from(14_000), tap))
+    // Feedback and the header extension are offered by this too, which is for our own packets.
+    let reporting = configure_twcc_receiver_only(Registry::new(), engine)?;
+    let registry = match takes_sound {
+        true => reporting.with(Slot::ReceiverReport, ReceiverReportBuilder::new().build()),
+        false => Registry::new(),
+    };
+    Ok(registry.with(Slot::from(14_000), tap))
 }
 
 /// A track of the one stream `farol`, so that a viewer gets sound and picture together.

@@ -152,7 +152,7 @@ async fn build(
     let relays = Relays { trust: settings.turn_trust.clone(), ..Relays::default() };
     let sockets = Gated::new(runtime, settings.port.owner(), relays, settings.ice_policy);
     let mut engine = codecs::media_engine().map_err(library(operation))?;
-    let path = codecs::packet_path(&mut engine, tap).map_err(library(operation))?;
+    let path = codecs::packet_path(&mut engine, settings.talkback, tap).map_err(library(operation))?;
     let overheard = Overheard::new().map_err(library(operation))?;
     let configuration = configuration(settings.ice_policy, &settings.ice_servers, &sockets);
     let connection = PeerConnectionBuilder::new()
