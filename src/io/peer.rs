@@ -23,6 +23,7 @@ mod feedback;
 mod keys;
 mod local;
 mod loss;
+mod mdns;
 mod outgoing;
 mod outlet;
 mod path;

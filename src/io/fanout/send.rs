@@ -158,6 +158,7 @@ impl Sender {
         mut feedback: mpsc::Receiver<Feedback>,
     ) -> Result<(), Ended> {
         self.counters.estimate_bps.store(self.pace.estimate_bps as u32, Ordering::Relaxed);
+        outgoing.wait_for_viewer().await;
         // The first report goes out right after the first packets: a viewer can synchronise at once.
         let mut has_reported = false;
         // One timer for all turns of the loop.

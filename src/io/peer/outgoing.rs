@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rtc::rtcp::sender_report::SenderReport;
@@ -18,6 +19,9 @@ use super::keys::Overheard;
 use super::outlet::SendParameters;
 use crate::io::port::{Route, Routes, Run};
 use crate::units::MediaTime;
+
+/// The longest that a viewer is waited for at the start.
+const SHAKEN_HANDS: Duration = Duration::from_millis(30);
 
 /// One of the streams to a viewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +137,15 @@ impl Outgoing {
     /// By which way packets leave now.
     pub fn route(&self) -> Option<Arc<Route>> {
         self.routes.current()
+    }
+
+    /// Waits until the viewer has shown that its side of DTLS is done, or a moment.
+    ///
+    /// Its keys are there once it has read our last message, right behind which media would come. Some read both at
+    /// once and throw away what they have no keys for yet (the webrtc crate), and that is a keyframe. A viewer begins
+    /// with the control channel at once, which is on every offer, so over a LAN this takes a millisecond.
+    pub async fn wait_for_viewer(&mut self) {
+        let _ = tokio::time::timeout(SHAKEN_HANDS, self.routes.heard()).await;
     }
 
     /// Numbers and encrypts a packet, and sends it with those before, at the latest by [`Outgoing::flush`].

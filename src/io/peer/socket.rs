@@ -21,6 +21,7 @@ use webrtc::runtime::{
 use super::address::{with_port, without_related};
 use super::early::{Datagram, Gate};
 use super::loss::Heard;
+use super::mdns::MdnsSocket;
 use crate::config::{IcePolicy, IceServer};
 use crate::io::port::{Place, Relay, Relays, Routes};
 
@@ -258,7 +259,7 @@ impl Runtime for Gated {
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let local = socket.local_addr()?;
         if local.port() == MDNS_PORT {
-            return self.inner.wrap_udp_socket(socket);
+            return Ok(Arc::new(MdnsSocket::new(socket)?));
         }
         let own = Relay::new(socket, self.relays.clone())?;
         let (inner, believed): (Arc<dyn AsyncUdpSocket>, _) = match self.place.view(local, own.clone()) {

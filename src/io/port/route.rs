@@ -9,6 +9,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
+use tokio::sync::Notify;
 use webrtc::runtime::Transmit;
 
 use super::lock;
@@ -134,12 +135,29 @@ impl fmt::Debug for Route {
 
 /// Where one peer connection's way is noted.
 #[derive(Debug, Default)]
-pub struct Routes(Mutex<Option<Arc<Route>>>);
+pub struct Routes {
+    current: Mutex<Option<Arc<Route>>>,
+    heard: Notify,
+}
 
 impl Routes {
     /// The newest; `None` before DTLS.
     pub fn current(&self) -> Option<Arc<Route>> {
-        lock(&self.0).clone()
+        lock(&self.current).clone()
+    }
+
+    /// Waits for the first of what the viewer says under DTLS; for one caller.
+    pub async fn heard(&self) {
+        self.heard.notified().await;
+    }
+
+    /// The viewer has sent this, straight.
+    pub(super) fn hear(&self, bytes: &[u8]) {
+        // A record of application data (RFC 9147 §4, RFC 5246 §6.2.1).
+        if bytes.first() == Some(&23) {
+            // Kept for who waits later.
+            self.heard.notify_one();
+        }
     }
 
     /// The library sends this to `to` by these sockets.
@@ -159,7 +177,7 @@ impl Routes {
             },
             _ => return,
         };
-        let mut current = lock(&self.0);
+        let mut current = lock(&self.current);
         // After an ICE restart a relay is reached by another socket, though all else may be as it was.
         let is_known = current.as_ref().is_some_and(|route| {
             (route.local, route.to, route.relayed) == (local, to, relayed)

@@ -60,6 +60,7 @@ impl View {
 
     /// Hands the library a datagram.
     pub(super) fn deliver(&self, from: SocketAddr, bytes: &[u8]) {
+        self.routes.hear(bytes);
         let waker = {
             let mut inbox = lock(&self.inbox);
             if inbox.waiting.len() >= MAX_WAITING {
