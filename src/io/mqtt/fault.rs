@@ -1,7 +1,7 @@
 //! Why is there no connection to the broker, in words that say what to do?
 
 use std::error::Error;
-use std::io;
+use std::io::{self, ErrorKind};
 
 use rumqttc::{
     ConnectReturnCode as Code, ConnectionError, DisconnectReasonCode, Error as MqttError, StateError,
@@ -224,10 +224,7 @@ fn ended(error: &ConnectionError, at: &str) -> String {
             }
         }
         StateError::AwaitPingResp => format!("the broker {at} stopped answering"),
-        StateError::ConnectionAborted => format!(
-            "the broker {at} closed the connection without a reason; its log has it \
-             (it stopped, or a second client has our client id)"
-        ),
+        StateError::ConnectionAborted => closed(at),
         StateError::OutgoingPacketTooLarge { pkt_size, max } => format!(
             "the broker {at} takes packets of at most {max} bytes and a message of ours has {pkt_size}; \
              raise its limit (Mosquitto: max_packet_size)"
@@ -236,10 +233,21 @@ fn ended(error: &ConnectionError, at: &str) -> String {
             format!("the broker {at} keeps no retained messages, which the standing offer needs; allow them")
         }
         state => match io_error(state) {
+            // The same, found out while something was written.
+            Some(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+                closed(at)
+            }
             Some(error) => format!("lost the broker {at}: {error}"),
             None => format!("lost the broker {at}: {state}"),
         },
     }
+}
+
+fn closed(at: &str) -> String {
+    format!(
+        "the broker {at} closed the connection without a reason; its log has it \
+         (it stopped, or a second client has our client id)"
+    )
 }
 
 fn io_error(error: &StateError) -> Option<&io::Error> {
