@@ -2,7 +2,8 @@
 //!
 //! Frames go down, from capture through the fan-out to every viewer, and never through `Station`;
 //! commands go up. Only this loop owns `Station`. It runs on one thread; work on peer connections that
-//! takes time is done in tasks whose results come back here.
+//! takes time is done in tasks whose results come back here. Past 500 lines, since the loop and what each of its
+//! events leads to are read together.
 //!
 //! | file | question |
 //! |---|---|

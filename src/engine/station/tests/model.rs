@@ -4,6 +4,8 @@
 //! happens is drawn from a seed: who comes and goes and how, whose network narrows, widens, loses, goes
 //! away or stalls. After each step every rule is checked. A run that fails prints its seed;
 //! `FAROL_MODEL_SEED=n cargo test --lib model` runs that one alone.
+//!
+//! Past 500 lines, because the world and the rules that it must keep belong side by side.
 
 use std::collections::{BTreeMap, BTreeSet};
 
