@@ -25,14 +25,14 @@ help: ## This list.
 
 # ---- for people -------------------------------------------------------------------------------------
 
-.PHONY: demo build release viewer test check bench lipsync screenshot clean
+.PHONY: demo build release-build viewer test check bench lipsync screenshot clean
 demo: build ## A camera, a broker and the page on this machine; prints the address to open.
 	@exec $(DAEMON) demo
 
 build: need-build viewer ## The daemon, for development: target/debug/farol.
 	@cargo build --locked --quiet
 
-release: need-build viewer ## The daemon as it is installed: target/release/farol.
+release-build: need-build viewer ## The daemon as it is installed: target/release/farol.
 	@cargo build --locked --quiet --release
 
 viewer: viewer/dist/index.html ## The page, into viewer/dist, from where the daemon embeds it.

@@ -1,4 +1,4 @@
-//! Is the viewer page there to be put into the daemon? And how is the daemon linked?
+//! Is the viewer page there to be put into the daemon? How is the daemon linked, and of which commit is it?
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,6 +15,37 @@ fn main() {
     if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") {
         link_for_little_memory();
     }
+    if std::env::var("PROFILE").is_ok_and(|profile| profile == "release") {
+        tell_the_commit();
+    }
+}
+
+/// Hands the commit to `src/version.rs`. Only of a release: a debug build would be made anew by every commit.
+fn tell_the_commit() {
+    println!("cargo::rerun-if-env-changed=FAROL_COMMIT");
+    // What is in the binary, since a change of it makes the commit a dirty one.
+    for part in ["src", "Cargo.toml", "Cargo.lock", "scripts/commit"] {
+        println!("cargo::rerun-if-changed={part}");
+    }
+    // Git appends to this file whenever HEAD becomes another commit.
+    if let Some(log) = answer(Command::new("git").args(["rev-parse", "--git-path", "logs/HEAD"]))
+        && Path::new(&log).is_file()
+    {
+        println!("cargo::rerun-if-changed={log}");
+    }
+    if let Some((commit, date)) =
+        answer(&mut Command::new("scripts/commit")).as_deref().and_then(|told| told.split_once(' '))
+    {
+        println!("cargo::rustc-env=FAROL_BUILT_FROM={commit}");
+        println!("cargo::rustc-env=FAROL_BUILT_FROM_DATE={date}");
+    }
+}
+
+/// What a program says, if it is there and has something to say.
+fn answer(program: &mut Command) -> Option<String> {
+    let told = program.output().ok().filter(|told| told.status.success())?;
+    let text = String::from_utf8(told.stdout).ok()?.trim().to_owned();
+    (!text.is_empty()).then_some(text)
 }
 
 /// Keeps out of an idle daemon's memory what is read once, at its start: 16.2 MB become 14.5.
