@@ -114,7 +114,7 @@ fn version_and_help_are_told() {
     let short = farol(&["-V"]);
     assert_eq!((short.status, short.out), (Some(0), format!("farol {}\n", env!("CARGO_PKG_VERSION"))));
     let long = farol(&["--version"]);
-    assert_eq!((long.status, long.out), (Some(0), format!("farol {}\n", farol::version::long())));
+    assert_eq!((long.status, long.out), (Some(0), format!("farol {}\n", farol::version::LONG)));
     let help = farol(&["--help"]);
     for command in ["run", "demo", "check", "status", "devices", "pair", "viewers", "revoke"] {
         assert!(help.out.contains(&format!("\n  {command} ")), "{command}: {}", help.out);

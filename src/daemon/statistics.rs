@@ -57,7 +57,7 @@ impl Statistics {
             name: config.name.clone(),
             version: version::VERSION.to_owned(),
             commit: version::COMMIT.map(str::to_owned),
-            features: version::features().into_iter().map(str::to_owned).collect(),
+            features: version::FEATURES.to_owned(),
             device: device.to_string(),
             max_viewers: config.max_viewers,
             broker: BrokerReport { url: config.broker.to_string(), ..BrokerReport::default() },

@@ -22,10 +22,10 @@ pub fn metrics(report: &Report, totals: &BTreeMap<String, Counts>) -> String {
 fn of_board(page: &mut Page, report: &Report) {
     let board = &report.board;
     page.family("farol_build", "info", None, "The build of farol that runs.");
-    let (commit, features) = (board.commit.as_deref().unwrap_or_default(), board.features.join(" "));
+    let commit = board.commit.as_deref().unwrap_or_default();
     page.sample(
         "farol_build_info",
-        &[("version", &board.version), ("commit", commit), ("features", &features)],
+        &[("version", &board.version), ("commit", commit), ("features", &board.features)],
         1,
     );
     page.gauge("farol_uptime_seconds", Some("seconds"), "Since the daemon was started.", board.uptime_s);

@@ -34,8 +34,8 @@ pub struct BoardReport {
     pub version: String,
     /// The commit that it was built from, if that is known.
     pub commit: Option<String>,
-    /// What may be left out of a build, and is in this one.
-    pub features: Vec<String>,
+    /// What may be left out of a build and is in this one, with spaces between.
+    pub features: String,
     /// The device's id.
     pub device: String,
     /// How long the daemon runs.
