@@ -54,7 +54,7 @@ screenshot: need-page need-browser build tests/node_modules/.package-lock.json #
 	@FAROL=$(abspath $(DAEMON)) node tests/e2e/screenshot.mjs
 
 newcomer: need-page need-browser need-newcomer tests/node_modules/.package-lock.json ## From a fresh Debian to a moving picture, in commands and minutes; WAYS=package is shorter.
-	@scripts/newcomer $(WAYS)
+	@tests/newcomer/run $(WAYS)
 
 release: need-release need-lint viewer tests/node_modules/.package-lock.json ## All that is given away of a version, checked, into target/release-VERSION; DRAFT=1 for a try.
 	@scripts/release
