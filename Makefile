@@ -16,6 +16,8 @@ export INSTA_UPDATE := no
 
 CARGO_DIR := $(or $(CARGO_TARGET_DIR),target)
 DAEMON := $(CARGO_DIR)/debug/farol
+# A person who waits for the first build sees how far it is.
+QUIET := $(shell [ -t 2 ] || echo --quiet)
 PAGE_SOURCES := $(shell find viewer -type f -not -path '*/node_modules/*' -not -path '*/dist*' 2>/dev/null)
 NPM_INSTALL := npm ci --loglevel error --no-audit --no-fund --prefer-offline
 
@@ -30,10 +32,10 @@ demo: build ## A camera, a broker and the page on this machine; prints the addre
 	@exec $(DAEMON) demo
 
 build: need-build viewer ## The daemon, for development: target/debug/farol.
-	@cargo build --locked --quiet
+	@cargo build --locked $(QUIET)
 
 release-build: need-build viewer ## The daemon as it is installed: target/release/farol.
-	@cargo build --locked --quiet --release
+	@cargo build --locked $(QUIET) --release
 
 viewer: viewer/dist/index.html ## The page, into viewer/dist, from where the daemon embeds it.
 
