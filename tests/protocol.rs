@@ -196,3 +196,22 @@ fn the_page_has_the_codes_of_the_code() {
     let described: Vec<String> = codes.map(|row| row[0].trim_matches('`').to_owned()).collect();
     assert_eq!(described, [Taken, Stale, Full, Denied, Invalid].map(name));
 }
+
+#[test]
+fn the_page_has_the_reasons_with_which_the_code_says_goodbye() {
+    let source = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(name);
+        std::fs::read_to_string(path).expect("a source file")
+    };
+    let files = ["daemon.rs", "engine/station.rs", "engine/station/negotiate.rs", "engine/station/standing.rs"];
+    let sources: String = files.iter().map(|name| source(name)).collect();
+    let quoted = |start: &str| {
+        let after = sources.split(start).skip(1);
+        after.filter_map(|rest| rest.split('"').next()).map(|word| format!("`{word}`")).collect::<Vec<_>>()
+    };
+    let reasons = [quoted("Facts::because(\""), quoted("Input::PeerLost { peer, reason: \"")].concat();
+    assert!(reasons.len() >= 7, "{reasons:?}");
+    for reason in reasons {
+        assert!(section("`bye`").contains(&reason), "the page does not name {reason}");
+    }
+}

@@ -107,6 +107,8 @@ class Visit:
 
     def __init__(self, link, folder):
         self.link, self.folder, session = link, folder, secrets.token_hex(16)
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
         self.STATUS, self.OFFER = link.topic("status"), link.topic("offer", link.kid)
         self.OUT, self.IN = (link.topic(way, link.kid, session) for way in ("out", "in"))
         self.session, self.boot, self.peer = session, None, None
