@@ -185,6 +185,16 @@ fn the_page_has_the_numbers_of_the_code() {
 }
 
 #[test]
+fn the_page_has_the_access_rules_that_the_tests_use() {
+    let words = |text: &str| -> BTreeSet<String> {
+        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    };
+    let patterns =
+        |text| words(text).into_iter().filter(|line| line.starts_with("pattern ")).collect::<Vec<_>>();
+    assert_eq!(patterns(PAGE), patterns(include_str!("lab/mosquitto.acl")));
+}
+
+#[test]
 fn the_page_has_the_codes_of_the_code() {
     use RejectCode::{Denied, Full, Invalid, Stale, Taken};
     // With a code more this does not compile.
@@ -203,7 +213,8 @@ fn the_page_has_the_reasons_with_which_the_code_says_goodbye() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(name);
         std::fs::read_to_string(path).expect("a source file")
     };
-    let files = ["daemon.rs", "engine/station.rs", "engine/station/negotiate.rs", "engine/station/standing.rs"];
+    let files =
+        ["daemon.rs", "engine/station.rs", "engine/station/negotiate.rs", "engine/station/standing.rs"];
     let sources: String = files.iter().map(|name| source(name)).collect();
     let quoted = |start: &str| {
         let after = sources.split(start).skip(1);

@@ -48,7 +48,8 @@ async function heed({ t: type, n }, message) {
   else if (type === "reject" && message.offer) await answer(message.offer); // another was first: here is one of our own
   else if (type === "reject") say(`Refused: ${message.code}.`);
   else if (type === "bye") say(`Goodbye: ${message.reason}.`);
-  else if (type === "candidates") for (const candidate of message.list) await peer?.addIceCandidate(candidate);
+  if (type !== "candidates" || message.offer !== current?.offer) return;
+  for (const candidate of message.list) await peer.addIceCandidate(candidate);
 }
 
 async function answer(offer, on) {

@@ -111,7 +111,7 @@ class Visit:
             folder.mkdir(parents=True, exist_ok=True)
         self.STATUS, self.OFFER = link.topic("status"), link.topic("offer", link.kid)
         self.OUT, self.IN = (link.topic(way, link.kid, session) for way in ("out", "in"))
-        self.session, self.boot, self.peer = session, None, None
+        self.session, self.boot, self.current, self.peer = session, None, None, None
         self.status = self.standing = None  # what the broker keeps
         self.is_late = False  # it has had 300 ms to hand that over
         self.sent = self.heard = 0
@@ -171,7 +171,7 @@ class Visit:
         match wire["t"], message:
             case ("offer", offer) | ("reject", {"offer": offer}):  # another was first: here is one of our own
                 await self.answer(offer)
-            case "candidates", {"list": found} if self.peer:
+            case "candidates", {"offer": self.current, "list": found}:
                 for candidate in found:
                     await self.add(candidate)
             case "accept", {"rights": rights}:
@@ -188,7 +188,7 @@ class Visit:
         if offer["offer"] in self.answered or offer["boot"] != (self.boot or offer["boot"]):
             return
         self.answered.add(offer["offer"])
-        self.boot = offer["boot"]
+        self.boot, self.current = offer["boot"], offer["offer"]
         if self.peer:
             await self.peer.close()
         servers = [RTCIceServer(**server) for server in offer["ice_servers"]]
