@@ -15,6 +15,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+#[path = "protocol/times.rs"]
+mod times;
 #[path = "protocol/vectors.rs"]
 mod vectors;
 
