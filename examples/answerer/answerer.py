@@ -91,7 +91,7 @@ class Link:
         client_id = f"viewer-{secrets.token_hex(8)}"
         client = mqtt.Client(*version, client_id=client_id, transport="websockets", protocol=mqtt.MQTTv5)
         client.username_pw_set(*self.login())
-        client.ws_set_options(path=self.broker.path or "/")
+        client.ws_set_options(path=self.broker._replace(scheme="", netloc="").geturl() or "/")
         if self.broker.scheme == "wss":
             client.tls_set()
         client.on_connect = lambda client, *_: client.subscribe([(topic, 1) for topic in topics])
