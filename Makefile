@@ -84,7 +84,7 @@ types: viewer/node_modules/.package-lock.json ## The page's types.
 page: types viewer ## The page: types, tests, build.
 	@cd viewer && npm run --silent test
 
-e2e: need-page need-broker need-browser build tests/node_modules/.package-lock.json ## A real browser against the daemon.
+e2e: need-page need-broker need-browser need-answerer build tests/node_modules/.package-lock.json ## A real browser against the daemon.
 	@[ -n "$(wildcard tests/e2e/*.test.mjs)" ] || { echo "make e2e: there is no tests/e2e/*.test.mjs" >&2; exit 1; }
 	@cargo build --locked --quiet --example rig
 	@FAROL=$(abspath $(DAEMON)) RIG=$(abspath $(CARGO_DIR)/debug/examples/rig) node --test --test-concurrency=1 $(wildcard tests/e2e/*.test.mjs)
