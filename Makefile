@@ -25,7 +25,7 @@ help: ## This list.
 
 # ---- for people -------------------------------------------------------------------------------------
 
-.PHONY: demo build release viewer test check bench lipsync screenshot clean
+.PHONY: demo build release deb viewer test check bench lipsync screenshot clean
 demo: build ## A camera, a broker and the page on this machine; prints the address to open.
 	@exec $(DAEMON) demo
 
@@ -34,6 +34,9 @@ build: need-build viewer ## The daemon, for development: target/debug/farol.
 
 release: need-build viewer ## The daemon as it is installed: target/release/farol.
 	@cargo build --locked --quiet --release
+
+deb: need-build viewer ## A Debian package into target/debian; ARCH=arm64 or armhf after `make cross ARCH=...`.
+	@scripts/deb $(ARCH)
 
 viewer: viewer/dist/index.html ## The page, into viewer/dist, from where the daemon embeds it.
 
