@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { launch, open } from "../e2e/browser.mjs";
+import { until } from "../lab/guest.mjs";
 import { boot } from "./board.mjs";
 
 const { SHARE, BOARD } = process.env;
@@ -48,14 +49,19 @@ test("a package's life on a fresh Debian", { timeout: 580_000 }, async (t) => {
     const before = await board.run(LISTING);
     let link;
 
-    await step("installed, it runs and nothing has failed, though there is no camera", async (s) => {
+    await step("installed, it runs and nothing has failed, though there is no camera and its port is taken", async (s) => {
+      await board.run("systemd-run --quiet --unit=other systemd-socket-activate -l 8080 /bin/cat");
+      await until("the other program at the port", 10_000, async () => (await board.attempt("ss -ltn | grep -q :8080")).status === 0);
       s.diagnostic(await board.run(`${APT} install /share/farol.deb`));
       assert.equal(await unit("ActiveState"), "active");
       assert.equal(await unit("Type"), "notify");
       assert.equal(await unit("NRestarts"), "0");
       assert.equal(await board.run("systemctl is-enabled farol"), "enabled");
       assert.equal(await board.run("systemctl --failed --plain --no-legend"), "");
+      assert.match(await board.run("journalctl -u farol --no-pager"), /port 8080 is taken/);
       s.diagnostic(await board.run("farol --version; farol status"));
+      await board.run("systemctl stop other");
+      await until("the page", 20_000, async () => (await board.attempt("curl -sf http://localhost:8080/farol.json")).status === 0, 500);
     });
 
     await step("what it brought is whole: configuration, manual, completions, licences", async () => {
