@@ -25,7 +25,7 @@ help: ## This list.
 
 # ---- for people -------------------------------------------------------------------------------------
 
-.PHONY: demo build release viewer test check bench lipsync screenshot clean
+.PHONY: demo build release deb viewer test check bench lipsync screenshot clean
 demo: build ## A camera, a broker and the page on this machine; prints the address to open.
 	@exec $(DAEMON) demo
 
@@ -35,10 +35,13 @@ build: need-build viewer ## The daemon, for development: target/debug/farol.
 release: need-build viewer ## The daemon as it is installed: target/release/farol.
 	@cargo build --locked --quiet --release
 
+deb: need-build viewer ## A Debian package into target/debian; ARCH=arm64 or armhf after `make cross ARCH=...`.
+	@scripts/deb $(ARCH)
+
 viewer: viewer/dist/index.html ## The page, into viewer/dist, from where the daemon embeds it.
 
-test: ## Everything: style, lints, docs, page, units, a real browser, bad networks, the device lab.
-	@scripts/stages fmt page clippy core doc unit e2e net lab
+test: ## Everything: style, lints, docs, page, units, a real browser, bad networks, the device lab, the package.
+	@scripts/stages fmt page clippy core doc unit e2e net lab package
 
 check: ## The quick part of it: style, lints, types, unit tests.
 	@scripts/stages fmt types clippy core lib
@@ -58,7 +61,7 @@ clean: ## Remove what was built here; downloads under ~/.cache/farol stay.
 
 # ---- the stages of `make test`, each also a target of its own ------------------------------------------
 
-.PHONY: fmt clippy core doc unit lib page types e2e net lab
+.PHONY: fmt clippy core doc unit lib page types e2e net lab package
 fmt: need-lint ## Rust code is formatted.
 	@cargo fmt --check
 
@@ -96,6 +99,9 @@ lab: need-page need-broker need-browser need-lab build tests/node_modules/.packa
 	@cargo build --locked --quiet --examples
 	@cargo test --locked --quiet --lib --no-run
 	@FAROL=$(abspath $(DAEMON)) tests/lab/all
+
+package: need-build need-page need-container need-browser viewer tests/node_modules/.package-lock.json ## The package: built, reproducible, its life on a freshly installed board.
+	@tests/package/stage
 
 # ---- files ------------------------------------------------------------------------------------------
 

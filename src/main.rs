@@ -1,6 +1,6 @@
 //! The binary: reads the command line, runs one command, and says with its exit status how it went.
 
-mod cli;
+pub(crate) mod cli;
 
 use std::process::ExitCode;
 

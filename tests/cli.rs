@@ -188,6 +188,21 @@ fn a_device_that_serves_its_page_is_linked_to_itself() {
 }
 
 #[test]
+fn a_device_that_carries_mqtt_beside_its_page_is_linked_to_itself_for_both() {
+    let served = "[http]\nlisten = \"192.0.2.1:8080\"\nbridge = true\n";
+    let paired = Home::new(served).farol(&["pair", "Ana"]);
+    assert_eq!(paired.status, Some(0), "{}", paired.err);
+    let link = paired.out.lines().find(|line| line.contains("#1.")).expect("there is a link");
+    assert!(link.starts_with("  http://192.0.2.1:8080/#1.") && link.ends_with(".ws://192.0.2.1:8080/mqtt"), "{link}");
+
+    // From https:// a browser opens no ws://.
+    let elsewhere = format!("[links]\npage = \"https://farol.example/\"\n{served}");
+    let refused = Home::new(&elsewhere).farol(&["pair", "Ana"]);
+    assert_eq!(refused.status, Some(78));
+    assert!(refused.err.contains("broker = ") && !refused.err.contains("page = "), "{}", refused.err);
+}
+
+#[test]
 fn open_signalling_needs_no_pairing_and_says_so() {
     let home = Home::new(
         "[signalling]\nsecurity = \"open\"\n[links]\npage = \"https://p.example/\"\nbroker = \"ws://b.example\"\n",
