@@ -21,18 +21,18 @@ NPM_INSTALL := npm ci --loglevel error --no-audit --no-fund --prefer-offline
 
 .PHONY: help
 help: ## This list.
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 # ---- for people -------------------------------------------------------------------------------------
 
-.PHONY: demo build release deb viewer test check bench lipsync screenshot clean
+.PHONY: demo build release-build deb viewer test check bench lipsync screenshot newcomer release clean
 demo: build ## A camera, a broker and the page on this machine; prints the address to open.
 	@exec $(DAEMON) demo
 
 build: need-build viewer ## The daemon, for development: target/debug/farol.
 	@cargo build --locked --quiet
 
-release: need-build viewer ## The daemon as it is installed: target/release/farol.
+release-build: need-build viewer ## The daemon as it is installed: target/release/farol.
 	@cargo build --locked --quiet --release
 
 deb: need-build viewer ## A Debian package into target/debian; ARCH=arm64 or armhf after `make cross ARCH=...`.
@@ -56,12 +56,18 @@ lipsync: need-page need-broker need-browser build tests/node_modules/.package-lo
 screenshot: need-page need-browser build tests/node_modules/.package-lock.json ## Take docs/page.png anew.
 	@FAROL=$(abspath $(DAEMON)) node tests/e2e/screenshot.mjs
 
+newcomer: need-page need-browser need-newcomer tests/node_modules/.package-lock.json ## From a fresh Debian to a moving picture, in commands and minutes; WAYS=package is shorter.
+	@tests/newcomer/run $(WAYS)
+
+release: need-release need-lint viewer tests/node_modules/.package-lock.json ## All that is given away of a version, checked, into target/release-VERSION; DRAFT=1 for a try.
+	@scripts/release
+
 clean: ## Remove what was built here; downloads under ~/.cache/farol stay.
 	@cargo clean --quiet; rm -rf viewer/dist viewer/node_modules tests/node_modules
 
 # ---- the stages of `make test`, each also a target of its own ------------------------------------------
 
-.PHONY: fmt clippy core doc unit lib page types e2e net lab package
+.PHONY: fmt clippy core doc unit lib page types e2e net lab package release-parts deny
 fmt: need-lint ## Rust code is formatted.
 	@cargo fmt --check
 
@@ -102,6 +108,12 @@ lab: need-page need-broker need-browser need-lab build tests/node_modules/.packa
 
 package: need-build need-page need-container need-browser viewer tests/node_modules/.package-lock.json ## The package: built, reproducible, its life on a freshly installed board.
 	@tests/package/stage
+
+release-parts: need-page need-release viewer tests/node_modules/.package-lock.json ## What of a release needs no build: bill of materials, archives, version.
+	@node --test tests/release/*.test.mjs
+
+deny: need-build ## Licences, bans, sources and known vulnerabilities of all crates.
+	@scripts/deny
 
 # ---- files ------------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ use log::LevelFilter;
 /// A camera daemon: hardware H.264 and sound to browsers over WebRTC, its offer waiting on an MQTT
 /// broker.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version, long_version = farol::version::LONG, arg_required_else_help = true)]
 pub struct Arguments {
     /// What is logged: error, warn, info, debug or trace [default: $FAROL_LOG, else info]
     #[arg(long, value_name = "LEVEL", global = true, value_parser = level)]

@@ -111,8 +111,10 @@ fn a_wrong_command_line_is_2() {
 
 #[test]
 fn version_and_help_are_told() {
-    let version = farol(&["--version"]);
-    assert_eq!((version.status, version.out), (Some(0), format!("farol {}\n", env!("CARGO_PKG_VERSION"))));
+    let short = farol(&["-V"]);
+    assert_eq!((short.status, short.out), (Some(0), format!("farol {}\n", env!("CARGO_PKG_VERSION"))));
+    let long = farol(&["--version"]);
+    assert_eq!((long.status, long.out), (Some(0), format!("farol {}\n", farol::version::LONG)));
     let help = farol(&["--help"]);
     for command in ["run", "demo", "check", "status", "devices", "pair", "viewers", "revoke"] {
         assert!(help.out.contains(&format!("\n  {command} ")), "{command}: {}", help.out);

@@ -12,7 +12,7 @@ mod tokens;
 
 /// From the ground up. A module sees those of the floors below its own, and itself with its sub-modules.
 const FLOORS: &[&[&str]] = &[
-    &["units"],
+    &["units", "version"],
     &["config"],
     &["engine::drift", "engine::resample"],
     &[

@@ -27,6 +27,7 @@ use crate::io::port::{Port, Trust};
 use crate::io::systemd::ServiceManager;
 use crate::io::{audio, capture, http};
 use crate::units::{Bitrate, DeviceId};
+use crate::version;
 
 use super::board::Pins;
 use super::control::Control;
@@ -51,7 +52,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let device = state.device()?;
     let stamp = state.stamp();
     let viewers: Vec<ViewerKey> = state.viewers()?.into_iter().map(|viewer| viewer.key).collect();
-    log::info!(version = env!("CARGO_PKG_VERSION"), device:%, viewers = viewers.len(); "farol starts");
+    let (version, commit) = (version::VERSION, version::COMMIT.unwrap_or("unknown"));
+    log::info!(version, commit, device:%, viewers = viewers.len(); "farol starts");
     match config.security {
         Security::Sealed if viewers.is_empty() => {
             log::warn!("nobody may watch yet: make a link with `farol pair NAME`");
