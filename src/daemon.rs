@@ -521,7 +521,10 @@ impl Daemon {
             log::warn!("stopped without waiting longer for the broker, the viewers and the media servers");
             if ending == Ending::Anew {
                 // What does not end would be in the way of its successor; the service manager clears it away.
-                anyhow::bail!("the new configuration could not be taken over in place, since something did not end in {} s", LAST_WORDS.as_secs());
+                anyhow::bail!(
+                    "the new configuration could not be taken over in place, since something did not end in {} s",
+                    LAST_WORDS.as_secs()
+                );
             }
         }
         Ok(ending)
