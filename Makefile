@@ -67,7 +67,7 @@ clean: ## Remove what was built here; downloads under ~/.cache/farol stay.
 
 # ---- the stages of `make test`, each also a target of its own ------------------------------------------
 
-.PHONY: fmt clippy core doc unit lib page types e2e net lab package release-parts deny
+.PHONY: fmt clippy core doc unit lib page types e2e net lab exposure package release-parts deny
 fmt: need-lint ## Rust code is formatted.
 	@cargo fmt --check
 
@@ -101,10 +101,14 @@ e2e: need-page need-broker need-browser need-answerer build tests/node_modules/.
 net: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## Viewers on slow, lossy and broken networks, in network namespaces.
 	@FAROL=$(abspath $(DAEMON)) tests/net/run
 
-lab: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## The unit on a booted machine, and the drivers' tests.
+lab: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## The unit on a booted machine, its exposure, and the drivers' tests.
 	@cargo build --locked --quiet --examples
 	@cargo test --locked --quiet --lib --no-run
+	@tests/lab/exposure
 	@FAROL=$(abspath $(DAEMON)) tests/lab/all
+
+exposure: need-lab ## How much the service may still do, by Debian 12's systemd: at most 1.3.
+	@tests/lab/exposure
 
 package: need-build need-page need-container need-browser viewer tests/node_modules/.package-lock.json ## The package: built, reproducible, its life on a freshly installed board.
 	@tests/package/stage

@@ -113,7 +113,7 @@ impl Arguments {
     pub fn run(self) -> anyhow::Result<()> {
         farol::io::log::start(self.log.unwrap_or(level_of_environment()?)).context("cannot start logging")?;
         match self.command {
-            Command::Run(config) => farol::daemon::run(config.load()?),
+            Command::Run(config) => farol::daemon::run(config.load()?, &config.path),
             Command::Demo(demo) => farol::daemon::demo(demo.into()),
             Command::Check(config) => {
                 check::report(&config.path, &config.load()?);
