@@ -1,0 +1,196 @@
+//! What do camera, sound and pins say of themselves, and who has them?
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::child::said;
+use super::{board, holders};
+use crate::config::{Audio, Config, VideoSource};
+use crate::engine::choice::Wish;
+use crate::engine::doctor::Finding;
+use crate::engine::doctor::access::{self, Groups, Node, Runner, Somebody};
+use crate::engine::doctor::camera::{self, Program, Role, Surroundings, VideoNode};
+use crate::engine::doctor::pins::{self, Chip, ChipLine};
+use crate::engine::doctor::sound::{Obstacle, Reading};
+use crate::io::capture::survey;
+use crate::io::devices::{self, Direction};
+
+/// `rpicam-hello --list-cameras` starts the camera's pipeline, which takes a second on a Pi Zero.
+const LIST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who opens the devices.
+#[derive(Clone, Debug)]
+pub(super) struct People {
+    /// The system's groups.
+    pub(super) groups: Groups,
+    /// The unit's user, in the unit's groups.
+    pub(super) service: Somebody,
+    /// Who asks.
+    pub(super) asker: Somebody,
+    /// Which of the two runs farol here.
+    pub(super) runner: Runner,
+}
+
+impl People {
+    /// Whether a device lets in who is meant to open it.
+    fn check(&self, check: &'static str, path: &Path, group: &str) -> Option<Finding> {
+        let about = fs::metadata(path).ok().filter(|about| about.file_type().is_char_device())?;
+        let node = Node {
+            path: fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()),
+            mode: about.permissions().mode(),
+            uid: about.uid(),
+            gid: about.gid(),
+        };
+        access::refused(check, &node, &self.groups, (&self.service, &self.asker), self.runner, group)
+    }
+}
+
+/// Whether a picture comes from the configured source.
+pub(super) fn video(config: &Config, people: &People) -> Vec<Finding> {
+    let video = &config.video;
+    match &video.source {
+        VideoSource::V4l2 { device, input, encoder } => {
+            let wish = Wish { input: *input, encoder: encoder.clone(), size: video.size, fps: video.fps };
+            let nodes: Vec<VideoNode> = survey::survey_for(&wish).into_iter().map(known).collect();
+            let node = fs::canonicalize(device).ok();
+            let has_rpicam = in_path("rpicam-vid").is_some();
+            let around = Surroundings { nodes: &nodes, model: board::model().kind, has_rpicam };
+            let holders = node.as_deref().map(holders::of_file).unwrap_or_default();
+            let mut findings = camera::v4l2(device, node.as_deref(), &holders, &around);
+            findings.extend(people.check("camera", device, "video"));
+            findings
+        }
+        VideoSource::Command { argv } => program(argv, people),
+        VideoSource::Replay { file } => vec![match fs::File::open(file) {
+            Ok(_) => Finding::ok("camera", format!("the file {}", file.display())),
+            Err(cause) => {
+                Finding::fault("camera", format!("the file {} cannot be read: {cause}", file.display()))
+                    .because("it is the picture")
+                    .mend("[video]\nfile = \"/var/lib/farol/recording.h264\"")
+            }
+        }],
+        VideoSource::Pattern => vec![Finding::note("camera", "none: video.source is the test picture")],
+    }
+}
+
+fn program(argv: &[String], people: &People) -> Vec<Finding> {
+    let found = argv.first().and_then(|program| in_path(program));
+    let is_rpicam = Program::is_rpicam(argv);
+    let cameras = found
+        .as_ref()
+        .filter(|_| is_rpicam)
+        .and_then(|found| said(&found.to_string_lossy(), &["--list-cameras"], LIST_PATIENCE));
+    let mut findings = vec![Program { argv: argv.to_vec(), found, cameras }.finding()];
+    // libcamera takes its buffers from there.
+    if is_rpicam {
+        let heaps = ["/dev/dma_heap/vidbuf_cached", "/dev/dma_heap/linux,cma"].map(PathBuf::from);
+        findings.extend(heaps.iter().find_map(|heap| people.check("camera", heap, "video")));
+    }
+    findings
+}
+
+/// Where a program is, as execvp(3) looks for it, in the search path that systemd gives services.
+fn in_path(program: &str) -> Option<PathBuf> {
+    let is_program =
+        |path: &PathBuf| fs::metadata(path).is_ok_and(|about| about.is_file() && about.mode() & 0o111 != 0);
+    if program.contains('/') {
+        return Some(PathBuf::from(program)).filter(is_program);
+    }
+    let path = std::env::var("PATH").unwrap_or_default();
+    let directories = path.split(':').chain(["/usr/local/bin", "/usr/bin", "/bin"]);
+    directories.map(|directory| Path::new(directory).join(program)).find(is_program)
+}
+
+fn known(node: Result<survey::VideoNode, survey::Unreadable>) -> VideoNode {
+    match node {
+        Ok(survey::VideoNode { name, path, driver, card, role, .. }) => {
+            let role = match role {
+                survey::Role::Camera { offers, plan } => {
+                    Role::Camera { fourccs: offers.iter().map(|offer| offer.fourcc).collect(), plan }
+                }
+                survey::Role::Encoder { .. } => Role::Encoder,
+                _ => Role::Other,
+            };
+            VideoNode { path, name, driver, card, role }
+        }
+        Err(survey::Unreadable { path, reason }) => VideoNode {
+            name: path.clone(),
+            path,
+            driver: String::new(),
+            card: String::new(),
+            role: Role::Unreadable(reason),
+        },
+    }
+}
+
+/// Whether microphone and speaker can be had, where some are configured.
+pub(super) fn sound(config: &Config) -> Vec<Finding> {
+    let microphone = match &config.audio {
+        Audio::Alsa { device, .. } => Some(("microphone", device.as_str(), Direction::In)),
+        Audio::None | Audio::Tone { .. } => None,
+    };
+    let speaker =
+        config.talkback.as_ref().map(|talkback| ("speaker", talkback.device.as_str(), Direction::Out));
+    let read = |(check, device, direction)| reading(check, device, direction).finding();
+    microphone.into_iter().chain(speaker).map(read).collect()
+}
+
+fn reading(check: &'static str, device: &str, direction: Direction) -> Reading {
+    let ability = devices::ability_of(device, direction).map(|ability| ability.to_string());
+    let ability = ability.map_err(|cause| match cause.errno() {
+        libc::EBUSY | libc::EAGAIN => Obstacle::Busy,
+        libc::EACCES | libc::EPERM => Obstacle::Forbidden,
+        _ => Obstacle::Other(std::io::Error::from_raw_os_error(cause.errno()).to_string()),
+    });
+    let (mut others, mut holders) = (Vec::new(), Vec::new());
+    if ability.is_err() {
+        let usable = devices::list().sound.into_iter().filter(|other| other.direction == direction);
+        others = usable.filter(|other| other.ability.is_ok()).map(|other| other.name).collect();
+        holders = nodes(direction).iter().flat_map(|node| holders::of_file(node)).collect();
+        holders.dedup();
+    }
+    Reading { check, device: device.to_owned(), ability, holders, others }
+}
+
+/// The kernel's nodes of all devices, one way: `/dev/snd/pcmC0D0c` captures, `p` plays. A name of ALSA's may
+/// lead to any of them.
+fn nodes(direction: Direction) -> Vec<PathBuf> {
+    let end = match direction {
+        Direction::In => 'c',
+        Direction::Out => 'p',
+    };
+    let entries = fs::read_dir("/dev/snd").into_iter().flatten().flatten();
+    let is_one = |name: &str| name.starts_with("pcm") && name.ends_with(end);
+    entries.filter(|entry| is_one(&entry.file_name().to_string_lossy())).map(|entry| entry.path()).collect()
+}
+
+/// Whether the lines of the configuration can be had.
+pub(super) fn pins(config: &Config, people: &People) -> Vec<Finding> {
+    let wanted = pins::wanted(&config.board);
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let configured = config.board.chip.as_path();
+    let chip = chip(configured);
+    let paths = gpiocdev::chip::chips().unwrap_or_default();
+    let all: Vec<Chip> = paths.iter().filter_map(|path| self::chip(path).ok()).collect();
+    let mut findings = pins::findings(configured, chip.as_ref().map_err(String::as_str), &all, &wanted);
+    findings.extend(people.check("pins", configured, "gpio"));
+    findings
+}
+
+fn chip(path: &Path) -> Result<Chip, String> {
+    let look = || {
+        let chip = gpiocdev::Chip::from_path(path)?;
+        let info = chip.info()?;
+        let line = |line: gpiocdev::line::Info| ChipLine {
+            name: line.name,
+            consumer: line.used.then_some(line.consumer),
+        };
+        let lines = chip.line_info_iter()?.flatten().map(line).collect();
+        Ok(Chip { path: path.to_owned(), label: info.label, lines })
+    };
+    look().map_err(|cause: gpiocdev::Error| cause.to_string())
+}
