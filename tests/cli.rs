@@ -114,7 +114,7 @@ fn version_and_help_are_told() {
     let version = farol(&["--version"]);
     assert_eq!((version.status, version.out), (Some(0), format!("farol {}\n", env!("CARGO_PKG_VERSION"))));
     let help = farol(&["--help"]);
-    for command in ["run", "demo", "check", "status", "devices", "pair", "viewers", "revoke"] {
+    for command in ["run", "demo", "check", "doctor", "status", "devices", "pair", "viewers", "revoke"] {
         assert!(help.out.contains(&format!("\n  {command} ")), "{command}: {}", help.out);
     }
 }

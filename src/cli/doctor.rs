@@ -85,7 +85,10 @@ fn shown(diagnosis: &Diagnosis, paint: Paint) -> String {
         [] => "Nothing is wrong.".to_owned(),
         wrong => format!("{}.", wrong.join(", ")),
     };
-    text.push_str(&format!("\n{last}\n"));
+    if !text.ends_with("\n\n") {
+        text.push('\n');
+    }
+    text.push_str(&format!("{last}\n"));
     text
 }
 
@@ -148,7 +151,7 @@ mod tests {
             "                      ps -p 612\n",
             "                      [video]\n",
             "                      device = \"/dev/video2\"\n",
-            "\n\n1 fault.\n",
+            "\n1 fault.\n",
         );
         assert_eq!(shown(&diagnosis, Paint { is_on: false }), expected);
         assert!(shown(&diagnosis, Paint { is_on: true }).contains("\x1b[1;31m✗\x1b[0m camera"));

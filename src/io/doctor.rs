@@ -159,7 +159,8 @@ fn unconfigured(path: &Path, fault: &ConfigError) -> Finding {
         .mends(lines.map(|line| format!("# {}", line.trim())));
     match fault {
         ConfigError::Unreadable { .. } if !path.exists() => finding
-            .mend("sudo install -D -m 0644 /usr/share/doc/farol/examples/farol.toml /etc/farol/farol.toml")
+            .mend("# the package brings it again:")
+            .mend("sudo apt install --reinstall -o Dpkg::Options::=--force-confmiss farol")
             .mend("# or name another:")
             .mend("farol doctor --config FILE"),
         ConfigError::Unreadable { .. } => finding.mend("sudo farol doctor"),

@@ -194,3 +194,82 @@ fn chip(path: &Path) -> Result<Chip, String> {
     };
     look().map_err(|cause: gpiocdev::Error| cause.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::config::board::{Line, Output};
+    use crate::config::{CameraInput, EncoderChoice, Video};
+    use crate::engine::doctor::Level;
+
+    fn root() -> People {
+        let groups = Groups::of("root:x:0:\nvideo:x:44:\naudio:x:29:\ngpio:x:997:\n");
+        let asker = Somebody { name: "root".into(), uid: Some(0), gids: vec![0] };
+        People {
+            service: groups.service(&access::UNIT_GROUPS.map(str::to_owned)),
+            groups,
+            asker,
+            runner: Runner::Hand,
+        }
+    }
+
+    fn with_camera(device: &Path) -> Config {
+        let source = VideoSource::V4l2 {
+            device: device.to_owned(),
+            input: CameraInput::Auto,
+            encoder: EncoderChoice::Auto,
+        };
+        Config { video: Video { source, ..Video::default() }, ..Config::default() }
+    }
+
+    #[test]
+    #[ignore = "needs the device lab"]
+    fn a_camera_that_another_process_holds_is_told_with_its_process() {
+        let nodes = survey::survey().into_iter().flatten();
+        let usable =
+            |node: &survey::VideoNode| matches!(&node.role, survey::Role::Camera { plan: Ok(_), .. });
+        let node = nodes.into_iter().find(usable).expect("the lab has a camera").path;
+        let config = with_camera(&node);
+        let free = video(&config, &root());
+        assert_eq!((free.len(), free[0].level), (1, Level::Ok), "{free:?}");
+
+        let file = fs::OpenOptions::new().read(true).write(true).open(&node).expect("we are root");
+        let mut child = Command::new("sleep").arg("600").stdin(file).spawn().expect("sleep can be run");
+        let held = video(&config, &root());
+        child.kill().expect("it is our child");
+        child.wait().expect("it is our child");
+        let what = format!("{} is held by sleep, process {}", node.display(), child.id());
+        assert!(held.iter().any(|found| found.level == Level::Fault && found.what == what), "{held:?}");
+
+        let missing = video(&with_camera(Path::new("/dev/video99")), &root());
+        assert_eq!(missing[0].what, "there is no camera at /dev/video99");
+        assert!(missing[0].mend.iter().any(|line| line.contains("device = ")), "one is there: {missing:?}");
+    }
+
+    #[test]
+    #[ignore = "needs the device lab"]
+    fn sound_and_pins_of_the_lab_are_looked_at() {
+        let card = devices::list()
+            .sound
+            .into_iter()
+            .find(|card| card.direction == Direction::In && card.ability.is_ok());
+        let device = card.expect("the lab has a sound card").name;
+        let microphone = reading("microphone", &device, Direction::In).finding();
+        assert_eq!(microphone.level, Level::Ok, "{microphone:?}");
+        let missing = reading("microphone", "hw:Nothing,0", Direction::In).finding();
+        assert_eq!(missing.level, Level::Fault, "{missing:?}");
+        assert!(missing.mend[0].contains("device = \"hw:"), "another is named: {missing:?}");
+
+        let mut config = Config::default();
+        config.board.chip =
+            gpiocdev::chip::chips().expect("/dev can be read").into_iter().next().expect("a chip");
+        let mut led = |line| {
+            config.board.led = Some(Output { line: Line::Offset(line), active_low: false });
+            pins(&config, &root())
+        };
+        assert_eq!(led(0)[0].level, Level::Ok, "{:?}", led(0));
+        assert!(led(4000)[0].what.contains("has no line 4000"), "{:?}", led(4000));
+    }
+}
