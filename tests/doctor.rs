@@ -377,6 +377,17 @@ fn a_faulty_configuration_is_78_and_the_board_is_looked_at_all_the_same() {
     assert!(!text.contains('\u{1b}'), "a file wants no colours");
 }
 
+#[test]
+fn a_link_to_farol_s_own_port_waits_for_the_daemon() {
+    let port = free_port();
+    let board = Board::new(&format!(
+        "[http]\nlisten = \"127.0.0.1:{port}\"\nbridge = true\n[links]\nbroker = \"ws://127.0.0.1:{port}/mqtt\"\n"
+    ));
+    let done = board.command(&["doctor"]).output().expect("farol can be run");
+    let text = String::from_utf8_lossy(&done.stdout);
+    assert!(text.contains("· links") && text.contains("opens when the daemon runs"), "{text}");
+}
+
 /// `farol run`, ended with the test.
 struct Daemon(Child);
 

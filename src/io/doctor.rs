@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `board` | model, power, heat, memory, disk, clock |
 //! | `devices` | camera, sound, pins, and who may open them |
+//! | `files` | whether the service may read what the configuration names |
 //! | `holders` | which processes have a device or a port |
 //! | `broker` | what the broker takes and gives, and whether browsers reach it |
 //! | `ice`, `turn` | STUN, the NAT, TURN |
@@ -19,6 +20,7 @@ mod board;
 mod broker;
 mod child;
 mod devices;
+mod files;
 mod holders;
 mod ice;
 mod ports;
@@ -39,10 +41,10 @@ use crate::config::{Config, ConfigError, IceUrl};
 use crate::engine::doctor::{Diagnosis, Finding, access, network};
 use crate::io::network::Network;
 
-/// For each question; the longest of them, the broker's, is bounded at 8 s by itself.
-const PATIENCE: Duration = Duration::from_secs(9);
+/// For each question; the longest of them, the broker's and the TURN servers', are bounded at 8 s by themselves.
+const PATIENCE: Duration = Duration::from_millis(8500);
 /// For what the rest waits for: the unit and the daemon.
-const FIRST_PATIENCE: Duration = Duration::from_secs(3);
+const FIRST_PATIENCE: Duration = Duration::from_millis(1500);
 /// For a name.
 const NAME_PATIENCE: Duration = Duration::from_secs(4);
 
@@ -70,8 +72,9 @@ async fn all(path: &Path, loaded: Result<Config, ConfigError>) -> Vec<Finding> {
         let config = config.clone();
         let unit = spawn_blocking(service::unit);
         let running = spawn_blocking(move || service::Running::now(&config));
-        let unit = timeout(FIRST_PATIENCE, unit).await.ok().and_then(Result::ok).unwrap_or_default();
-        let running = timeout(FIRST_PATIENCE, running).await.ok().and_then(Result::ok);
+        let (unit, running) = tokio::join!(timeout(FIRST_PATIENCE, unit), timeout(FIRST_PATIENCE, running));
+        let unit = unit.ok().and_then(Result::ok).unwrap_or_default();
+        let running = running.ok().and_then(Result::ok);
         let hung = || {
             service::Running::Untold(
                 "a daemon runs, and does not answer; `journalctl -u farol` may say why".to_owned(),
@@ -87,6 +90,7 @@ async fn all(path: &Path, loaded: Result<Config, ConfigError>) -> Vec<Finding> {
     }));
     asked.push(given(access::missing_groups(&people.groups, &unit.groups).into_iter().collect()));
     if is_good {
+        asked.push(given(files::findings(path, &config, &people)));
         asked.extend(configured(&config, &people, &running));
     }
     asked.push(given(vec![unit.finding(running.is_so())]));
@@ -117,8 +121,8 @@ fn configured(
         on_thread("camera", move || devices::video(&config, &people))
     };
     let sound = {
-        let config = config.clone();
-        on_thread("sound", move || devices::sound(&config))
+        let (config, runner) = (config.clone(), people.runner);
+        on_thread("sound", move || devices::sound(&config, runner))
     };
     let pins = {
         let (config, people) = (config.clone(), people.clone());
@@ -137,7 +141,7 @@ fn configured(
     });
     let links = asking("links", {
         let config = config.clone();
-        async move { broker::links(&config).await.into_iter().collect() }
+        async move { broker::links(&config, is_running).await.into_iter().collect() }
     });
     let ice = asking("stun", {
         let config = config.clone();
@@ -238,7 +242,7 @@ fn on_thread(
 }
 
 fn given_up(check: &'static str) -> Vec<Finding> {
-    let what = format!("it took longer than {} s, and was given up", PATIENCE.as_secs());
+    let what = format!("it took longer than {} s, and was given up", PATIENCE.as_secs_f32());
     let check = if check == "board" {
         "model"
     } else if check == "sound" {

@@ -70,13 +70,18 @@ impl Node {
     /// Whether somebody may read and write it, by the classic rule: the owner's bits for the owner, else the
     /// group's for its members, else the others'.
     pub fn lets_in(&self, who: &Somebody) -> bool {
+        self.allows(who, 0o6)
+    }
+
+    /// Whether somebody has these of the three permissions: 4 to read, 2 to write, 1 to execute.
+    fn allows(&self, who: &Somebody, wanted: u32) -> bool {
         let shift = match who {
             Somebody { uid: Some(0), .. } => return true,
             Somebody { uid: Some(uid), .. } if *uid == self.uid => 6,
             Somebody { gids, .. } if gids.contains(&self.gid) => 3,
             _ => 0,
         };
-        self.mode >> shift & 0o6 == 0o6
+        self.mode >> shift & wanted == wanted
     }
 }
 
@@ -129,6 +134,73 @@ pub fn refused(
             .mend(rule(path, wanted))
             .mend("sudo udevadm control --reload && sudo udevadm trigger"),
     })
+}
+
+/// The finding of a device that the unit's service may open, and who asks may not: nothing is wrong.
+pub fn unseen(
+    check: &'static str,
+    node: &Node,
+    (service, asker): (&Somebody, &Somebody),
+    runner: Runner,
+) -> Option<Finding> {
+    let is_unseen = runner == Runner::Unit && node.lets_in(service) && !node.lets_in(asker);
+    is_unseen.then(|| {
+        let path = node.path.display();
+        Finding::note(check, format!("{path} is there and open to the service; you may not look into it"))
+            .mend("sudo farol doctor")
+    })
+}
+
+/// A file that the configuration names, and the directories above it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedFile {
+    /// The file.
+    pub node: Node,
+    /// The directories on the way to it.
+    pub above: Vec<Node>,
+    /// The key that names it.
+    pub key: &'static str,
+    /// Under which name the unit could be given it as a credential; `None`: it is no secret.
+    pub credential: Option<&'static str>,
+}
+
+impl NamedFile {
+    /// The finding of a file that the service may not read; `None`: it may.
+    pub fn finding(&self, groups: &Groups, service: &Somebody) -> Option<Finding> {
+        let path = self.node.path.display().to_string();
+        let closed = self.above.iter().find(|directory| !directory.allows(service, 0o1));
+        let (what, mode) = match (closed, self.node.allows(service, 0o4)) {
+            (None, true) => return None,
+            (Some(directory), _) => (&directory.path, directory.mode),
+            (None, false) => (&self.node.path, self.node.mode),
+        };
+        let group = groups.name(closed.map_or(self.node.gid, |directory| directory.gid));
+        let what = format!(
+            "the service may not read {path}, which {} names: {} has mode {:04o}, group {group}",
+            self.key,
+            what.display(),
+            mode & 0o7777
+        );
+        let fault = Finding::fault("files", what).because(
+            "the service runs as a user of its own (DynamicUser=), so root's files are closed to it",
+        );
+        Some(match (self.credential, closed) {
+            (Some(name), _) => fault
+                .mend("# hand it over as a credential: `sudo systemctl edit farol`, and write")
+                .mend(format!("[Service]\nLoadCredential={name}:{path}"))
+                .mends(
+                    self.key
+                        .strip_suffix("_file")
+                        .and_then(|key| key.split_once('.'))
+                        .map(|(section, key)| format!("[{section}]\n{key}_credential = {name:?}")),
+                )
+                .mend("sudo systemctl restart farol"),
+            (None, Some(directory)) => {
+                fault.mend(command(&["sudo", "chmod", "o+x", &directory.path.to_string_lossy()]))
+            }
+            (None, None) => fault.mend(command(&["sudo", "chmod", "o+r", &path])),
+        })
+    }
 }
 
 fn rule(path: &Path, group: &str) -> String {
@@ -201,6 +273,38 @@ mod tests {
         assert_eq!(rooted.level, Level::Fault);
         assert!(rooted.what.contains("group root with mode 0600"), "{}", rooted.what);
         assert!(rooted.mend[1].contains("KERNEL==\"video*\", GROUP=\"video\""), "{:?}", rooted.mend);
+    }
+
+    #[test]
+    fn what_only_the_asker_may_not_open_is_no_fault() {
+        let groups = Groups::of(GROUP_FILE);
+        let (service, outsider) = (groups.service(&UNIT_GROUPS.map(str::to_owned)), pi(&[1000]));
+        let ask = |node: &Node, runner| unseen("camera", node, (&service, &outsider), runner);
+        assert_eq!(ask(&node(0o660, 44), Runner::Unit).map(|found| found.level), Some(Level::Note));
+        assert_eq!(ask(&node(0o660, 44), Runner::Hand), None, "then it matters");
+        assert_eq!(ask(&node(0o600, 0), Runner::Unit), None, "then nobody may");
+    }
+
+    #[test]
+    fn a_file_that_the_service_may_not_read_is_told_with_the_credential_for_it() {
+        let groups = Groups::of(GROUP_FILE);
+        let service = groups.service(&UNIT_GROUPS.map(str::to_owned));
+        let file = |mode, above: u32, credential| NamedFile {
+            node: Node { path: "/etc/farol/mqtt-password".into(), mode, uid: 0, gid: 0 },
+            above: vec![Node { path: "/etc/farol".into(), mode: above, uid: 0, gid: 0 }],
+            key: "broker.password_file",
+            credential,
+        };
+        assert_eq!(file(0o644, 0o755, None).finding(&groups, &service), None);
+        let secret =
+            file(0o600, 0o755, Some("mqtt-password")).finding(&groups, &service).expect("it is closed");
+        assert_eq!(secret.mend[1], "[Service]\nLoadCredential=mqtt-password:/etc/farol/mqtt-password");
+        assert_eq!(secret.mend[2], "[broker]\npassword_credential = \"mqtt-password\"");
+        let plain = file(0o640, 0o755, None).finding(&groups, &service).expect("it is closed");
+        assert_eq!(plain.mend, ["sudo chmod o+r /etc/farol/mqtt-password"]);
+        let hidden = file(0o644, 0o700, None).finding(&groups, &service).expect("its directory is closed");
+        assert!(hidden.what.contains("/etc/farol has mode 0700"), "{}", hidden.what);
+        assert_eq!(hidden.mend, ["sudo chmod o+x /etc/farol"]);
     }
 
     #[test]

@@ -127,8 +127,12 @@ fn mends(fault: Finding, place: &Place, trouble: Trouble) -> Finding {
             .mend("# If the first works and the second does not, a firewall on the way drops it; on the broker:")
             .mend(format!("sudo ufw allow {port}/tcp")),
         Trouble::OurFiles => fault
-            .mend("# Each file that [broker] names must be there, and readable for the service. A password:")
-            .mend("sudo install -m 0644 /dev/stdin /etc/farol/mqtt-password"),
+            .mend("# Each file that [broker] names must be there. A password is best a credential: typed, then Ctrl-D,")
+            .mend("sudo install -m 0600 /dev/stdin /etc/farol/mqtt-password")
+            .mend("# then `sudo systemctl edit farol`, and")
+            .mend("[Service]\nLoadCredential=mqtt-password:/etc/farol/mqtt-password")
+            .mend("[broker]\npassword_credential = \"mqtt-password\"")
+            .mend("sudo systemctl restart farol"),
         Trouble::Password => match user {
             None => fault
                 .mend("# It wants a user and a password. On the broker, which asks for the password:")

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Finding;
-use crate::config::board::{Board, Line, NightSwitch};
+use crate::config::board::{Board, IrCut, Line, NightSwitch};
 
 /// A chip, as far as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,13 @@ pub fn wanted(board: &Board) -> Vec<(&'static str, Line)> {
     lines.extend(board.motion.as_ref().map(|motion| ("gpio.motion", motion.input.line.clone())));
     if let Some(night) = &board.night {
         lines.extend(night.lamp.as_ref().map(|lamp| ("gpio.night", lamp.line.clone())));
+        match &night.ir_cut {
+            Some(IrCut::Level(filter)) => lines.push(("gpio.night", filter.line.clone())),
+            Some(IrCut::Pulses { into, out }) => {
+                lines.extend([into, out].map(|filter| ("gpio.night", filter.line.clone())));
+            }
+            None => {}
+        }
         if let NightSwitch::Sensor { input, .. } = &night.switch {
             lines.push(("gpio.night", input.line.clone()));
         }

@@ -1,6 +1,7 @@
 //! Are microphone and speaker there, and free?
 
 use super::Finding;
+use super::access::Runner;
 use super::camera::Holder;
 
 /// A device of ALSA's, and what came of looking at it.
@@ -16,6 +17,8 @@ pub struct Reading {
     pub holders: Vec<Holder>,
     /// Names of devices that are there, this way.
     pub others: Vec<String>,
+    /// Who runs farol here.
+    pub runner: Runner,
 }
 
 /// Why a sound device cannot be opened.
@@ -32,7 +35,7 @@ pub enum Obstacle {
 impl Reading {
     /// Whether sound comes from it, or out of it.
     pub fn finding(&self) -> Finding {
-        let Reading { check, device, ability, holders, others } = self;
+        let Reading { check, device, ability, holders, others, runner } = self;
         let (section, why) = match *check {
             "speaker" => ("talkback", "viewers' voices come out of it; the picture does not need it"),
             _ => ("audio", "viewers hear nothing; the picture does not need it"),
@@ -60,9 +63,15 @@ impl Reading {
                     .mend("# or share it with ALSA's own means:")
                     .mend(format!("[{section}]\ndevice = \"default\""))
             }
-            Err(Obstacle::Forbidden) => Finding::warning(check, format!("{device} may not be opened by you"))
-                .because("whether the service may is decided by the group `audio`, which its unit gives it")
-                .mend("sudo usermod -aG audio \"$(id -un)\""),
+            Err(Obstacle::Forbidden) if *runner == Runner::Unit => {
+                Finding::note(check, format!("{device} may not be opened by you"))
+                    .because("the service may, by the group `audio`, which its unit gives it")
+                    .mend("sudo farol doctor")
+            }
+            Err(Obstacle::Forbidden) => Finding::fault(check, format!("{device} may not be opened by you"))
+                .because(why)
+                .mend("sudo usermod -aG audio \"$(id -un)\"")
+                .mend("# then log out and in again"),
             Err(Obstacle::Other(cause)) => {
                 let fault = Finding::fault(check, format!("{device} cannot be opened: {cause}")).because(why);
                 match others.first() {
@@ -88,6 +97,7 @@ mod tests {
             ability,
             holders: holders.iter().map(|(pid, name)| Holder { pid: *pid, name: (*name).into() }).collect(),
             others: others.iter().map(|name| (*name).to_owned()).collect(),
+            runner: Runner::Hand,
         };
         assert_eq!(reading(Ok("48000 Hz".into()), &[], &[]).finding().level, Level::Ok);
         assert_eq!(reading(Err(Obstacle::Busy), &[(5, "farol")], &[]).finding().level, Level::Ok);
@@ -96,6 +106,8 @@ mod tests {
         assert!(held.what.contains("pulseaudio (process 712)"), "{}", held.what);
         let gone = reading(Err(Obstacle::Other("No such device".into())), &[], &["hw:C270,0"]).finding();
         assert_eq!(gone.mend, ["[audio]\ndevice = \"hw:C270,0\""]);
-        assert_eq!(reading(Err(Obstacle::Forbidden), &[], &[]).finding().level, Level::Warning);
+        let forbidden = reading(Err(Obstacle::Forbidden), &[], &[]);
+        assert_eq!(forbidden.finding().level, Level::Fault);
+        assert_eq!(Reading { runner: Runner::Unit, ..forbidden }.finding().level, Level::Note);
     }
 }

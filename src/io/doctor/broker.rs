@@ -24,7 +24,7 @@ use crate::io::tls;
 use crate::units::{DeviceId, Kid, SessionId};
 
 /// For the whole of it.
-const PATIENCE: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_secs(7);
 /// For a connection of a browser's kind.
 const WEB_PATIENCE: Duration = Duration::from_secs(4);
 /// What a test leaves at the broker if it is cut off; it goes by itself.
@@ -149,8 +149,15 @@ fn lacking(place: &Place, is_connected: bool) -> Finding {
 }
 
 /// Whether browsers reach the broker; `None`: `links.broker` is not set.
-pub(super) async fn links(config: &Config) -> Option<Finding> {
+pub(super) async fn links(config: &Config, is_running: bool) -> Option<Finding> {
     let url = config.links.broker.as_ref()?;
+    let port = Url::parse(url).ok().and_then(|url| url.port_or_known_default());
+    if config.bridge && !is_running && port == config.http.map(|at| at.port()) {
+        return Some(Finding::note(
+            "links",
+            format!("{url} is farol's own port, which opens when the daemon runs"),
+        ));
+    }
     let own = config.broker.tls.as_ref().and_then(|tls| tls.ca_file.clone());
     let system = Tls::default();
     let outcome = match web_socket(url, &system).await {

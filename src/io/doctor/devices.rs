@@ -36,15 +36,26 @@ pub(super) struct People {
 impl People {
     /// Whether a device lets in who is meant to open it.
     fn check(&self, check: &'static str, path: &Path, group: &str) -> Option<Finding> {
-        let about = fs::metadata(path).ok().filter(|about| about.file_type().is_char_device())?;
-        let node = Node {
-            path: fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()),
-            mode: about.permissions().mode(),
-            uid: about.uid(),
-            gid: about.gid(),
-        };
-        access::refused(check, &node, &self.groups, (&self.service, &self.asker), self.runner, group)
+        access::refused(check, &device(path)?, &self.groups, (&self.service, &self.asker), self.runner, group)
     }
+
+    /// Whether only who asks may not look into a device.
+    fn unseen(&self, check: &'static str, path: &Path) -> Option<Finding> {
+        access::unseen(check, &device(path)?, (&self.service, &self.asker), self.runner)
+    }
+}
+
+/// A device's node; `None`: there is none.
+fn device(path: &Path) -> Option<Node> {
+    let is_device = fs::metadata(path).is_ok_and(|about| about.file_type().is_char_device());
+    node(path).filter(|_| is_device)
+}
+
+/// Whose a file is; `None`: it is not there, or out of sight.
+pub(super) fn node(path: &Path) -> Option<Node> {
+    let about = fs::metadata(path).ok()?;
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    Some(Node { path, mode: about.permissions().mode(), uid: about.uid(), gid: about.gid() })
 }
 
 /// Whether a picture comes from the configured source.
@@ -52,6 +63,9 @@ pub(super) fn video(config: &Config, people: &People) -> Vec<Finding> {
     let video = &config.video;
     match &video.source {
         VideoSource::V4l2 { device, input, encoder } => {
+            if let Some(unseen) = people.unseen("camera", device) {
+                return vec![unseen];
+            }
             let wish = Wish { input: *input, encoder: encoder.clone(), size: video.size, fps: video.fps };
             let nodes: Vec<VideoNode> = survey::survey_for(&wish).into_iter().map(known).collect();
             let node = fs::canonicalize(device).ok();
@@ -126,18 +140,18 @@ fn known(node: Result<survey::VideoNode, survey::Unreadable>) -> VideoNode {
 }
 
 /// Whether microphone and speaker can be had, where some are configured.
-pub(super) fn sound(config: &Config) -> Vec<Finding> {
+pub(super) fn sound(config: &Config, runner: Runner) -> Vec<Finding> {
     let microphone = match &config.audio {
         Audio::Alsa { device, .. } => Some(("microphone", device.as_str(), Direction::In)),
         Audio::None | Audio::Tone { .. } => None,
     };
     let speaker =
         config.talkback.as_ref().map(|talkback| ("speaker", talkback.device.as_str(), Direction::Out));
-    let read = |(check, device, direction)| reading(check, device, direction).finding();
+    let read = |(check, device, direction)| reading(check, device, direction, runner).finding();
     microphone.into_iter().chain(speaker).map(read).collect()
 }
 
-fn reading(check: &'static str, device: &str, direction: Direction) -> Reading {
+fn reading(check: &'static str, device: &str, direction: Direction, runner: Runner) -> Reading {
     let ability = devices::ability_of(device, direction).map(|ability| ability.to_string());
     let ability = ability.map_err(|cause| match cause.errno() {
         libc::EBUSY | libc::EAGAIN => Obstacle::Busy,
@@ -151,7 +165,7 @@ fn reading(check: &'static str, device: &str, direction: Direction) -> Reading {
         holders = nodes(direction).iter().flat_map(|node| holders::of_file(node)).collect();
         holders.dedup();
     }
-    Reading { check, device: device.to_owned(), ability, holders, others }
+    Reading { check, device: device.to_owned(), ability, holders, others, runner }
 }
 
 /// The kernel's nodes of all devices, one way: `/dev/snd/pcmC0D0c` captures, `p` plays. A name of ALSA's may
@@ -173,6 +187,9 @@ pub(super) fn pins(config: &Config, people: &People) -> Vec<Finding> {
         return Vec::new();
     }
     let configured = config.board.chip.as_path();
+    if let Some(unseen) = people.unseen("pins", configured) {
+        return vec![unseen];
+    }
     let chip = chip(configured);
     let paths = gpiocdev::chip::chips().unwrap_or_default();
     let all: Vec<Chip> = paths.iter().filter_map(|path| self::chip(path).ok()).collect();
@@ -256,9 +273,9 @@ mod tests {
             .into_iter()
             .find(|card| card.direction == Direction::In && card.ability.is_ok());
         let device = card.expect("the lab has a sound card").name;
-        let microphone = reading("microphone", &device, Direction::In).finding();
+        let microphone = reading("microphone", &device, Direction::In, Runner::Hand).finding();
         assert_eq!(microphone.level, Level::Ok, "{microphone:?}");
-        let missing = reading("microphone", "hw:Nothing,0", Direction::In).finding();
+        let missing = reading("microphone", "hw:Nothing,0", Direction::In, Runner::Hand).finding();
         assert_eq!(missing.level, Level::Fault, "{missing:?}");
         assert!(missing.mend[0].contains("device = \"hw:"), "another is named: {missing:?}");
 

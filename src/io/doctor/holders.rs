@@ -19,7 +19,7 @@ pub(super) fn of_port(port: u16, kind: Sockets) -> Vec<Holder> {
     let inodes: BTreeSet<u64> = kind
         .tables()
         .iter()
-        .flat_map(|table| fs::read_to_string(table))
+        .flat_map(fs::read_to_string)
         .flat_map(|text| inodes(&text, port, kind))
         .collect();
     let is_one = |link: &Path| {

@@ -26,8 +26,10 @@ use crate::io::port::stun::{self, Transaction};
 const PATIENCE: Duration = Duration::from_millis(2500);
 /// Between two questions to one server (RFC 8489 §6.2.1).
 const REPEAT: Duration = Duration::from_millis(500);
-/// For a name.
-const NAME_PATIENCE: Duration = Duration::from_secs(3);
+/// For a name, and for the URL that servers are asked for at.
+const NAME_PATIENCE: Duration = Duration::from_secs(2);
+/// For one TURN server, all of its rounds together.
+const TURN_PATIENCE: Duration = Duration::from_secs(4);
 /// OTHER-ADDRESS: where the same server listens as well (RFC 5780 §7.4).
 const OTHER_ADDRESS: u16 = 0x802c;
 /// TURN passwords are made for this name.
@@ -72,7 +74,8 @@ async fn servers(config: &Config, trust: &Tls) -> (Vec<Server>, Vec<Finding>) {
     let mut all = IceServers::new(&config.ice);
     let mut findings = Vec::new();
     if let Some(source) = &config.ice.source {
-        match ice_source::once(source, trust).await {
+        let fetched = timeout(NAME_PATIENCE, ice_source::once(source, trust)).await;
+        match fetched.unwrap_or_else(|_| Err("it does not answer".to_owned())) {
             Ok(fetched) => {
                 let count = fetched.servers.len();
                 findings.push(Finding::ok("turn", format!("{} names {count} servers", source.url)));
@@ -278,7 +281,10 @@ async fn allocate_all(servers: &[Server], addresses: &Addresses, trust: &Tls) ->
         let address = address_of(addresses, &url);
         asked.spawn(async move {
             let outcome = match &address {
-                Ok(address) => turn::allocate(&url, *address, &credentials, &trust).await,
+                Ok(address) => {
+                    let lent = timeout(TURN_PATIENCE, turn::allocate(&url, *address, &credentials, &trust));
+                    lent.await.unwrap_or(Allocation::Silent)
+                }
                 Err(why) => Allocation::NoAddress(why.clone()),
             };
             (

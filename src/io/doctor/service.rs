@@ -18,7 +18,7 @@ use crate::io::status::{self, AskError};
 use crate::units::DeviceId;
 
 /// For systemd, which answers at once unless the board is about to fail.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_millis(1400);
 
 /// The unit; all empty where there is no systemd.
 pub(super) fn unit() -> Unit {
