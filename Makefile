@@ -38,7 +38,7 @@ release: need-build viewer ## The daemon as it is installed: target/release/faro
 viewer: viewer/dist/index.html ## The page, into viewer/dist, from where the daemon embeds it.
 
 test: ## Everything: style, lints, docs, page, units, a real browser, bad networks, the device lab.
-	@scripts/stages fmt page clippy core doc unit e2e net lab
+	@scripts/stages fmt page clippy core doc unit e2e net lab arm64
 
 check: ## The quick part of it: style, lints, types, unit tests.
 	@scripts/stages fmt types clippy core lib
@@ -58,7 +58,7 @@ clean: ## Remove what was built here; downloads under ~/.cache/farol stay.
 
 # ---- the stages of `make test`, each also a target of its own ------------------------------------------
 
-.PHONY: fmt clippy core doc unit lib page types e2e net lab
+.PHONY: fmt clippy core doc unit lib page types e2e net lab arm64
 fmt: need-lint ## Rust code is formatted.
 	@cargo fmt --check
 
@@ -96,6 +96,10 @@ lab: need-page need-broker need-browser need-lab build tests/node_modules/.packa
 	@cargo build --locked --quiet --examples
 	@cargo test --locked --quiet --lib --no-run
 	@FAROL=$(abspath $(DAEMON)) tests/lab/all
+
+arm64: need-page need-broker need-browser need-arm64 tests/node_modules/.package-lock.json ## The arm64 package on an emulated board: boot, service, picture.
+	@$(MAKE) deb ARCH=arm64
+	@DEB=$$(ls -t target/debian/farol_*_arm64.deb | head -1) tests/arm64/run
 
 # ---- files ------------------------------------------------------------------------------------------
 
