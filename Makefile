@@ -40,8 +40,8 @@ deb: need-build viewer ## A Debian package into target/debian; ARCH=arm64 or arm
 
 viewer: viewer/dist/index.html ## The page, into viewer/dist, from where the daemon embeds it.
 
-test: ## Everything: style, lints, docs, page, units, a real browser, bad networks, the device lab, the package.
-	@scripts/stages fmt page clippy core doc unit e2e net lab package docs
+test: ## Everything: style, lints, docs, page, units, a real browser, bad networks, the device lab, the package, the documentation, 64-bit ARM.
+	@scripts/stages fmt page clippy core doc unit e2e net lab package docs arm64
 
 check: ## The quick part of it: style, lints, types, unit tests.
 	@scripts/stages fmt types clippy core lib
@@ -70,7 +70,7 @@ clean: ## Remove what was built here; downloads under ~/.cache/farol stay.
 
 # ---- the stages of `make test`, each also a target of its own ------------------------------------------
 
-.PHONY: fmt clippy core doc unit lib page types e2e net lab exposure package docs release-parts deny
+.PHONY: fmt clippy core doc unit lib page types e2e net lab arm64 exposure package docs release-parts deny
 fmt: need-lint ## Rust code is formatted.
 	@cargo fmt --check
 
@@ -113,6 +113,10 @@ lab: need-page need-broker need-browser need-lab build tests/node_modules/.packa
 	@cargo test --locked --quiet --lib --no-run
 	@tests/lab/exposure
 	@FAROL=$(abspath $(DAEMON)) tests/lab/all
+
+arm64: need-page need-broker need-browser need-arm64 tests/node_modules/.package-lock.json ## The arm64 package on an emulated board: boot, service, picture.
+	@$(MAKE) deb ARCH=arm64
+	@DEB=$$(ls -t target/debian/farol_*_arm64.deb | head -1) tests/arm64/run
 
 exposure: need-lab ## How much the service may still do, by Debian 12's systemd: at most 1.3.
 	@tests/lab/exposure
