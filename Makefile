@@ -25,7 +25,7 @@ help: ## This list.
 
 # ---- for people -------------------------------------------------------------------------------------
 
-.PHONY: demo build release viewer test check bench lipsync screenshot clean
+.PHONY: demo build release cross viewer test check bench lipsync screenshot clean
 demo: build ## A camera, a broker and the page on this machine; prints the address to open.
 	@exec $(DAEMON) demo
 
@@ -34,6 +34,9 @@ build: need-build viewer ## The daemon, for development: target/debug/farol.
 
 release: need-build viewer ## The daemon as it is installed: target/release/farol.
 	@cargo build --locked --quiet --release
+
+cross: need-chroot viewer ## The daemon for ARCH=arm64 (or armhf, amd64), on Debian 12: target/cross/ARCH/farol.
+	@scripts/cross $(or $(ARCH),arm64)
 
 viewer: viewer/dist/index.html ## The page, into viewer/dist, from where the daemon embeds it.
 
@@ -58,7 +61,7 @@ clean: ## Remove what was built here; downloads under ~/.cache/farol stay.
 
 # ---- the stages of `make test`, each also a target of its own ------------------------------------------
 
-.PHONY: fmt clippy core doc unit lib page types e2e net lab
+.PHONY: fmt clippy core msrv doc unit lib page types e2e net lab cross-test
 fmt: need-lint ## Rust code is formatted.
 	@cargo fmt --check
 
@@ -67,6 +70,9 @@ clippy: need-lint need-build viewer ## No lint of rustc or clippy.
 
 core: need-build ## The core builds without anything that does IO.
 	@cargo check --locked --quiet --no-default-features --lib
+
+msrv: need-build viewer ## It builds with the oldest Rust that Cargo.toml says it does.
+	@scripts/msrv
 
 doc: need-build viewer ## The documentation has no dead link.
 # Private items are documented too, for who reads the source: links to them lead somewhere.
@@ -96,6 +102,9 @@ lab: need-page need-broker need-browser need-lab build tests/node_modules/.packa
 	@cargo build --locked --quiet --examples
 	@cargo test --locked --quiet --lib --no-run
 	@FAROL=$(abspath $(DAEMON)) tests/lab/all
+
+cross-test: cross ## Cargo's tests for ARCH=arm64 (or armhf), under user emulation.
+	@tests/cross/run $(or $(ARCH),arm64)
 
 # ---- files ------------------------------------------------------------------------------------------
 
