@@ -1,9 +1,10 @@
-//! Do the ways to build for another architecture agree with each other?
+//! Do the ways to build for another architecture agree with each other, and with the Rust that is promised?
 //!
-//! Whether what they build runs on the board is for `make cross` and its tests.
+//! Whether what they build runs on the board is for `make cross-test`, and `make msrv` builds with that Rust.
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 
 use toml::{Table, Value};
 
@@ -70,4 +71,32 @@ fn the_image_and_the_chroot_have_the_same_libraries() {
     let list: String =
         chroot.lines().filter(|line| line.trim_start().starts_with("echo \"")).collect::<Vec<_>>().join(" ");
     assert_eq!(packages(&image), packages(&list));
+}
+
+#[test]
+fn no_dependency_needs_a_newer_rust_than_is_stated() {
+    let platform =
+        if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
+    let told = Command::new("cargo")
+        .args(["metadata", "--locked", "--offline", "--format-version=1", "--filter-platform", platform])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo is here, since it built this");
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let graph: serde_json::Value = serde_json::from_slice(&told.stdout).expect("cargo speaks JSON");
+    let packages = graph["packages"].as_array().expect("a list of packages");
+    let needs = |package: &serde_json::Value| package["rust_version"].as_str().map(version);
+    let farol = packages.iter().find(|package| package["name"] == "farol").expect("farol is one of them");
+    let stated = needs(farol).expect("Cargo.toml states a rust-version");
+    assert!(packages.len() > 100, "only {} packages: these are not all", packages.len());
+    for package in packages.iter().filter(|package| needs(package).is_some_and(|least| least > stated)) {
+        panic!("{} {} needs Rust {}", package["name"], package["version"], package["rust_version"]);
+    }
+}
+
+/// `1.89` and `1.89.0` are the same.
+fn version(text: &str) -> (u32, u32, u32) {
+    let mut parts = text.split('.').map(|part| part.parse().expect("a number"));
+    let mut next = || parts.next().unwrap_or(0);
+    (next(), next(), next())
 }
