@@ -32,9 +32,11 @@ const MOST: u32 = 1000;
 const SMOOTHED_FOR: Duration = Duration::from_secs(10);
 /// The lowest estimate: below it even sound and a still picture do not pass.
 const MIN_BITRATE: Bitrate = Bitrate::from_kbps(100);
-/// RFC 3550 §6.2 has reports every few seconds; one a second lets a viewer synchronise sound and picture soon
-/// after it joins.
-const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// RFC 3550 §6.2 has reports every few seconds.
+const REPORT_INTERVAL: Duration = Duration::from_secs(4);
+/// The first ones come sooner, and of those so many: a viewer that joins can synchronise sound and picture soon.
+const FIRST_INTERVAL: Duration = Duration::from_secs(1);
+const FIRST_REPORTS: u32 = 5;
 /// The same while ICE looks for another way, and how long it may.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(40);
 const SEARCH_TIME: Duration = Duration::from_secs(30);
@@ -56,6 +58,7 @@ struct Sender {
     is_wide: bool,
     clock: CaptureClock,
     reports: Reports,
+    reports_sent: u32,
     estimates: EstimateOutlet,
     bandwidth: Bandwidth,
     most: Bitrate,
@@ -98,6 +101,7 @@ impl Feed {
             is_wide: video.or(audio).is_some_and(|parameters| parameters.wide_id.is_some()),
             clock,
             reports,
+            reports_sent: 0,
             estimates,
             bandwidth: Bandwidth::new(bitrates.start, MIN_BITRATE, bitrates.max),
             most: bitrates.max,
@@ -164,7 +168,7 @@ impl Sender {
         // The first report goes out right after the first packets: a viewer can synchronise at once.
         let mut has_reported = false;
         // One timer for all turns of the loop.
-        let report = tokio::time::sleep(REPORT_INTERVAL);
+        let report = tokio::time::sleep(FIRST_INTERVAL);
         tokio::pin!(report);
         self.has_repair = outgoing.has_repair();
         loop {
@@ -402,11 +406,13 @@ impl Sender {
 
     /// Reports also show the way that ICE has chosen: while it looks for one, there are more of them.
     fn report_interval(&mut self, outgoing: &Outgoing) -> Duration {
-        let Some((since, old)) = &self.sought else { return REPORT_INTERVAL };
+        self.reports_sent = self.reports_sent.saturating_add(1);
+        let usual = if self.reports_sent < FIRST_REPORTS { FIRST_INTERVAL } else { REPORT_INTERVAL };
+        let Some((since, old)) = &self.sought else { return usual };
         let is_found = old.as_ref().map(Arc::as_ptr) != outgoing.route().as_ref().map(Arc::as_ptr);
         if is_found || since.elapsed() > SEARCH_TIME {
             self.sought = None;
-            return REPORT_INTERVAL;
+            return usual;
         }
         SEARCH_INTERVAL
     }
