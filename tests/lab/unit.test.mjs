@@ -11,9 +11,9 @@ const DROP_INS = "/etc/systemd/system/farol.service.d";
 const CAMERA = "/lab/lab-camera /dev/video0 /lab/labcam.h264 640 480 30 /run/camera.count";
 /** The configuration for each source; none of it needs a viewer. */
 const SOURCES = {
-  probe: 'source = "command"\ncommand = ["/bin/bash", "/lab/probe"]',
+  probe: 'source = "command"\nstalled_after_ms = 60000\ncommand = ["/bin/bash", "/lab/probe"]',
   encoder: 'source = "v4l2"\ndevice = "/dev/video2"\ninput = "raw"\nencoder = "/dev/video11"\nwidth = 640\nheight = 480',
-  software: 'source = "pattern"\nwidth = 320\nheight = 240',
+  software: 'source = "pattern"\nwidth = 320\nheight = 240\nfps = 5',
   camera: 'source = "v4l2"\ndevice = "/dev/video0"\nwidth = 640\nheight = 480',
 };
 
