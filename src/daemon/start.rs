@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use tokio::net::TcpListener;
 
 use crate::config::demo::DemoOptions;
 use crate::config::{Audio, Config, Ice, Security, Substream, Tls, When};
@@ -27,6 +28,7 @@ use crate::io::port::{Port, Trust};
 use crate::io::systemd::ServiceManager;
 use crate::io::{audio, capture, http};
 use crate::units::{Bitrate, DeviceId};
+use crate::version;
 
 use super::board::Pins;
 use super::control::Control;
@@ -38,13 +40,16 @@ use super::talk::Talk;
 use super::whip::Uplinks;
 use super::{Camera, Daemon, Keys, story};
 
+/// How often a page's port that another program has is tried.
+const PAGE_RETRY: Duration = Duration::from_secs(5);
+
 /// Runs the daemon until it is told to stop. `path` is where the configuration was read, for when it is to be read
 /// again.
 ///
 /// # Errors
 ///
 /// What is missing before the loop can begin: the state directory, or the page's address. A broker or a
-/// camera that is missing is no error: it may come later.
+/// camera that is missing is no error, and neither is a port that another program has: it may come later.
 pub fn run(config: Config, path: &Path) -> anyhow::Result<()> {
     let program = Program::of_this_process()?;
     let running = Running::new(&config, path);
@@ -52,7 +57,8 @@ pub fn run(config: Config, path: &Path) -> anyhow::Result<()> {
     let device = state.device()?;
     let stamp = state.stamp();
     let viewers: Vec<ViewerKey> = state.viewers()?.into_iter().map(|viewer| viewer.key).collect();
-    log::info!(version = env!("CARGO_PKG_VERSION"), device:%, viewers = viewers.len(); "farol starts");
+    let (version, commit) = (version::VERSION, version::COMMIT.unwrap_or("unknown"));
+    log::info!(version, commit, device:%, viewers = viewers.len(); "farol starts");
     match config.security {
         Security::Sealed if viewers.is_empty() => {
             log::warn!("nobody may watch yet: make a link with `farol pair NAME`");
@@ -67,8 +73,7 @@ pub fn run(config: Config, path: &Path) -> anyhow::Result<()> {
             let bridge = config.bridge.then(|| (config.broker.host.clone(), config.broker.port));
             let own = bridge.is_some().then(|| "/mqtt".to_owned());
             let broker = config.links.broker.clone().or(own).unwrap_or_default();
-            let address = serve(address, http::Site { device, broker, bridge }).await?;
-            log::info!(address:%; "page served");
+            serve_once_free(address, http::Site { device, broker, bridge }).await?;
         }
         let keys = Some(Keys { state, stamp });
         let metrics = config.metrics;
@@ -124,9 +129,38 @@ pub fn demo(_: DemoOptions) -> anyhow::Result<()> {
     )
 }
 
+/// Serves the page beside the loop as soon as the port is nobody else's: whoever has the page from elsewhere
+/// watches meanwhile.
+async fn serve_once_free(address: SocketAddr, site: http::Site) -> anyhow::Result<()> {
+    let taken = match http::bind(address).await {
+        Err(taken @ http::HttpError::Taken { .. }) => taken,
+        bound => {
+            let address = serve_at(bound?, site)?;
+            log::info!(address:%; "page served");
+            return Ok(());
+        }
+    };
+    log::error!("the page is not served, but will be as soon as it can: {taken} (http.listen)");
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(PAGE_RETRY).await;
+            let Ok(listener) = http::bind(address).await else { continue };
+            match serve_at(listener, site) {
+                Ok(address) => log::info!(address:%; "page served"),
+                Err(cause) => log::error!(cause:%; "the page is not served"),
+            }
+            return;
+        }
+    });
+    Ok(())
+}
+
 /// Serves the page beside the loop, until the process ends; returns where.
 async fn serve(address: SocketAddr, site: http::Site) -> anyhow::Result<SocketAddr> {
-    let listener = http::bind(address).await?;
+    serve_at(http::bind(address).await?, site)
+}
+
+fn serve_at(listener: TcpListener, site: http::Site) -> anyhow::Result<SocketAddr> {
     let address = listener.local_addr()?;
     tokio::spawn(async move {
         if let Err(cause) = http::serve(listener, site, std::future::pending()).await {

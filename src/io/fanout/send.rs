@@ -18,6 +18,7 @@ use super::pace::Pace;
 use super::padding::{PADDING, Padding};
 use super::{Frame, Sends, Sound};
 use crate::engine::bandwidth::{Bandwidth, Fallback, Fate};
+use crate::io::clock::until_next;
 use crate::io::peer::{
     CaptureClock, Ended, EstimateOutlet, Feedback, Form, Line, Numbers, Outgoing, Peer, Reports, Route,
     SendParameters, Sending, VIDEO_HZ,
@@ -74,7 +75,8 @@ struct Sender {
     answered_after: Duration,
     /// Since when ICE looks for another way than this.
     sought: Option<(Instant, Option<Arc<Route>>)>,
-    playout_delay: Duration,
+    /// What is said of that, where there is a limit and where there is none.
+    playout_delays: [Bytes; 2],
     /// What is repeated has a stream of its own.
     has_repair: bool,
     /// When a packet was repeated last.
@@ -110,7 +112,7 @@ impl Feed {
             round_trip: None,
             answered_after: Duration::ZERO,
             sought: None,
-            playout_delay,
+            playout_delays: [false, true].map(|is_open| playout_delay_value(playout_delay, is_open)),
             has_repair: false,
             repeated_at: None,
             counters,
@@ -180,7 +182,7 @@ impl Sender {
                 // Sound is not paced: it is small, and its gaps are heard.
                 Some(packet) = sound.recv() => self.write_sound(outgoing, &packet).await?,
                 () = &mut report => {
-                    report.as_mut().reset(tokio::time::Instant::now() + self.report_interval(outgoing));
+                    report.as_mut().reset(tokio::time::Instant::now() + until_next(self.report_interval(outgoing)));
                     self.report(outgoing.reports(self.now())).await?;
                 }
                 () = wait(pause), if has_work => {
@@ -192,7 +194,13 @@ impl Sender {
                 () = wait(self.padding.pause(Instant::now())), if !has_work && self.padding.is_under_way() => {
                     self.write_padding(outgoing).await?;
                 }
-                Some(frame) = frames.recv(), if self.current.is_none() => self.current = Some((frame, 0)),
+                Some(frame) = frames.recv(), if self.current.is_none() => {
+                    self.current = Some((frame, 0));
+                    // Mostly it can leave at once; but the first one is followed by a report.
+                    if has_reported && self.pace.pause(Instant::now()).is_zero() {
+                        self.write_pictures(outgoing).await?;
+                    }
+                }
                 else => return Ok(()),
             }
         }
@@ -322,7 +330,7 @@ impl Sender {
     fn playout_delay(&self) -> Bytes {
         // Without a stream of its own what is repeated must be the same packet in every bit (RFC 3711 §9.1).
         let is_losing = self.has_repair && self.repeated_at.is_some_and(|at| at.elapsed() < SMOOTHED_FOR);
-        playout_delay_value(self.playout_delay, self.sends.audio || is_losing)
+        self.playout_delays[usize::from(self.sends.audio || is_losing)].clone()
     }
 
     async fn report(&self, reports: Vec<SenderReport>) -> Result<(), Ended> {
