@@ -25,7 +25,7 @@ help: ## This list.
 
 # ---- for people -------------------------------------------------------------------------------------
 
-.PHONY: demo build release-build deb viewer test check bench lipsync screenshot newcomer release clean
+.PHONY: demo build release-build deb viewer test check bench docs-write lipsync screenshot newcomer release clean
 demo: build ## A camera, a broker and the page on this machine; prints the address to open.
 	@exec $(DAEMON) demo
 
@@ -49,6 +49,9 @@ check: ## The quick part of it: style, lints, types, unit tests.
 bench: need-build need-page need-broker need-browser need-janus need-lab viewer tests/node_modules/.package-lock.json ## farol against Janus, and the figures of the README; QUICK=1 is shorter.
 	@cargo build --locked --quiet --release --bin farol --example sources --example lab-camera --example rig
 	@scripts/bench
+
+docs-write: need-build viewer ## docs/configuration.md anew, from the code.
+	@FAROL_WRITE_DOCS=1 cargo test --locked --quiet --lib config::reference >/dev/null
 
 lipsync: need-page need-broker need-browser build tests/node_modules/.package-lock.json ## How far sound and picture are apart in a browser, over 5 minutes.
 	@FAROL=$(abspath $(DAEMON)) node tests/e2e/lipsync.mjs 300
