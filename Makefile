@@ -41,7 +41,7 @@ deb: need-build viewer ## A Debian package into target/debian; ARCH=arm64 or arm
 viewer: viewer/dist/index.html ## The page, into viewer/dist, from where the daemon embeds it.
 
 test: ## Everything: style, lints, docs, page, units, a real browser, bad networks, the device lab, the package.
-	@scripts/stages fmt page clippy core doc unit e2e net lab package
+	@scripts/stages fmt page clippy core doc unit e2e net lab package docs
 
 check: ## The quick part of it: style, lints, types, unit tests.
 	@scripts/stages fmt types clippy core lib
@@ -70,7 +70,7 @@ clean: ## Remove what was built here; downloads under ~/.cache/farol stay.
 
 # ---- the stages of `make test`, each also a target of its own ------------------------------------------
 
-.PHONY: fmt clippy core doc unit lib page types e2e net lab package release-parts deny
+.PHONY: fmt clippy core doc unit lib page types e2e net lab package release-parts deny docs
 fmt: need-lint ## Rust code is formatted.
 	@cargo fmt --check
 
@@ -100,6 +100,10 @@ e2e: need-page need-broker need-browser need-answerer build tests/node_modules/.
 	@[ -n "$(wildcard tests/e2e/*.test.mjs)" ] || { echo "make e2e: there is no tests/e2e/*.test.mjs" >&2; exit 1; }
 	@cargo build --locked --quiet --example rig
 	@FAROL=$(abspath $(DAEMON)) RIG=$(abspath $(CARGO_DIR)/debug/examples/rig) node --test --test-concurrency=1 $(wildcard tests/e2e/*.test.mjs)
+
+# What is followed is the package, which `make deb` builds.
+docs: need-page need-broker need-browser need-container need-docs build deb tests/node_modules/.package-lock.json ## What the documentation tells people to do, done on a fresh Debian and watched.
+	@FAROL=$(abspath $(DAEMON)) DEB=$$(ls target/debian/farol_*_$$(dpkg --print-architecture).deb) tests/docs/run
 
 net: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## Viewers on slow, lossy and broken networks, in network namespaces.
 	@FAROL=$(abspath $(DAEMON)) tests/net/run

@@ -29,9 +29,11 @@ function link(said) {
 }
 
 /** Whoever opens the link sees the picture; by which kinds of candidates. */
-async function watch(link) {
+async function watch(machine, link) {
   const viewer = await open(browser, link);
-  await viewer.plays();
+  await viewer.plays().catch(async (why) => {
+    throw new Error(`${why.message}\n${await machine.root("journalctl --unit farol --unit mosquitto --unit nginx --unit coturn --no-pager | tail -60")}`);
+  });
   const { pair } = await viewer.stats();
   await viewer.close();
   return pair;
@@ -50,9 +52,9 @@ test("the README's commands lead from a plain Debian to a moving picture, and ba
   const readme = below("README.md", "On a board");
   const install = readme.findIndex(({ language }) => language === "sh");
   await machine.follow(readme.slice(0, install + 1));
-  await machine.root(`cat >>${FAROL_TOML} <<'END'\n${PATTERN}END\nsystemctl restart farol`);
+  await machine.root(`sed -i 's/^source = "v4l2"/source = "pattern"/' ${FAROL_TOML} && systemctl restart farol`);
   await lit(machine);
-  await watch(link(machine.said));
+  await watch(machine, link(machine.said));
   await machine.follow(readme.slice(install + 1), { [FAROL_TOML]: PATTERN });
   assert.match(machine.said, /Ana's phone/);
   assert.match(await machine.person("sudo farol viewers"), /Nobody is paired/, "the last command of the page revokes");
@@ -69,7 +71,7 @@ test("a broker at home with the rules of the page leads to a picture", async (t)
   await machine.follow(blocks("docs/gpio.md").filter(({ file }) => file === "/etc/mosquitto/farol.acl"));
   await machine.follow(below("docs/brokers.md", "Mosquitto at home"), { [FAROL_TOML]: PATTERN });
   await lit(machine);
-  await watch(link(await machine.person(`sudo farol pair "Ana's phone"`)));
+  await watch(machine, link(await machine.person(`sudo farol pair "Ana's phone"`)));
 });
 
 test("a broker and a server on the internet with passwords, TLS and relays lead to a picture", async (t) => {
@@ -92,7 +94,7 @@ test("a broker and a server on the internet with passwords, TLS and relays lead 
     await machine.person(`sudo ${line} && sudo systemctl reload mosquitto`);
     return link(said);
   };
-  assert.match(await paired("Ana's phone").then(async (link) => (await watch(link), link)), /wss:\/\/broker\.example\.org:8084$/);
+  assert.match(await paired("Ana's phone").then(async (link) => (await watch(machine, link), link)), /wss:\/\/broker\.example\.org:8084$/);
 
   // The same board with the server that has both behind one certificate.
   machine.anew(FAROL_TOML, "/etc/mosquitto/conf.d/farol.conf", "/etc/nginx/conf.d/farol.conf");
@@ -100,7 +102,7 @@ test("a broker and a server on the internet with passwords, TLS and relays lead 
   await lit(machine);
   const rui = await paired("Rui's phone");
   assert.match(rui, /^https:\/\/farol\.example\.org\/#.*wss:\/\/farol\.example\.org\/mqtt$/);
-  await watch(rui);
+  await watch(machine, rui);
 
   // And its TURN server, with each of the two kinds of passwords; `relay` leaves no other way.
   const RELAY = `${PATTERN}\n[ice]\npolicy = "relay"\n`;
@@ -115,7 +117,7 @@ test("a broker and a server on the internet with passwords, TLS and relays lead 
     await machine.root(`sed -i "s|^static-auth-secret=.*|static-auth-secret=$(cat /etc/farol/turn-secret)|" /etc/turnserver.conf
       systemctl restart coturn farol`);
     await lit(machine);
-    assert.equal(await watch(rui), "relay to relay");
+    assert.equal(await watch(machine, rui), "relay to relay");
   }
 });
 
