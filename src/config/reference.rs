@@ -269,7 +269,8 @@ fn the_reference_of_the_configuration_is_what_the_code_reads() {
         std::fs::write(PAGE, &page).expect("docs/ can be written");
     }
     let written = std::fs::read_to_string(PAGE).unwrap_or_default();
-    let differs = page.lines().zip(written.lines().chain(std::iter::repeat(""))).find(|(now, then)| now != then);
+    let differs =
+        page.lines().zip(written.lines().chain(std::iter::repeat(""))).find(|(now, then)| now != then);
     assert_eq!(differs, None, "docs/configuration.md is not what the code says: `make docs-write` renews it");
     assert_eq!(page, written);
 }
@@ -278,7 +279,11 @@ fn the_reference_of_the_configuration_is_what_the_code_reads() {
 fn every_key_of_the_configuration_is_explained() {
     for table in tables().iter().filter(|table| table.name() != "video.controls") {
         for key in &table.keys {
-            assert!(!key.about.is_empty(), "config/farol.toml says nothing of {}", table.pattern_to(&key.name));
+            assert!(
+                !key.about.is_empty(),
+                "config/farol.toml says nothing of {}",
+                table.pattern_to(&key.name)
+            );
         }
     }
 }

@@ -46,6 +46,22 @@ test("every link inside the tree leads somewhere", () => {
   assert.deepEqual(dead, []);
 });
 
+test("every row of a table has as many cells as its head", () => {
+  const uneven = pages().flatMap((page) => {
+    let columns;
+    return text(page).split("\n").flatMap((line, at) => {
+      if (!/^\s*\|/.test(line)) columns = undefined;
+      else {
+        const cells = line.trim().replace(/`[^`]*`/g, "code").match(/(?<!\\)\|/g).length;
+        columns ??= cells;
+        if (cells !== columns) return [`${page}:${at + 1}`];
+      }
+      return [];
+    });
+  });
+  assert.deepEqual(uneven, []);
+});
+
 test("every configuration is good, alone or with the least around it", (t) => {
   const directory = scratch(t);
   const etc = join(directory, "etc");
