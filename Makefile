@@ -25,7 +25,7 @@ help: ## This list.
 
 # ---- for people -------------------------------------------------------------------------------------
 
-.PHONY: demo build release-build deb viewer test check bench docs-write lipsync screenshot newcomer release clean
+.PHONY: demo build release-build cross deb viewer test check bench docs-write lipsync screenshot newcomer release clean
 demo: build ## A camera, a broker and the page on this machine; prints the address to open.
 	@exec $(DAEMON) demo
 
@@ -35,13 +35,16 @@ build: need-build viewer ## The daemon, for development: target/debug/farol.
 release-build: need-build viewer ## The daemon as it is installed: target/release/farol.
 	@cargo build --locked --quiet --release
 
+cross: need-chroot viewer ## The daemon for ARCH=arm64 (or armhf, amd64), on Debian 12: target/cross/ARCH/farol.
+	@scripts/cross $(or $(ARCH),arm64)
+
 deb: need-build viewer ## A Debian package into target/debian; ARCH=arm64 or armhf after `make cross ARCH=...`.
 	@scripts/deb $(ARCH)
 
 viewer: viewer/dist/index.html ## The page, into viewer/dist, from where the daemon embeds it.
 
-test: ## Everything: style, lints, docs, page, units, a real browser, bad networks, the device lab, the package.
-	@scripts/stages fmt page clippy core doc unit e2e net lab package docs
+test: ## Everything: style, lints, docs, page, units, a real browser, bad networks, the device lab, the package, the documentation, 64-bit ARM.
+	@scripts/stages fmt page clippy core doc unit e2e net lab package docs cross-test arm64
 
 check: ## The quick part of it: style, lints, types, unit tests.
 	@scripts/stages fmt types clippy core lib
@@ -70,7 +73,7 @@ clean: ## Remove what was built here; downloads under ~/.cache/farol stay.
 
 # ---- the stages of `make test`, each also a target of its own ------------------------------------------
 
-.PHONY: fmt clippy core doc unit lib page types e2e net lab package release-parts deny docs
+.PHONY: fmt clippy core msrv doc unit lib page types e2e net lab cross-test arm64 exposure package docs release-parts deny
 fmt: need-lint ## Rust code is formatted.
 	@cargo fmt --check
 
@@ -79,6 +82,9 @@ clippy: need-lint need-build viewer ## No lint of rustc or clippy.
 
 core: need-build ## The core builds without anything that does IO.
 	@cargo check --locked --quiet --no-default-features --lib
+
+msrv: need-build viewer ## It builds with the oldest Rust that Cargo.toml says it does.
+	@scripts/msrv
 
 doc: need-build viewer ## The documentation has no dead link.
 # Private items are documented too, for who reads the source: links to them lead somewhere.
@@ -101,17 +107,28 @@ e2e: need-page need-broker need-browser need-answerer build tests/node_modules/.
 	@cargo build --locked --quiet --example rig
 	@FAROL=$(abspath $(DAEMON)) RIG=$(abspath $(CARGO_DIR)/debug/examples/rig) node --test --test-concurrency=1 $(wildcard tests/e2e/*.test.mjs)
 
-# What is followed is the package, which `make deb` builds.
+# What is followed is the package, of the same build as in the stage before.
 docs: need-page need-broker need-browser need-container need-docs build tests/node_modules/.package-lock.json ## What the documentation tells people to do, done on a fresh Debian and watched.
 	@deb=$$(scripts/deb) && FAROL=$(abspath $(DAEMON)) DEB=$$deb tests/docs/run
 
 net: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## Viewers on slow, lossy and broken networks, in network namespaces.
 	@FAROL=$(abspath $(DAEMON)) tests/net/run
 
-lab: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## The unit on a booted machine, and the drivers' tests.
+lab: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## The unit on a booted machine, its exposure, and the drivers' tests.
 	@cargo build --locked --quiet --examples
 	@cargo test --locked --quiet --lib --no-run
+	@tests/lab/exposure
 	@FAROL=$(abspath $(DAEMON)) tests/lab/all
+
+cross-test: cross ## Cargo's tests for ARCH=arm64 (or armhf), under user emulation.
+	@tests/cross/run $(or $(ARCH),arm64)
+
+arm64: need-page need-broker need-browser need-arm64 tests/node_modules/.package-lock.json ## The arm64 package on an emulated board: boot, service, picture.
+	@$(MAKE) deb ARCH=arm64
+	@DEB=$$(ls -t target/debian/farol_*_arm64.deb | head -1) tests/arm64/run
+
+exposure: need-lab ## How much the service may still do, by Debian 12's systemd: at most 1.3.
+	@tests/lab/exposure
 
 package: need-build need-page need-container need-browser viewer tests/node_modules/.package-lock.json ## The package: built, reproducible, its life on a freshly installed board.
 	@tests/package/stage

@@ -116,7 +116,7 @@ fn version_and_help_are_told() {
     let long = farol(&["--version"]);
     assert_eq!((long.status, long.out), (Some(0), format!("farol {}\n", farol::version::LONG)));
     let help = farol(&["--help"]);
-    for command in ["run", "demo", "check", "status", "devices", "pair", "viewers", "revoke"] {
+    for command in ["run", "demo", "check", "doctor", "status", "devices", "pair", "viewers", "revoke"] {
         assert!(help.out.contains(&format!("\n  {command} ")), "{command}: {}", help.out);
     }
 }

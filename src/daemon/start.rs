@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 #[cfg(feature = "broker")]
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,7 @@ use crate::version;
 use super::board::Pins;
 use super::control::Control;
 use super::peers::Peers;
+use super::reload::{Ending, Program, Running};
 use super::servers::Servers;
 use super::statistics::Statistics;
 use super::talk::Talk;
@@ -41,13 +43,16 @@ use super::{Camera, Daemon, Keys, story};
 /// How often a page's port that another program has is tried.
 const PAGE_RETRY: Duration = Duration::from_secs(5);
 
-/// Runs the daemon until it is told to stop.
+/// Runs the daemon until it is told to stop. `path` is where the configuration was read, for when it is to be read
+/// again.
 ///
 /// # Errors
 ///
 /// What is missing before the loop can begin: the state directory, or the page's address. A broker or a
 /// camera that is missing is no error, and neither is a port that another program has: it may come later.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(config: Config, path: &Path) -> anyhow::Result<()> {
+    let program = Program::of_this_process()?;
+    let running = Running::new(&config, path);
     let state = State::open(&config.state_dir)?;
     let device = state.device()?;
     let stamp = state.stamp();
@@ -63,7 +68,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             log::warn!("signalling is open: whoever reaches the broker can watch, end, and stand between")
         }
     }
-    on_one_thread(async move {
+    let ending = on_one_thread(async move {
         if let Some(address) = config.http {
             let bridge = config.bridge.then(|| (config.broker.host.clone(), config.broker.port));
             let own = bridge.is_some().then(|| "/mqtt".to_owned());
@@ -73,10 +78,15 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         let keys = Some(Keys { state, stamp });
         let metrics = config.metrics;
         let state_dir = config.state_dir.clone();
-        let daemon = daemon(config, device, viewers, keys)?;
+        let mut daemon = daemon(config, device, viewers, keys)?;
+        daemon.running = Some(running);
         daemon.statistics.open_doors(&state_dir, metrics).await?;
         daemon.work().await
-    })
+    })?;
+    match ending {
+        Ending::Stop => Ok(()),
+        Ending::Anew => program.run_anew(),
+    }
 }
 
 /// Runs the demo until it is told to stop: broker, page and picture in this one process.
@@ -102,7 +112,9 @@ pub fn demo(options: DemoOptions) -> anyhow::Result<()> {
         let address = serve(address, site).await?;
         welcome(address, is_local);
         daemon(config, device, Vec::new(), None)?.work().await
-    })
+    })?;
+    // Without a configuration file there is none to run anew with.
+    Ok(())
 }
 
 /// There is no demo without a broker inside.
@@ -248,6 +260,7 @@ fn daemon(
         pins,
         when,
         keys,
+        running: None,
         manager: ServiceManager::of_this_process(),
         control,
         refusals: story::Refusals::default(),
@@ -284,7 +297,7 @@ fn first_will(station: &mut Station) -> Option<Publication> {
 
 /// One thread costs less than two at one viewer and the same at sixteen; capture and sound have
 /// threads of their own.
-fn on_one_thread(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn on_one_thread(work: impl Future<Output = anyhow::Result<Ending>>) -> anyhow::Result<Ending> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_name("farol-io")
