@@ -107,9 +107,9 @@ e2e: need-page need-broker need-browser need-answerer build tests/node_modules/.
 	@cargo build --locked --quiet --example rig
 	@FAROL=$(abspath $(DAEMON)) RIG=$(abspath $(CARGO_DIR)/debug/examples/rig) node --test --test-concurrency=1 $(wildcard tests/e2e/*.test.mjs)
 
-# What is followed is the package, which `make deb` builds.
-docs: need-page need-broker need-browser need-container need-docs build deb tests/node_modules/.package-lock.json ## What the documentation tells people to do, done on a fresh Debian and watched.
-	@FAROL=$(abspath $(DAEMON)) DEB=$$(ls target/debian/farol_*_$$(dpkg --print-architecture).deb) tests/docs/run
+# What is followed is the package, of the same build as in the stage before.
+docs: need-page need-broker need-browser need-container need-docs build tests/node_modules/.package-lock.json ## What the documentation tells people to do, done on a fresh Debian and watched.
+	@deb=$$(scripts/deb) && FAROL=$(abspath $(DAEMON)) DEB=$$deb tests/docs/run
 
 net: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## Viewers on slow, lossy and broken networks, in network namespaces.
 	@FAROL=$(abspath $(DAEMON)) tests/net/run
