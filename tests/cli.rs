@@ -195,7 +195,10 @@ fn a_device_that_carries_mqtt_beside_its_page_is_linked_to_itself_for_both() {
     let paired = Home::new(served).farol(&["pair", "Ana"]);
     assert_eq!(paired.status, Some(0), "{}", paired.err);
     let link = paired.out.lines().find(|line| line.contains("#1.")).expect("there is a link");
-    assert!(link.starts_with("  http://192.0.2.1:8080/#1.") && link.ends_with(".ws://192.0.2.1:8080/mqtt"), "{link}");
+    assert!(
+        link.starts_with("  http://192.0.2.1:8080/#1.") && link.ends_with(".ws://192.0.2.1:8080/mqtt"),
+        "{link}"
+    );
 
     // From https:// a browser opens no ws://.
     let elsewhere = format!("[links]\npage = \"https://farol.example/\"\n{served}");

@@ -104,7 +104,7 @@ fn advice(lacks_page: bool, lacks_broker: bool) -> String {
     }
     if lacks_broker {
         advice +=
-            "  broker = \"wss://...\"      # your MQTT broker as a browser reaches it; or set http.bridge beside http.listen\n";
+            "  broker = \"wss://...\"      # your MQTT broker as a browser reaches it; or set http.bridge\n";
     }
     advice.trim_end().to_string()
 }
