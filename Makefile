@@ -73,7 +73,7 @@ clean: ## Remove what was built here; downloads under ~/.cache/farol stay.
 
 # ---- the stages of `make test`, each also a target of its own ------------------------------------------
 
-.PHONY: fmt clippy core msrv doc unit lib page types e2e net lab cross-test arm64 exposure package docs release-parts deny
+.PHONY: fmt clippy core msrv doc unit lib page types e2e net lab cross-test cross-unit arm64 exposure package docs release-parts deny
 fmt: need-lint ## Rust code is formatted.
 	@cargo fmt --check
 
@@ -120,7 +120,10 @@ lab: need-page need-broker need-browser need-lab build tests/node_modules/.packa
 	@tests/lab/exposure
 	@FAROL=$(abspath $(DAEMON)) tests/lab/all
 
-cross-test: cross ## Cargo's tests for ARCH=arm64 (or armhf), under user emulation.
+cross-unit: need-chroot viewer ## The tests inside src/, built for ARCH=arm64 and emulated. Not a part of `make test`.
+	@scripts/chroot $(or $(ARCH),arm64) tests/cross/inside
+
+cross-test: cross need-build need-broker need-turn need-whip ## Cargo's tests with the daemon of ARCH=arm64, emulated.
 	@tests/cross/run $(or $(ARCH),arm64)
 
 arm64: need-page need-broker need-browser need-arm64 tests/node_modules/.package-lock.json ## The arm64 package on an emulated board: boot, service, picture.
