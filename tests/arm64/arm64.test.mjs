@@ -93,11 +93,12 @@ test("a board with Debian's arm64 kernel and the package", { timeout: 860_000 },
         const { videoWidth: width, videoHeight: height } = document.querySelector("farol-camera").video;
         return { width, height };
       });
-      assert.deepEqual({ width, height }, { width: 320, height: 180 });
+      // Half of it is what a board sends that has no time for all of it (src/engine/shed.rs).
+      assert.match(`${width}x${height}`, /^(320x180|160x90)$/);
       assert.equal(await lit(), true, "somebody watches");
       const table = await guest.run("farol status");
       assert.match(table, /^phone +streaming/m);
-      s.diagnostic(`first picture ${((first - asked) / 1000).toFixed(1)} s after the link was opened, then ${rate.toFixed(1)} pictures a second`);
+      s.diagnostic(`first picture ${((first - asked) / 1000).toFixed(1)} s after the link was opened, then ${rate.toFixed(1)} pictures of ${width}x${height} a second`);
       s.diagnostic(`${JSON.stringify(await viewer.stats())}\n${table}`);
       assert.deepEqual(viewer.errors, []);
     } finally {
