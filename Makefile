@@ -21,24 +21,30 @@ NPM_INSTALL := npm ci --loglevel error --no-audit --no-fund --prefer-offline
 
 .PHONY: help
 help: ## This list.
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 # ---- for people -------------------------------------------------------------------------------------
 
-.PHONY: demo build release viewer test check bench lipsync screenshot clean
+.PHONY: demo build release-build cross deb viewer test check bench docs-write lipsync screenshot newcomer release clean
 demo: build ## A camera, a broker and the page on this machine; prints the address to open.
 	@exec $(DAEMON) demo
 
 build: need-build viewer ## The daemon, for development: target/debug/farol.
 	@cargo build --locked --quiet
 
-release: need-build viewer ## The daemon as it is installed: target/release/farol.
+release-build: need-build viewer ## The daemon as it is installed: target/release/farol.
 	@cargo build --locked --quiet --release
+
+cross: need-chroot viewer ## The daemon for ARCH=arm64 (or armhf, amd64), on Debian 12: target/cross/ARCH/farol.
+	@scripts/cross $(or $(ARCH),arm64)
+
+deb: need-build viewer ## A Debian package into target/debian; ARCH=arm64 or armhf after `make cross ARCH=...`.
+	@scripts/deb $(ARCH)
 
 viewer: viewer/dist/index.html ## The page, into viewer/dist, from where the daemon embeds it.
 
-test: ## Everything: style, lints, docs, page, units, a real browser, bad networks, the device lab.
-	@scripts/stages fmt page clippy core doc unit e2e net lab arm64
+test: ## Everything: style, lints, docs, page, units, a real browser, bad networks, the device lab, the package, the documentation, 64-bit ARM.
+	@scripts/stages fmt page clippy core doc unit e2e net lab package docs cross-test arm64
 
 check: ## The quick part of it: style, lints, types, unit tests.
 	@scripts/stages fmt types clippy core lib
@@ -47,18 +53,27 @@ bench: need-build need-page need-broker need-browser need-janus need-lab viewer 
 	@cargo build --locked --quiet --release --bin farol --example sources --example lab-camera --example rig
 	@scripts/bench
 
+docs-write: need-build viewer ## docs/configuration.md anew, from the code.
+	@FAROL_WRITE_DOCS=1 cargo test --locked --quiet --lib config::reference >/dev/null
+
 lipsync: need-page need-broker need-browser build tests/node_modules/.package-lock.json ## How far sound and picture are apart in a browser, over 5 minutes.
 	@FAROL=$(abspath $(DAEMON)) node tests/e2e/lipsync.mjs 300
 
 screenshot: need-page need-browser build tests/node_modules/.package-lock.json ## Take docs/page.png anew.
 	@FAROL=$(abspath $(DAEMON)) node tests/e2e/screenshot.mjs
 
+newcomer: need-page need-browser need-newcomer tests/node_modules/.package-lock.json ## From a fresh Debian to a moving picture, in commands and minutes; WAYS=package is shorter.
+	@tests/newcomer/run $(WAYS)
+
+release: need-release need-lint viewer tests/node_modules/.package-lock.json ## All that is given away of a version, checked, into target/release-VERSION; DRAFT=1 for a try.
+	@scripts/release
+
 clean: ## Remove what was built here; downloads under ~/.cache/farol stay.
 	@cargo clean --quiet; rm -rf viewer/dist viewer/node_modules tests/node_modules
 
 # ---- the stages of `make test`, each also a target of its own ------------------------------------------
 
-.PHONY: fmt clippy core doc unit lib page types e2e net lab arm64
+.PHONY: fmt clippy core msrv doc unit lib page types e2e net lab cross-test arm64 exposure package docs release-parts deny
 fmt: need-lint ## Rust code is formatted.
 	@cargo fmt --check
 
@@ -67,6 +82,9 @@ clippy: need-lint need-build viewer ## No lint of rustc or clippy.
 
 core: need-build ## The core builds without anything that does IO.
 	@cargo check --locked --quiet --no-default-features --lib
+
+msrv: need-build viewer ## It builds with the oldest Rust that Cargo.toml says it does.
+	@scripts/msrv
 
 doc: need-build viewer ## The documentation has no dead link.
 # Private items are documented too, for who reads the source: links to them lead somewhere.
@@ -84,22 +102,42 @@ types: viewer/node_modules/.package-lock.json ## The page's types.
 page: types viewer ## The page: types, tests, build.
 	@cd viewer && npm run --silent test
 
-e2e: need-page need-broker need-browser build tests/node_modules/.package-lock.json ## A real browser against the daemon.
+e2e: need-page need-broker need-browser need-answerer build tests/node_modules/.package-lock.json ## A real browser against the daemon.
 	@[ -n "$(wildcard tests/e2e/*.test.mjs)" ] || { echo "make e2e: there is no tests/e2e/*.test.mjs" >&2; exit 1; }
 	@cargo build --locked --quiet --example rig
 	@FAROL=$(abspath $(DAEMON)) RIG=$(abspath $(CARGO_DIR)/debug/examples/rig) node --test --test-concurrency=1 $(wildcard tests/e2e/*.test.mjs)
 
+# What is followed is the package, which `make deb` builds.
+docs: need-page need-broker need-browser need-container need-docs build deb tests/node_modules/.package-lock.json ## What the documentation tells people to do, done on a fresh Debian and watched.
+	@FAROL=$(abspath $(DAEMON)) DEB=$$(ls target/debian/farol_*_$$(dpkg --print-architecture).deb) tests/docs/run
+
 net: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## Viewers on slow, lossy and broken networks, in network namespaces.
 	@FAROL=$(abspath $(DAEMON)) tests/net/run
 
-lab: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## The unit on a booted machine, and the drivers' tests.
+lab: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## The unit on a booted machine, its exposure, and the drivers' tests.
 	@cargo build --locked --quiet --examples
 	@cargo test --locked --quiet --lib --no-run
+	@tests/lab/exposure
 	@FAROL=$(abspath $(DAEMON)) tests/lab/all
+
+cross-test: cross ## Cargo's tests for ARCH=arm64 (or armhf), under user emulation.
+	@tests/cross/run $(or $(ARCH),arm64)
 
 arm64: need-page need-broker need-browser need-arm64 tests/node_modules/.package-lock.json ## The arm64 package on an emulated board: boot, service, picture.
 	@$(MAKE) deb ARCH=arm64
 	@DEB=$$(ls -t target/debian/farol_*_arm64.deb | head -1) tests/arm64/run
+
+exposure: need-lab ## How much the service may still do, by Debian 12's systemd: at most 1.3.
+	@tests/lab/exposure
+
+package: need-build need-page need-container need-browser viewer tests/node_modules/.package-lock.json ## The package: built, reproducible, its life on a freshly installed board.
+	@tests/package/stage
+
+release-parts: need-page need-release viewer tests/node_modules/.package-lock.json ## What of a release needs no build: bill of materials, archives, version.
+	@node --test tests/release/*.test.mjs
+
+deny: need-build ## Licences, bans, sources and known vulnerabilities of all crates.
+	@scripts/deny
 
 # ---- files ------------------------------------------------------------------------------------------
 

@@ -1,10 +1,14 @@
-//! Is the viewer page there to be put into the daemon? And how is the daemon linked?
+//! Is the viewer page there to be put into the daemon? How is the daemon linked, and of which commit is it?
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// What may be left out of a build, as `farol --version` names it.
+const FEATURES: [&str; 3] = ["openh264", "broker", "rppal"];
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    tell_the_version();
     if std::env::var_os("CARGO_FEATURE_DAEMON").is_none() {
         return;
     }
@@ -15,6 +19,50 @@ fn main() {
     if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") {
         link_for_little_memory();
     }
+}
+
+/// Hands to `src/version.rs` what it tells. All of it stands in the binary as one text, so that it can be read from
+/// one for another machine as well.
+fn tell_the_version() {
+    let has =
+        |feature: &&str| std::env::var_os(format!("CARGO_FEATURE_{}", feature.to_uppercase())).is_some();
+    let features: Vec<&str> = FEATURES.into_iter().filter(has).collect();
+    let features = if features.is_empty() { "no features".to_owned() } else { features.join(" ") };
+    println!("cargo::rustc-env=FAROL_FEATURES={features}");
+    let is_release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    let origin = match is_release.then(commit) {
+        None => "debug build".to_owned(),
+        Some(None) => "commit unknown".to_owned(),
+        Some(Some(commit)) => {
+            println!("cargo::rustc-env=FAROL_BUILT_FROM={}", commit.split(' ').next().unwrap_or_default());
+            commit
+        }
+    };
+    let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
+    println!("cargo::rustc-env=FAROL_LONG_VERSION={version} ({origin}, {features})");
+}
+
+/// The commit and its day. Only of a release: a debug build would be made anew by every commit.
+fn commit() -> Option<String> {
+    println!("cargo::rerun-if-env-changed=FAROL_COMMIT");
+    // What is in the binary, since a change of it makes the commit a dirty one.
+    for part in ["src", "Cargo.toml", "Cargo.lock", "scripts/commit"] {
+        println!("cargo::rerun-if-changed={part}");
+    }
+    // Git appends to this file whenever HEAD becomes another commit.
+    if let Some(log) = answer(Command::new("git").args(["rev-parse", "--git-path", "logs/HEAD"]))
+        && Path::new(&log).is_file()
+    {
+        println!("cargo::rerun-if-changed={log}");
+    }
+    answer(&mut Command::new("scripts/commit"))
+}
+
+/// What a program says, if it is there and has something to say.
+fn answer(program: &mut Command) -> Option<String> {
+    let told = program.output().ok().filter(|told| told.status.success())?;
+    let text = String::from_utf8(told.stdout).ok()?.trim().to_owned();
+    (!text.is_empty()).then_some(text)
 }
 
 /// Keeps out of an idle daemon's memory what is read once, at its start: 16.2 MB become 14.5.

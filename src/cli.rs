@@ -8,6 +8,7 @@
 //! | 78 | the configuration is wrong or lacks something (`EX_CONFIG`): a restart would not help |
 
 mod check;
+mod doctor;
 mod link;
 mod pair;
 mod qr;
@@ -23,13 +24,14 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use farol::config::demo::{DEMO_PORT, DemoOptions, DemoSound};
 use farol::config::{Config, ConfigError, file};
+use farol::engine::doctor::{Diagnosis, Level};
 use farol::engine::rights::Rights;
 use log::LevelFilter;
 
 /// A camera daemon: hardware H.264 and sound to browsers over WebRTC, its offer waiting on an MQTT
 /// broker.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version, long_version = farol::version::LONG, arg_required_else_help = true)]
 pub struct Arguments {
     /// What is logged: error, warn, info, debug or trace [default: $FAROL_LOG, else info]
     #[arg(long, value_name = "LEVEL", global = true, value_parser = level)]
@@ -46,6 +48,14 @@ enum Command {
     Demo(Demo),
     /// Tell every fault of the configuration
     Check(ConfigFile),
+    /// Find out what is wrong on this board, and what mends it
+    Doctor {
+        /// For programs: JSON, as docs/doctor.md describes it
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
     /// Show how the daemon on this board is, and who watches
     Status {
         #[command(flatten)]
@@ -105,15 +115,16 @@ struct Demo {
 }
 
 impl Arguments {
-    /// Does what was asked.
+    /// Does what was asked, and says with which exit status the program ends.
     ///
     /// # Errors
     ///
     /// It could not be done. [`exit_code`] tells the kinds apart.
-    pub fn run(self) -> anyhow::Result<()> {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
         farol::io::log::start(self.log.unwrap_or(level_of_environment()?)).context("cannot start logging")?;
         match self.command {
-            Command::Run(config) => farol::daemon::run(config.load()?),
+            Command::Doctor { json, config } => return doctor::run(&config.path, json),
+            Command::Run(config) => farol::daemon::run(config.load()?, &config.path),
             Command::Demo(demo) => farol::daemon::demo(demo.into()),
             Command::Check(config) => {
                 check::report(&config.path, &config.load()?);
@@ -126,7 +137,8 @@ impl Arguments {
             }
             Command::Viewers(config) => viewers::list(&config.load()?),
             Command::Revoke { viewer, config } => viewers::revoke(&config.load()?, &viewer),
-        }
+        }?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -166,9 +178,20 @@ impl std::fmt::Display for Lacking {
 
 impl std::error::Error for Lacking {}
 
+/// The configuration is at fault (sysexits.h).
+const EX_CONFIG: u8 = 78;
+
+/// The exit status that a diagnosis means.
+fn exit_code_of(diagnosis: &Diagnosis) -> ExitCode {
+    match diagnosis.level {
+        _ if diagnosis.is_unconfigured => ExitCode::from(EX_CONFIG),
+        Level::Ok | Level::Note => ExitCode::SUCCESS,
+        Level::Warning | Level::Fault => ExitCode::FAILURE,
+    }
+}
+
 /// The exit status that an error means.
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    const EX_CONFIG: u8 = 78;
     if error.is::<ConfigError>() || error.is::<Lacking>() {
         ExitCode::from(EX_CONFIG)
     } else {

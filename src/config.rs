@@ -10,6 +10,8 @@ pub mod fault;
 pub mod file;
 pub mod interfaces;
 mod media;
+#[cfg(test)]
+mod reference;
 mod secret;
 mod sections;
 mod turn;

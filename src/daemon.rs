@@ -10,6 +10,7 @@
 //! | `start` | what is opened before the loop begins, for `run` and for `demo` |
 //! | `servers` | which STUN and TURN servers are used now |
 //! | `peers` | which peer connections there are, and what is being done with them |
+//! | `reload` | what becomes of a configuration that was changed |
 //! | `control` | what viewers are told and what they ask for on their control channels |
 //! | `remote` | what viewers see of the board's pins, and how they move what hangs on them |
 //! | `stills` | how one still is made for all who asked for one |
@@ -24,6 +25,7 @@
 mod board;
 mod control;
 mod peers;
+mod reload;
 mod remote;
 mod servers;
 mod start;
@@ -61,6 +63,7 @@ use crate::units::{Bitrate, PeerId};
 use board::Pins;
 use control::Control;
 use peers::{Done, News, Peers};
+use reload::{Ending, Running};
 use servers::Servers;
 use statistics::Statistics;
 use stills::Made;
@@ -89,6 +92,8 @@ struct Daemon {
     talk: Talk,
     when: When,
     keys: Option<Keys>,
+    /// `None`: no file says what is run, as in the demo.
+    running: Option<Running>,
     manager: ServiceManager,
     control: Control,
     refusals: story::Refusals,
@@ -117,7 +122,7 @@ enum Camera {
 /// What ended the waiting.
 enum Happened {
     Stop(&'static str),
-    KeysMayHaveChanged,
+    Reload,
     Round,
     NetworkStirred,
     Due,
@@ -138,8 +143,8 @@ enum Happened {
 }
 
 impl Daemon {
-    /// Works until it is told to stop, or until something without which it cannot work is gone.
-    async fn work(mut self) -> anyhow::Result<()> {
+    /// Works until it is told to stop or is to run anew, or until something without which it cannot work is gone.
+    async fn work(mut self) -> anyhow::Result<Ending> {
         let mut signals = Signals::listen()?;
         let round = self.manager.interval().map_or(ROUND, |watchdog| watchdog.min(ROUND));
         let mut rounds = interval(round);
@@ -154,10 +159,15 @@ impl Daemon {
             match happened {
                 Happened::Stop(why) => {
                     log::info!(why; "stopping");
-                    return self.stop(now).await;
+                    return self.stop(now, Ending::Stop).await;
                 }
                 Happened::Broken(what) => anyhow::bail!("the {what} has ended, which is a bug in farol"),
-                Happened::KeysMayHaveChanged => self.look_at_keys(now),
+                Happened::Reload => {
+                    self.look_at_keys(now);
+                    if let Some(ending) = self.reload() {
+                        return self.stop(now, ending).await;
+                    }
+                }
                 Happened::Round => {
                     self.look_at_keys(now);
                     self.look_at_network(now);
@@ -201,7 +211,7 @@ impl Daemon {
             biased;
             _ = signals.terminate.recv() => Happened::Stop("SIGTERM"),
             _ = signals.interrupt.recv() => Happened::Stop("SIGINT"),
-            _ = signals.hangup.recv() => Happened::KeysMayHaveChanged,
+            _ = signals.hangup.recv() => Happened::Reload,
             _ = rounds.tick() => Happened::Round,
             () = self.network.stirred() => Happened::NetworkStirred,
             news = self.peers.next() => Happened::Peer(news),
@@ -493,8 +503,10 @@ impl Daemon {
         format!("{broker}, {watching} watching{uplinks}, {camera}")
     }
 
-    async fn stop(mut self, now: Instant) -> anyhow::Result<()> {
-        self.manager.stopping();
+    async fn stop(mut self, now: Instant, ending: Ending) -> anyhow::Result<Ending> {
+        if ending == Ending::Stop {
+            self.manager.stopping();
+        }
         self.station.handle(now, Input::Shutdown);
         self.end_uplinks(now);
         self.carry_out(now);
@@ -507,8 +519,15 @@ impl Daemon {
         let last_words = async { tokio::join!(goodbyes, self.uplinks.finish(now), self.capture.stop()) };
         if tokio::time::timeout(LAST_WORDS, last_words).await.is_err() {
             log::warn!("stopped without waiting longer for the broker, the viewers and the media servers");
+            if ending == Ending::Anew {
+                // What does not end would be in the way of its successor; the service manager clears it away.
+                anyhow::bail!(
+                    "the new configuration could not be taken over in place, since something did not end in {} s",
+                    LAST_WORDS.as_secs()
+                );
+            }
         }
-        Ok(())
+        Ok(ending)
     }
 }
 

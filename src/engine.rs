@@ -22,6 +22,7 @@
 //! | [`thinning`], [`rendition`] | how much of a stream fits a slow network, and who gets the second encode |
 //! | [`keyframe`], [`rate`] | when the encoder is asked for a keyframe, and how much it may spend |
 //! | [`tally`] | what is counted of each viewer, and how it is told |
+//! | [`doctor`] | what a reading of the board means, and what mends it |
 //! | [`whip`] | how a media server is offered to |
 //! | [`bandwidth`] | what the network to one viewer carries |
 //! | [`queue`] | which pictures a viewer gets whose network is too slow |
@@ -31,6 +32,7 @@ pub mod bandwidth;
 pub mod bucket;
 pub mod choice;
 pub mod control;
+pub mod doctor;
 pub mod drift;
 pub mod h264;
 pub mod ice;

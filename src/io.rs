@@ -1,6 +1,6 @@
 //! The shell: everything that touches the world. Each module does one device's or protocol's work
 //! and hands over data; none knows `Station`, and none knows another, except that `fanout` knows `peer` and `devices` knows
-//! `capture`, and that all may use `clock`, `tls` and `fetch`.
+//! `capture`, that `doctor` looks at all of them, and that all may use `clock`, `tls` and `fetch`.
 
 pub mod audio;
 #[cfg(feature = "broker")]
@@ -8,6 +8,7 @@ pub mod broker;
 pub mod capture;
 pub mod clock;
 pub mod devices;
+pub mod doctor;
 pub mod fanout;
 pub mod fetch;
 pub mod gpio;

@@ -5,6 +5,7 @@
 //!
 //! | module | job |
 //! |---|---|
+//! | [`version`] | which build this is |
 //! | [`units`] | quantities and identifiers that cannot be confused |
 //! | [`config`] | a validated configuration that cannot hold a bad value |
 //! | [`engine`] | the pure core: told the time, handed randomness, does no IO |
@@ -20,3 +21,4 @@ pub mod engine;
 #[cfg(feature = "daemon")]
 pub mod io;
 pub mod units;
+pub mod version;

@@ -1,6 +1,6 @@
 //! The binary: reads the command line, runs one command, and says with its exit status how it went.
 
-mod cli;
+pub(crate) mod cli;
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
     match arguments.run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             cli::complain(&error);
             cli::exit_code(&error)

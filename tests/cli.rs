@@ -111,10 +111,12 @@ fn a_wrong_command_line_is_2() {
 
 #[test]
 fn version_and_help_are_told() {
-    let version = farol(&["--version"]);
-    assert_eq!((version.status, version.out), (Some(0), format!("farol {}\n", env!("CARGO_PKG_VERSION"))));
+    let short = farol(&["-V"]);
+    assert_eq!((short.status, short.out), (Some(0), format!("farol {}\n", env!("CARGO_PKG_VERSION"))));
+    let long = farol(&["--version"]);
+    assert_eq!((long.status, long.out), (Some(0), format!("farol {}\n", farol::version::LONG)));
     let help = farol(&["--help"]);
-    for command in ["run", "demo", "check", "status", "devices", "pair", "viewers", "revoke"] {
+    for command in ["run", "demo", "check", "doctor", "status", "devices", "pair", "viewers", "revoke"] {
         assert!(help.out.contains(&format!("\n  {command} ")), "{command}: {}", help.out);
     }
 }
@@ -185,6 +187,21 @@ fn a_device_that_serves_its_page_is_linked_to_itself() {
     assert_eq!(paired.status, Some(0), "{}", paired.err);
     assert!(paired.out.contains("\n  http://192.0.2.1:8080/#1."), "{}", paired.out);
     assert!(paired.out.contains("links.page is not set"), "{}", paired.out);
+}
+
+#[test]
+fn a_device_that_carries_mqtt_beside_its_page_is_linked_to_itself_for_both() {
+    let served = "[http]\nlisten = \"192.0.2.1:8080\"\nbridge = true\n";
+    let paired = Home::new(served).farol(&["pair", "Ana"]);
+    assert_eq!(paired.status, Some(0), "{}", paired.err);
+    let link = paired.out.lines().find(|line| line.contains("#1.")).expect("there is a link");
+    assert!(link.starts_with("  http://192.0.2.1:8080/#1.") && link.ends_with(".ws://192.0.2.1:8080/mqtt"), "{link}");
+
+    // From https:// a browser opens no ws://.
+    let elsewhere = format!("[links]\npage = \"https://farol.example/\"\n{served}");
+    let refused = Home::new(&elsewhere).farol(&["pair", "Ana"]);
+    assert_eq!(refused.status, Some(78));
+    assert!(refused.err.contains("broker = ") && !refused.err.contains("page = "), "{}", refused.err);
 }
 
 #[test]

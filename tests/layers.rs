@@ -12,7 +12,7 @@ mod tokens;
 
 /// From the ground up. A module sees those of the floors below its own, and itself with its sub-modules.
 const FLOORS: &[&[&str]] = &[
-    &["units"],
+    &["units", "version"],
     &["config"],
     &["engine::drift", "engine::resample"],
     &[
@@ -32,7 +32,7 @@ const FLOORS: &[&[&str]] = &[
         "engine::topic",
     ],
     &["engine::choice", "engine::jitter", "engine::message", "engine::shed", "engine::talk", "engine::tally"],
-    &["engine::control", "engine::sdp", "engine::seal"],
+    &["engine::control", "engine::doctor", "engine::sdp", "engine::seal"],
     &["engine::bandwidth", "engine::keyframe", "engine::rendition", "engine::session", "engine::whip"],
     &["engine::roster"],
     &["engine::station"],
@@ -41,6 +41,8 @@ const FLOORS: &[&[&str]] = &[
     &["io::*"],
     // The first writes packets into what `peer` opened, the second shows what `capture` would do.
     &["io::fanout", "io::devices"],
+    // Looks at everything that the others work with.
+    &["io::doctor"],
     &["daemon"],
     &["cli"],
     &["main"],

@@ -184,7 +184,7 @@ async fn prometheus_reads_it_and_counters_survive_their_viewer() {
     let name = Some(("viewer", "Ana \"\\ phone"));
     assert_eq!(metrics.value("farol_viewer_sessions", name), Some(1.0));
     assert_eq!(metrics.value("farol_broker_connected", None), Some(1.0));
-    assert_eq!(metrics.labels().into_iter().collect::<Vec<_>>(), ["version", "viewer"]);
+    assert_eq!(metrics.labels().into_iter().collect::<Vec<_>>(), ["commit", "features", "version", "viewer"]);
     for secret in ["127.0.0.1", &ana.kid.to_string(), &ana.device.to_string()] {
         assert!(!text.contains(secret), "{secret}: {text}");
     }

@@ -21,19 +21,21 @@ pub struct Ends {
 }
 
 impl Ends {
-    /// The ends that a configuration names. For want of a page it is the one that the device serves.
+    /// The ends that a configuration names. For want of a page it is the one that the device serves, and for want
+    /// of a broker what this page's port bridges to.
     ///
     /// # Errors
     ///
     /// A browser could not find the page or the broker: the text says what to add.
     pub fn of(path: &Path, config: &Config) -> Result<Ends, Lacking> {
-        let (page, remark) = match (&config.links.page, own_page(config)) {
-            (Some(page), _) => (Some(page.clone()), None),
-            (None, Some((page, remark))) => (Some(page), Some(remark)),
-            (None, None) => (None, None),
-        };
-        match (page, &config.links.broker) {
-            (Some(page), Some(broker)) => Ok(Ends { page, broker: broker.clone(), remark }),
+        let own = if config.links.page.is_none() { OwnPage::of(config) } else { None };
+        let page = config.links.page.clone().or_else(|| own.as_ref().map(OwnPage::address));
+        // A page from elsewhere may be on https://, from where a browser opens no ws://.
+        let bridge = own.as_ref().filter(|_| config.bridge).map(OwnPage::bridge);
+        match (page, config.links.broker.clone().or(bridge)) {
+            (Some(page), Some(broker)) => {
+                Ok(Ends { page, broker, remark: own.map(|own| own.remark().to_owned()) })
+            }
             (page, broker) => Err(Lacking::new(path, &advice(page.is_none(), broker.is_none()))),
         }
     }
@@ -51,20 +53,41 @@ impl Ends {
 }
 
 /// The page that the daemon serves itself, as another machine in its network finds it.
-fn own_page(config: &Config) -> Option<(String, String)> {
-    let address = config.http?;
-    let page = if address.ip().is_unspecified() {
-        // Boards of this kind answer to their name in the local network (mDNS).
-        format!("http://{}.local:{}/", host_name()?, address.port())
-    } else {
-        format!("http://{address}/")
-    };
-    let reach = if address.ip().is_loopback() {
-        "It opens on this machine only, since http.listen is a loopback address."
-    } else {
-        "It opens where this device is in reach."
-    };
-    Some((page, format!("links.page is not set, so the link leads to this device's own page. {reach}")))
+struct OwnPage {
+    /// Host and port.
+    authority: String,
+    is_loopback: bool,
+}
+
+impl OwnPage {
+    fn of(config: &Config) -> Option<OwnPage> {
+        let address = config.http?;
+        let authority = if address.ip().is_unspecified() {
+            // Boards of this kind answer to their name in the local network (mDNS).
+            format!("{}.local:{}", host_name()?, address.port())
+        } else {
+            address.to_string()
+        };
+        Some(OwnPage { authority, is_loopback: address.ip().is_loopback() })
+    }
+
+    fn address(&self) -> String {
+        format!("http://{}/", self.authority)
+    }
+
+    fn bridge(&self) -> String {
+        format!("ws://{}/mqtt", self.authority)
+    }
+
+    fn remark(&self) -> &'static str {
+        if self.is_loopback {
+            "links.page is not set, so the link leads to this device's own page. It opens on this machine only, \
+             since http.listen is a loopback address."
+        } else {
+            "links.page is not set, so the link leads to this device's own page. It opens where this device is in \
+             reach."
+        }
+    }
 }
 
 fn host_name() -> Option<String> {
@@ -81,7 +104,7 @@ fn advice(lacks_page: bool, lacks_broker: bool) -> String {
     }
     if lacks_broker {
         advice +=
-            "  broker = \"wss://...\"      # your MQTT broker as a browser reaches it, ws:// or wss://\n";
+            "  broker = \"wss://...\"      # your MQTT broker as a browser reaches it; or set http.bridge beside http.listen\n";
     }
     advice.trim_end().to_string()
 }

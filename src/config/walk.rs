@@ -21,6 +21,9 @@ pub(super) struct Walk<'t> {
     faults: Vec<Fault>,
     sections: Vec<Section<'t>>,
     asked: Vec<String>,
+    /// What each key may be, as faults say it: for the reference of all keys (`reference`).
+    #[cfg(test)]
+    told: Vec<(String, String)>,
 }
 
 /// A table of the text, which may be missing.
@@ -37,7 +40,15 @@ impl<'t> Walk<'t> {
     /// Starts at the top of a text.
     pub fn new(text: &'t str, root: &'t DeTable<'t>) -> (Walk<'t>, Section<'t>) {
         let top = Section { path: String::new(), pattern: String::new(), table: Some(root) };
-        (Walk { text, faults: Vec::new(), sections: vec![top.clone()], asked: Vec::new() }, top)
+        let walk = Walk {
+            text,
+            faults: Vec::new(),
+            sections: vec![top.clone()],
+            asked: Vec::new(),
+            #[cfg(test)]
+            told: Vec::new(),
+        };
+        (walk, top)
     }
 
     /// The section `name`.
@@ -84,6 +95,7 @@ impl<'t> Walk<'t> {
         allowed: &str,
         read: impl FnOnce(&'t str) -> Option<T>,
     ) -> Option<T> {
+        self.tell(section, key, allowed);
         let value = self.ask(section, key)?;
         let text = value.get_ref().as_str();
         if text == Some("") {
@@ -112,6 +124,7 @@ impl<'t> Walk<'t> {
         allowed: &str,
         read: impl FnOnce(&'t DeValue<'t>) -> Option<T>,
     ) -> Option<T> {
+        self.tell(section, key, allowed);
         let value = self.ask(section, key)?;
         if value.get_ref().as_str() == Some("") {
             return None;
@@ -136,10 +149,11 @@ impl<'t> Walk<'t> {
         range: RangeInclusive<u32>,
         unit: &str,
     ) -> Option<u32> {
+        let allowed = format!("a whole number from {} to {}{unit}", range.start(), range.end());
+        self.tell(section, key, &allowed);
         let value = self.ask(section, key)?;
         let number = whole(value.get_ref()).filter(|number| range.contains(number));
         if number.is_none() {
-            let allowed = format!("a whole number from {} to {}{unit}", range.start(), range.end());
             self.wrong(section, key, value, &allowed);
         }
         number
@@ -147,6 +161,7 @@ impl<'t> Walk<'t> {
 
     /// The values of a list; none when it is missing.
     pub fn list(&mut self, section: &Section<'t>, key: &str, allowed: &str) -> &'t [Placed<'t>] {
+        self.tell(section, key, allowed);
         match self.ask(section, key) {
             None => &[],
             Some(value) => match value.get_ref() {
@@ -185,6 +200,7 @@ impl<'t> Walk<'t> {
         allowed: &str,
         read: impl Fn(&'t DeValue<'t>) -> Option<T>,
     ) -> Vec<(String, T)> {
+        self.tell(section, "NAME", allowed);
         let mut entries: Vec<_> = section.table.into_iter().flat_map(|table| table.iter()).collect();
         entries.sort_by_key(|(key, _)| key.span().start);
         let mut all = Vec::new();
@@ -236,6 +252,24 @@ impl<'t> Walk<'t> {
     pub fn known(&self) -> &[String] {
         &self.asked
     }
+
+    /// What each key may be, in the order in which the keys were asked for.
+    #[cfg(test)]
+    pub fn told(&self) -> &[(String, String)] {
+        &self.told
+    }
+
+    /// Remembers what a key may be.
+    #[cfg(test)]
+    fn tell(&mut self, section: &Section<'t>, key: &str, allowed: &str) {
+        if !self.told.iter().any(|(known, _)| *known == section.pattern_to(key)) {
+            self.told.push((section.pattern_to(key), allowed.to_string()));
+        }
+    }
+
+    /// Nobody asks for it outside the tests.
+    #[cfg(not(test))]
+    fn tell(&mut self, _: &Section<'t>, _: &str, _: &str) {}
 
     fn ask(&mut self, section: &Section<'t>, key: &str) -> Option<&'t Placed<'t>> {
         let pattern = section.pattern_to(key);

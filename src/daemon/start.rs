@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 #[cfg(feature = "broker")]
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use tokio::net::TcpListener;
 
 use crate::config::demo::DemoOptions;
 use crate::config::{Audio, Config, Ice, Security, Substream, Tls, When};
@@ -26,28 +28,37 @@ use crate::io::port::{Port, Trust};
 use crate::io::systemd::ServiceManager;
 use crate::io::{audio, capture, http};
 use crate::units::{Bitrate, DeviceId};
+use crate::version;
 
 use super::board::Pins;
 use super::control::Control;
 use super::peers::Peers;
+use super::reload::{Ending, Program, Running};
 use super::servers::Servers;
 use super::statistics::Statistics;
 use super::talk::Talk;
 use super::whip::Uplinks;
 use super::{Camera, Daemon, Keys, story};
 
-/// Runs the daemon until it is told to stop.
+/// How often a page's port that another program has is tried.
+const PAGE_RETRY: Duration = Duration::from_secs(5);
+
+/// Runs the daemon until it is told to stop. `path` is where the configuration was read, for when it is to be read
+/// again.
 ///
 /// # Errors
 ///
 /// What is missing before the loop can begin: the state directory, or the page's address. A broker or a
-/// camera that is missing is no error: it may come later.
-pub fn run(config: Config) -> anyhow::Result<()> {
+/// camera that is missing is no error, and neither is a port that another program has: it may come later.
+pub fn run(config: Config, path: &Path) -> anyhow::Result<()> {
+    let program = Program::of_this_process()?;
+    let running = Running::new(&config, path);
     let state = State::open(&config.state_dir)?;
     let device = state.device()?;
     let stamp = state.stamp();
     let viewers: Vec<ViewerKey> = state.viewers()?.into_iter().map(|viewer| viewer.key).collect();
-    log::info!(version = env!("CARGO_PKG_VERSION"), device:%, viewers = viewers.len(); "farol starts");
+    let (version, commit) = (version::VERSION, version::COMMIT.unwrap_or("unknown"));
+    log::info!(version, commit, device:%, viewers = viewers.len(); "farol starts");
     match config.security {
         Security::Sealed if viewers.is_empty() => {
             log::warn!("nobody may watch yet: make a link with `farol pair NAME`");
@@ -57,21 +68,25 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             log::warn!("signalling is open: whoever reaches the broker can watch, end, and stand between")
         }
     }
-    on_one_thread(async move {
+    let ending = on_one_thread(async move {
         if let Some(address) = config.http {
             let bridge = config.bridge.then(|| (config.broker.host.clone(), config.broker.port));
             let own = bridge.is_some().then(|| "/mqtt".to_owned());
             let broker = config.links.broker.clone().or(own).unwrap_or_default();
-            let address = serve(address, http::Site { device, broker, bridge }).await?;
-            log::info!(address:%; "page served");
+            serve_once_free(address, http::Site { device, broker, bridge }).await?;
         }
         let keys = Some(Keys { state, stamp });
         let metrics = config.metrics;
         let state_dir = config.state_dir.clone();
-        let daemon = daemon(config, device, viewers, keys)?;
+        let mut daemon = daemon(config, device, viewers, keys)?;
+        daemon.running = Some(running);
         daemon.statistics.open_doors(&state_dir, metrics).await?;
         daemon.work().await
-    })
+    })?;
+    match ending {
+        Ending::Stop => Ok(()),
+        Ending::Anew => program.run_anew(),
+    }
 }
 
 /// Runs the demo until it is told to stop: broker, page and picture in this one process.
@@ -97,7 +112,9 @@ pub fn demo(options: DemoOptions) -> anyhow::Result<()> {
         let address = serve(address, site).await?;
         welcome(address, is_local);
         daemon(config, device, Vec::new(), None)?.work().await
-    })
+    })?;
+    // Without a configuration file there is none to run anew with.
+    Ok(())
 }
 
 /// There is no demo without a broker inside.
@@ -112,9 +129,38 @@ pub fn demo(_: DemoOptions) -> anyhow::Result<()> {
     )
 }
 
+/// Serves the page beside the loop as soon as the port is nobody else's: whoever has the page from elsewhere
+/// watches meanwhile.
+async fn serve_once_free(address: SocketAddr, site: http::Site) -> anyhow::Result<()> {
+    let taken = match http::bind(address).await {
+        Err(taken @ http::HttpError::Taken { .. }) => taken,
+        bound => {
+            let address = serve_at(bound?, site)?;
+            log::info!(address:%; "page served");
+            return Ok(());
+        }
+    };
+    log::error!("the page is not served, but will be as soon as it can: {taken} (http.listen)");
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(PAGE_RETRY).await;
+            let Ok(listener) = http::bind(address).await else { continue };
+            match serve_at(listener, site) {
+                Ok(address) => log::info!(address:%; "page served"),
+                Err(cause) => log::error!(cause:%; "the page is not served"),
+            }
+            return;
+        }
+    });
+    Ok(())
+}
+
 /// Serves the page beside the loop, until the process ends; returns where.
 async fn serve(address: SocketAddr, site: http::Site) -> anyhow::Result<SocketAddr> {
-    let listener = http::bind(address).await?;
+    serve_at(http::bind(address).await?, site)
+}
+
+fn serve_at(listener: TcpListener, site: http::Site) -> anyhow::Result<SocketAddr> {
     let address = listener.local_addr()?;
     tokio::spawn(async move {
         if let Err(cause) = http::serve(listener, site, std::future::pending()).await {
@@ -214,6 +260,7 @@ fn daemon(
         pins,
         when,
         keys,
+        running: None,
         manager: ServiceManager::of_this_process(),
         control,
         refusals: story::Refusals::default(),
@@ -250,7 +297,7 @@ fn first_will(station: &mut Station) -> Option<Publication> {
 
 /// One thread costs less than two at one viewer and the same at sixteen; capture and sound have
 /// threads of their own.
-fn on_one_thread(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn on_one_thread(work: impl Future<Output = anyhow::Result<Ending>>) -> anyhow::Result<Ending> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_name("farol-io")

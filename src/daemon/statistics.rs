@@ -22,6 +22,7 @@ use crate::io::capture::Format;
 use crate::io::fanout::Traffic;
 use crate::io::status::{self, Asked, Form};
 use crate::units::{Bitrate, DeviceId, PeerId};
+use crate::version;
 
 use super::{Camera, Daemon, story};
 
@@ -54,7 +55,9 @@ impl Statistics {
         let ceiling_bps = config.video.bitrate.bps().into();
         BoardReport {
             name: config.name.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: version::VERSION.to_owned(),
+            commit: version::COMMIT.map(str::to_owned),
+            features: version::FEATURES.to_owned(),
             device: device.to_string(),
             max_viewers: config.max_viewers,
             broker: BrokerReport { url: config.broker.to_string(), ..BrokerReport::default() },

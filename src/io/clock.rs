@@ -25,3 +25,11 @@ pub fn wall_now() -> Duration {
     let now = clock_gettime(ClockId::Realtime);
     Duration::new(now.tv_sec.max(0) as u64, now.tv_nsec.clamp(0, 999_999_999) as u32)
 }
+
+/// How long it is until the clock shows a whole multiple of `period`. What is done now and then for many viewers is
+/// done at such a moment for all of them, so that the board wakes up once.
+pub fn until_next(period: Duration) -> Duration {
+    // Both are far below 584 years of nanoseconds.
+    let (now, period) = (media_now().0.as_nanos() as u64, period.as_nanos().max(1) as u64);
+    Duration::from_nanos(period - now % period)
+}

@@ -21,7 +21,7 @@ mod sound;
 use crate::io::capture::survey::{self, Unreadable, VideoNode};
 
 pub use pins::Chip;
-pub use sound::{Ability, Direction, SoundDevice};
+pub use sound::{Ability, Direction, SoundDevice, ability_of};
 
 /// All that there is.
 #[derive(Clone, Debug, PartialEq)]

@@ -62,8 +62,12 @@ async fn ask(source: TurnSource, trust: Tls, answers: mpsc::Sender<Vec<IceServer
     }
 }
 
-/// Asks once; why there is no answer, for people.
-async fn once(source: &TurnSource, trust: &Tls) -> Result<Fetched, String> {
+/// Asks once.
+///
+/// # Errors
+///
+/// There is no answer, or none that names servers: why, for people.
+pub async fn once(source: &TurnSource, trust: &Tls) -> Result<Fetched, String> {
     let url = Url::parse(&source.url).map_err(|cause| cause.to_string())?;
     let mut request = Request::new(Method::GET, url);
     request.redirects = Redirects::DropAuthorization;

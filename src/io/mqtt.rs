@@ -31,6 +31,9 @@ mod local;
 mod login;
 mod options;
 mod outgoing;
+mod probe;
+
+pub use probe::{Echo, Probed, Sent, probe};
 
 /// Largest packet that is taken, declared to the broker as Maximum Packet Size (MQTT 5 §3.1.2.11.4),
 /// which then keeps larger ones back. A signalling message is at most 32 KiB.

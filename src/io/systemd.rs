@@ -1,4 +1,4 @@
-//! What the service manager is told: ready, what we are at, still alive, stopping.
+//! What the service manager is told: ready, what we are at, still alive, reloading, stopping.
 //!
 //! All of it does nothing outside systemd. There is no thread that feeds the watchdog: the daemon's
 //! loop does, so a loop that hangs is a service that is restarted (sd_notify(3), sd_watchdog_enabled(3)).
@@ -59,6 +59,14 @@ impl ServiceManager {
     /// by another in good time.
     pub fn interval(&self) -> Option<Duration> {
         self.watchdog.as_ref().map(|watchdog| watchdog.interval / 2)
+    }
+
+    /// What we were told is read again; [`ServiceManager::ready`] says when that is over. The time lets a unit with
+    /// `Type=notify-reload` tell this reload from an earlier one.
+    pub fn reloading(&mut self) {
+        let mut states = vec![NotifyState::Reloading, NotifyState::Status("reloading")];
+        states.extend(NotifyState::monotonic_usec_now().ok());
+        self.notify(&states);
     }
 
     /// We are about to stop, because we were told to.

@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each test crate that includes this file uses a part of it")]
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -138,7 +138,18 @@ impl Home {
 
     /// Starts the daemon.
     pub fn start(&self) -> Daemon {
-        let mut child = self.command(&["run", "--log", "debug"]).spawn().expect("farol can be run");
+        Home::spawn(self.command(&["run", "--log", "debug"]))
+    }
+
+    /// Starts it as a service manager does that listens at this socket.
+    pub fn start_for(&self, manager: &Path) -> Daemon {
+        let mut command = self.command(&["run", "--log", "debug"]);
+        command.env("NOTIFY_SOCKET", manager);
+        Home::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Daemon {
+        let mut child = command.spawn().expect("farol can be run");
         let stderr = BufReader::new(child.stderr.take().expect("it was piped"));
         let (sender, log) = watch::channel(Vec::new());
         std::thread::Builder::new()
@@ -208,6 +219,16 @@ impl Daemon {
     /// Asks it to stop.
     pub fn terminate(&self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("our own child");
+    }
+
+    /// Asks it to read its configuration again.
+    pub fn hang_up(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::HUP).expect("our own child");
+    }
+
+    /// How many files and sockets it has open.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("our own child").count()
     }
 
     /// Kills it.

@@ -1,6 +1,6 @@
 //! How does Prometheus read what is counted?
 //!
-//! The text format of OpenMetrics 1.0, which Prometheus asks for since 2.5. The only label is the viewer's
+//! The text format of OpenMetrics 1.0, which Prometheus asks for since 2.5. The only label of a viewer is its
 //! name: neither addresses nor keys leave by this way. Two sessions of one name are one series, and what a
 //! viewer had in sessions that are over stays in its counters, so that they never fall.
 
@@ -21,8 +21,13 @@ pub fn metrics(report: &Report, totals: &BTreeMap<String, Counts>) -> String {
 
 fn of_board(page: &mut Page, report: &Report) {
     let board = &report.board;
-    page.family("farol_build", "info", None, "The version of farol that runs.");
-    page.sample("farol_build_info", Some(("version", &board.version)), 1);
+    page.family("farol_build", "info", None, "The build of farol that runs.");
+    let commit = board.commit.as_deref().unwrap_or_default();
+    page.sample(
+        "farol_build_info",
+        &[("version", &board.version), ("commit", commit), ("features", &board.features)],
+        1,
+    );
     page.gauge("farol_uptime_seconds", Some("seconds"), "Since the daemon was started.", board.uptime_s);
     page.gauge(
         "farol_memory_bytes",
@@ -100,7 +105,7 @@ fn of_viewers(page: &mut Page, report: &Report, totals: &BTreeMap<String, Counts
     for (name, unit, help, of) in COUNTERS {
         page.family(name, "counter", *unit, help);
         for (viewer, counts) in totals {
-            page.sample(&format!("{name}_total"), Some(("viewer", viewer)), of(counts));
+            page.sample(&format!("{name}_total"), &[("viewer", viewer)], of(counts));
         }
     }
     let mut present: BTreeMap<&str, Vec<&ViewerReport>> = BTreeMap::new();
@@ -111,7 +116,7 @@ fn of_viewers(page: &mut Page, report: &Report, totals: &BTreeMap<String, Counts
         page.family(name, "gauge", *unit, help);
         for (viewer, sessions) in &present {
             if let Some(value) = of(sessions) {
-                page.sample(name, Some(("viewer", viewer)), value);
+                page.sample(name, &[("viewer", viewer)], value);
             }
         }
     }
@@ -189,21 +194,23 @@ impl Page {
         let _ = writeln!(self.0, "# HELP {name} {help}");
     }
 
-    fn sample(&mut self, name: &str, label: Option<(&str, &str)>, value: impl Display) {
-        let _ = match label {
-            Some((label, text)) => writeln!(self.0, "{name}{{{label}=\"{}\"}} {value}", escaped(text)),
-            None => writeln!(self.0, "{name} {value}"),
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        let labels: Vec<String> =
+            labels.iter().map(|(label, text)| format!("{label}=\"{}\"", escaped(text))).collect();
+        let _ = match labels.as_slice() {
+            [] => writeln!(self.0, "{name} {value}"),
+            labels => writeln!(self.0, "{name}{{{}}} {value}", labels.join(",")),
         };
     }
 
     fn gauge(&mut self, name: &str, unit: Option<&str>, help: &str, value: impl Display) {
         self.family(name, "gauge", unit, help);
-        self.sample(name, None, value);
+        self.sample(name, &[], value);
     }
 
     fn counter(&mut self, name: &str, unit: Option<&str>, help: &str, value: impl Display) {
         self.family(name, "counter", unit, help);
-        self.sample(&format!("{name}_total"), None, value);
+        self.sample(&format!("{name}_total"), &[], value);
     }
 }
 

@@ -32,6 +32,10 @@ pub struct BoardReport {
     pub name: String,
     /// The daemon's version.
     pub version: String,
+    /// The commit that it was built from, if that is known.
+    pub commit: Option<String>,
+    /// What may be left out of a build and is in this one, with spaces between.
+    pub features: String,
     /// The device's id.
     pub device: String,
     /// How long the daemon runs.

@@ -257,7 +257,7 @@ fn prometheus_reads_what_is_counted_and_no_address() {
     let (report, tally) = report();
     let text = metrics(&report, &tally.totals());
     let read = Metrics::read(&text);
-    assert_eq!(read.labels().into_iter().collect::<Vec<_>>(), ["version", "viewer"]);
+    assert_eq!(read.labels().into_iter().collect::<Vec<_>>(), ["commit", "features", "version", "viewer"]);
     let of_ana = |name| read.value(name, Some(("viewer", "Ana")));
     assert_eq!(of_ana("farol_viewer_sent_packets_total"), Some(10_000.0));
     assert_eq!(of_ana("farol_viewer_dropped_frames_total"), Some(100.0));

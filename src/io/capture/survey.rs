@@ -46,7 +46,7 @@ pub enum Role {
     Camera {
         /// Its formats, in the driver's order.
         offers: Vec<Offer>,
-        /// What would be taken with the defaults of the configuration; else why nothing can be.
+        /// What would be taken, as the wish of the survey is; else why nothing can be.
         plan: Result<Plan, String>,
     },
     /// It encodes pictures as H.264.
@@ -71,12 +71,19 @@ pub struct Unreadable {
     pub reason: String,
 }
 
-/// All video nodes, by number.
+/// All video nodes, by number, each camera with what the defaults of the configuration would take from it.
 pub fn survey() -> Vec<Result<VideoNode, Unreadable>> {
+    let default = config::Video::default();
+    let (input, encoder) = (CameraInput::Auto, EncoderChoice::Auto);
+    survey_for(&Wish { input, encoder, size: default.size, fps: default.fps })
+}
+
+/// The same, with what this wish would take.
+pub fn survey_for(wish: &Wish) -> Vec<Result<VideoNode, Unreadable>> {
     let mut paths = nodes();
     let number = |path: &PathBuf| path.to_string_lossy().trim_start_matches("/dev/video").parse::<u32>().ok();
     paths.sort_by_key(number);
-    paths.iter().map(|path| look_into(path).map_err(|cause| unreadable(path, &cause))).collect()
+    paths.iter().map(|path| look_into(path, wish).map_err(|cause| unreadable(path, &cause))).collect()
 }
 
 fn unreadable(path: &Path, cause: &io::Error) -> Unreadable {
@@ -88,13 +95,13 @@ fn unreadable(path: &Path, cause: &io::Error) -> Unreadable {
     Unreadable { path: path.to_owned(), reason: format!("{cause}{advice}") }
 }
 
-fn look_into(path: &Path) -> io::Result<VideoNode> {
+fn look_into(path: &Path, wish: &Wish) -> io::Result<VideoNode> {
     let device = readable(|| Device::with_path(path))?;
     let capabilities = readable(|| device.query_caps())?;
     Ok(VideoNode {
         name: stable_name(path).unwrap_or_else(|| path.to_owned()),
         path: path.to_owned(),
-        role: role(&device, path, capabilities.capabilities),
+        role: role(&device, path, capabilities.capabilities, wish),
         driver: capabilities.driver,
         card: capabilities.card,
         bus: capabilities.bus,
@@ -102,13 +109,13 @@ fn look_into(path: &Path) -> io::Result<VideoNode> {
     })
 }
 
-fn role(device: &Device, path: &Path, has: Capability) -> Role {
+fn role(device: &Device, path: &Path, has: Capability, wish: &Wish) -> Role {
     if let Ok(takes) = m2m::raw_formats(path) {
         Role::Encoder { takes }
     } else if has.intersects(Capability::VIDEO_M2M | Capability::VIDEO_M2M_MPLANE) {
         Role::MemoryToMemory
     } else if has.intersects(Capability::VIDEO_CAPTURE | Capability::VIDEO_CAPTURE_MPLANE) {
-        camera(device, path)
+        camera(device, path, wish)
     } else if has.intersects(Capability::VIDEO_OUTPUT | Capability::VIDEO_OUTPUT_MPLANE) {
         Role::Output
     } else {
@@ -116,12 +123,9 @@ fn role(device: &Device, path: &Path, has: Capability) -> Role {
     }
 }
 
-fn camera(device: &Device, path: &Path) -> Role {
+fn camera(device: &Device, path: &Path, wish: &Wish) -> Role {
     let offers = v4l2::offers(device, path).unwrap_or_default();
-    let default = config::Video::default();
-    let (input, encoder) = (CameraInput::Auto, EncoderChoice::Auto);
-    let encoders = encoders(&encoder);
-    let plan = choose(&offers, &encoders, &Wish { input, encoder, size: default.size, fps: default.fps });
+    let plan = choose(&offers, &encoders(&wish.encoder), wish);
     Role::Camera { offers, plan: plan.map_err(|refusal| refusal.to_string()) }
 }
 

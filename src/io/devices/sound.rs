@@ -82,20 +82,28 @@ fn devices_of(card: &alsa::Card, direction: Direction) -> alsa::Result<Vec<Sound
 }
 
 fn ability(name: &str, direction: Direction) -> Result<Ability, String> {
-    let look = || {
-        let pcm = PCM::new(name, of_alsa(direction), true)?;
-        let params = HwParams::any(&pcm)?;
-        let formats = FORMATS.iter().filter(|(format, _)| params.test_format(*format).is_ok());
-        Ok(Ability {
-            rates_hz: (params.get_rate_min()?, params.get_rate_max()?),
-            channels: (params.get_channels_min()?, params.get_channels_max()?),
-            formats: formats.map(|(_, name)| *name).collect(),
-        })
-    };
-    look().map_err(|cause: alsa::Error| match cause.errno() {
+    ability_of(name, direction).map_err(|cause: alsa::Error| match cause.errno() {
         libc::EBUSY | libc::EAGAIN => "another program uses it now".to_owned(),
         libc::EACCES => "it may not be opened; give the user the group `audio`".to_owned(),
         _ => cause.to_string(),
+    })
+}
+
+/// What the ALSA device of that name can be set to.
+///
+/// # Errors
+///
+/// It cannot be opened, with ALSA's error number.
+pub fn ability_of(name: &str, direction: Direction) -> alsa::Result<Ability> {
+    // alsa-lib would print what is returned.
+    let _quiet = Output::local_error_handler();
+    let pcm = PCM::new(name, of_alsa(direction), true)?;
+    let params = HwParams::any(&pcm)?;
+    let formats = FORMATS.iter().filter(|(format, _)| params.test_format(*format).is_ok());
+    Ok(Ability {
+        rates_hz: (params.get_rate_min()?, params.get_rate_max()?),
+        channels: (params.get_channels_min()?, params.get_channels_max()?),
+        formats: formats.map(|(_, name)| *name).collect(),
     })
 }
 

@@ -129,6 +129,10 @@ impl Departures {
                 self.missing.push_back((wide, now));
             }
         }
+        while let Some(None) = self.left.front() {
+            self.left.pop_front();
+            self.first = self.first.wrapping_add(1);
+        }
     }
 
     fn tell(&mut self, wide: u16, arrived: Option<Duration>, fates: &mut Vec<Fate>) {

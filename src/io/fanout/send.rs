@@ -18,6 +18,7 @@ use super::pace::Pace;
 use super::padding::{PADDING, Padding};
 use super::{Frame, Sends, Sound};
 use crate::engine::bandwidth::{Bandwidth, Fallback, Fate};
+use crate::io::clock::until_next;
 use crate::io::peer::{
     CaptureClock, Ended, EstimateOutlet, Feedback, Form, Line, Numbers, Outgoing, Peer, Reports, Route,
     SendParameters, Sending, VIDEO_HZ,
@@ -31,9 +32,11 @@ const MOST: u32 = 1000;
 const SMOOTHED_FOR: Duration = Duration::from_secs(10);
 /// The lowest estimate: below it even sound and a still picture do not pass.
 const MIN_BITRATE: Bitrate = Bitrate::from_kbps(100);
-/// RFC 3550 §6.2 has reports every few seconds; one a second lets a viewer synchronise sound and picture soon
-/// after it joins.
-const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// RFC 3550 §6.2 has reports every few seconds.
+const REPORT_INTERVAL: Duration = Duration::from_secs(4);
+/// The first ones come sooner, and of those so many: a viewer that joins can synchronise sound and picture soon.
+const FIRST_INTERVAL: Duration = Duration::from_secs(1);
+const FIRST_REPORTS: u32 = 5;
 /// The same while ICE looks for another way, and how long it may.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(40);
 const SEARCH_TIME: Duration = Duration::from_secs(30);
@@ -55,6 +58,7 @@ struct Sender {
     is_wide: bool,
     clock: CaptureClock,
     reports: Reports,
+    reports_sent: u32,
     estimates: EstimateOutlet,
     bandwidth: Bandwidth,
     most: Bitrate,
@@ -74,7 +78,8 @@ struct Sender {
     answered_after: Duration,
     /// Since when ICE looks for another way than this.
     sought: Option<(Instant, Option<Arc<Route>>)>,
-    playout_delay: Duration,
+    /// What is said of that, where there is a limit and where there is none.
+    playout_delays: [Bytes; 2],
     /// What is repeated has a stream of its own.
     has_repair: bool,
     /// When a packet was repeated last.
@@ -96,6 +101,7 @@ impl Feed {
             is_wide: video.or(audio).is_some_and(|parameters| parameters.wide_id.is_some()),
             clock,
             reports,
+            reports_sent: 0,
             estimates,
             bandwidth: Bandwidth::new(bitrates.start, MIN_BITRATE, bitrates.max),
             most: bitrates.max,
@@ -110,7 +116,7 @@ impl Feed {
             round_trip: None,
             answered_after: Duration::ZERO,
             sought: None,
-            playout_delay,
+            playout_delays: [false, true].map(|is_open| playout_delay_value(playout_delay, is_open)),
             has_repair: false,
             repeated_at: None,
             counters,
@@ -162,7 +168,7 @@ impl Sender {
         // The first report goes out right after the first packets: a viewer can synchronise at once.
         let mut has_reported = false;
         // One timer for all turns of the loop.
-        let report = tokio::time::sleep(REPORT_INTERVAL);
+        let report = tokio::time::sleep(FIRST_INTERVAL);
         tokio::pin!(report);
         self.has_repair = outgoing.has_repair();
         loop {
@@ -180,7 +186,7 @@ impl Sender {
                 // Sound is not paced: it is small, and its gaps are heard.
                 Some(packet) = sound.recv() => self.write_sound(outgoing, &packet).await?,
                 () = &mut report => {
-                    report.as_mut().reset(tokio::time::Instant::now() + self.report_interval(outgoing));
+                    report.as_mut().reset(tokio::time::Instant::now() + until_next(self.report_interval(outgoing)));
                     self.report(outgoing.reports(self.now())).await?;
                 }
                 () = wait(pause), if has_work => {
@@ -192,7 +198,13 @@ impl Sender {
                 () = wait(self.padding.pause(Instant::now())), if !has_work && self.padding.is_under_way() => {
                     self.write_padding(outgoing).await?;
                 }
-                Some(frame) = frames.recv(), if self.current.is_none() => self.current = Some((frame, 0)),
+                Some(frame) = frames.recv(), if self.current.is_none() => {
+                    self.current = Some((frame, 0));
+                    // Mostly it can leave at once; but the first one is followed by a report.
+                    if has_reported && self.pace.pause(Instant::now()).is_zero() {
+                        self.write_pictures(outgoing).await?;
+                    }
+                }
                 else => return Ok(()),
             }
         }
@@ -322,7 +334,7 @@ impl Sender {
     fn playout_delay(&self) -> Bytes {
         // Without a stream of its own what is repeated must be the same packet in every bit (RFC 3711 §9.1).
         let is_losing = self.has_repair && self.repeated_at.is_some_and(|at| at.elapsed() < SMOOTHED_FOR);
-        playout_delay_value(self.playout_delay, self.sends.audio || is_losing)
+        self.playout_delays[usize::from(self.sends.audio || is_losing)].clone()
     }
 
     async fn report(&self, reports: Vec<SenderReport>) -> Result<(), Ended> {
@@ -394,11 +406,13 @@ impl Sender {
 
     /// Reports also show the way that ICE has chosen: while it looks for one, there are more of them.
     fn report_interval(&mut self, outgoing: &Outgoing) -> Duration {
-        let Some((since, old)) = &self.sought else { return REPORT_INTERVAL };
+        self.reports_sent = self.reports_sent.saturating_add(1);
+        let usual = if self.reports_sent < FIRST_REPORTS { FIRST_INTERVAL } else { REPORT_INTERVAL };
+        let Some((since, old)) = &self.sought else { return usual };
         let is_found = old.as_ref().map(Arc::as_ptr) != outgoing.route().as_ref().map(Arc::as_ptr);
         if is_found || since.elapsed() > SEARCH_TIME {
             self.sought = None;
-            return REPORT_INTERVAL;
+            return usual;
         }
         SEARCH_INTERVAL
     }

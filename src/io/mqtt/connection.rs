@@ -148,7 +148,7 @@ async fn come_up(
     local: &Local,
 ) -> Result<Up, Fault> {
     let will = will.borrow().clone();
-    let mut options = options(broker, client_id, will).await?;
+    let mut options = options(broker, client_id, Some(will)).await?;
     local.learn_from(&mut options);
     let (client, mut eventloop) = AsyncClient::builder(options).capacity(CLIENT_QUEUE).build();
     loop {
@@ -163,7 +163,7 @@ async fn come_up(
     Ok(Up { client, eventloop, early })
 }
 
-async fn subscribe(
+pub(super) async fn subscribe(
     client: &AsyncClient,
     eventloop: &mut EventLoop,
     subscriptions: &[Subscription],
@@ -230,7 +230,7 @@ async fn receive(
 }
 
 /// A topic that is not UTF-8 breaks the protocol (MQTT 5 §1.5.4); such a message is dropped.
-fn message(publish: rumqttc::Publish) -> Option<MqttEvent> {
+pub(super) fn message(publish: rumqttc::Publish) -> Option<MqttEvent> {
     let topic = String::from_utf8(publish.topic.to_vec()).ok()?;
     Some(MqttEvent::Message { topic, payload: publish.payload, retained: publish.retain })
 }

@@ -11,6 +11,7 @@ use rustls::CertificateError;
 
 use super::login::{LoginError, Named};
 use crate::config::Broker;
+use crate::engine::doctor::broker::Trouble;
 use crate::io::tls::TlsError;
 
 /// Why an attempt to connect failed, or a connection ended.
@@ -45,6 +46,18 @@ pub(super) enum Phase {
 }
 
 impl Fault {
+    /// Of which kind it is, for who knows what mends each.
+    pub(super) fn trouble(&self) -> Trouble {
+        match self {
+            Fault::Login(_) | Fault::Tls(_) => Trouble::OurFiles,
+            Fault::Subscription { .. } | Fault::BadFilter => Trouble::Subscription,
+            Fault::Mqtt { phase: Phase::Connecting, source } => trouble_of(source),
+            Fault::Mqtt { .. } | Fault::NoSubAck | Fault::TooSlow | Fault::AddressGone | Fault::Stopping => {
+                Trouble::Other
+            }
+        }
+    }
+
     /// What happened, to which broker, and what to do about it. Never the password.
     pub(super) fn in_words(&self, broker: &Broker) -> String {
         let at = address(broker);
@@ -72,6 +85,48 @@ impl Fault {
             ),
             Fault::Stopping => "the program is stopping".to_owned(),
         }
+    }
+}
+
+fn trouble_of(error: &ConnectionError) -> Trouble {
+    match error {
+        ConnectionError::ConnectionRefused(code) => match code {
+            Code::BadUserNamePassword | Code::NotAuthorized => Trouble::Password,
+            Code::RetainNotSupported | Code::QoSNotSupported => Trouble::Unfit,
+            _ => Trouble::Other,
+        },
+        ConnectionError::Timeout(_) => Trouble::Unreachable,
+        ConnectionError::Io(error) => match error.kind() {
+            ErrorKind::ConnectionRefused => Trouble::NothingListens,
+            _ if error.to_string().contains("failed to lookup address") => Trouble::NoSuchName,
+            _ => rustls_error(error).map_or(Trouble::Unreachable, trouble_of_tls),
+        },
+        ConnectionError::Tls(ClientTlsError::Io(error)) => {
+            rustls_error(error).map_or(Trouble::TlsMismatch, trouble_of_tls)
+        }
+        ConnectionError::Tls(ClientTlsError::TLS(error)) => trouble_of_tls(error),
+        ConnectionError::MqttState(state) => match io_error(state).and_then(rustls_error) {
+            Some(error) => trouble_of_tls(error),
+            None => Trouble::TlsMismatch,
+        },
+        _ => Trouble::Other,
+    }
+}
+
+fn trouble_of_tls(error: &rustls::Error) -> Trouble {
+    match error {
+        rustls::Error::InvalidCertificate(certificate) => match certificate {
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Trouble::UnknownAuthority,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                Trouble::WrongName
+            }
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => Trouble::CertificateTime,
+            _ => Trouble::UnknownAuthority,
+        },
+        _ => Trouble::TlsMismatch,
     }
 }
 

@@ -23,7 +23,7 @@ const UNACKNOWLEDGED: u16 = 64;
 pub(super) async fn options(
     broker: &Broker,
     client_id: &str,
-    will: Publication,
+    will: Option<Publication>,
 ) -> Result<MqttOptions, Fault> {
     let mut options = MqttOptions::new(client_id, (broker.host.clone(), broker.port));
     options.set_clean_start(true);
@@ -46,7 +46,9 @@ pub(super) async fn options(
         let config = config.map_err(|_| Fault::Stopping)?.map_err(Fault::Tls)?;
         options.set_transport(Transport::Tls(TlsConfiguration::Rustls(config)));
     }
-    options.set_last_will(last_will(will));
+    if let Some(will) = will {
+        options.set_last_will(last_will(will));
+    }
     Ok(options)
 }
 

@@ -19,7 +19,7 @@ use webrtc::runtime::default_runtime;
 
 use super::clock::CaptureClock;
 use super::ear::Listening;
-use super::feedback::{Ears, FeedbackTap};
+use super::feedback::{Ears, FeedbackTap, Listener, Shortcut};
 use super::keys::{self, Overheard};
 use super::local::LocalAddresses;
 use super::outgoing::{Outgoing, Stream};
@@ -119,7 +119,7 @@ pub async fn open(
     let listening = Listening { peer: id, ear: listener };
     let ears = Ears::default();
     let build_with = async |mdns| {
-        let tap = FeedbackTap::new(id, events.clone(), ears.clone());
+        let tap = FeedbackTap::new(Listener::new(id, events.clone(), ears.clone()));
         let handler = Observer::new(observer.clone(), gathered_sender.clone(), listening.clone());
         build(settings, mdns, handler, tap).await
     };
@@ -132,6 +132,7 @@ pub async fn open(
             build_with(MulticastDnsMode::Disabled).await?
         }
     };
+    sockets.shorten(Shortcut::new(overheard.clone(), Listener::new(id, events.clone(), ears.clone())));
     let streams = add_streams(&connection, settings, numbers).await?;
     let video = Stream::new(numbers.video_ssrc, numbers.video_offset);
     // What is sent again keeps the picture's timestamp.

@@ -1,7 +1,11 @@
-//! What does a viewer tell of our packets? Read from its RTCP on the way into the library.
+//! What does a viewer tell of our packets? Read from its RTCP, on the way into the library or past it.
 //!
-//! All of this runs inside the library's driver task. It must not block: what does not fit into a channel is
-//! left out, and is asked for or told again soon.
+//! A viewer sends some ten packets of it a second. Each would wake the library, which reads it through all of its
+//! layers and has no use for it: that was a third of what a viewer costs. So it is taken off at the port
+//! ([`Shortcut`]), decrypted under the keys that were overheard. What came through a TURN server, and the reports
+//! of who speaks, on which the library reports in its turn, go the long way, where [`FeedbackTap`] listens.
+//!
+//! Nothing of this may block: what does not fit into a channel is left out, and is asked for or told again soon.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,9 +24,11 @@ use rtc::rtcp::transport_feedbacks::transport_layer_cc::{
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
+use rtc::srtp::context::Context;
 use tokio::sync::mpsc;
 
 use super::PeerEvent;
+use super::keys::Overheard;
 use crate::engine::bucket::Bucket;
 use crate::units::PeerId;
 
@@ -95,22 +101,20 @@ const KEYFRAMES_PER_SECOND: u32 = 1;
 /// The first ones are answered at once: one that joins may lose its keyframe.
 const KEYFRAMES_AT_ONCE: u32 = 3;
 
-/// Listens to RTCP and changes nothing.
-pub struct FeedbackTap {
+/// Understands RTCP. One for each peer connection, whichever way it comes.
+pub struct Listener {
     id: PeerId,
     events: mpsc::Sender<(PeerId, PeerEvent)>,
     ears: Ears,
     keyframes: Bucket,
-    read: VecDeque<TaggedPacket>,
-    written: VecDeque<TaggedPacket>,
 }
 
-impl FeedbackTap {
+impl Listener {
     /// Requests for keyframes also become events. Full channel: the request is left out; a viewer that still
     /// lacks a picture repeats it.
-    pub fn new(id: PeerId, events: mpsc::Sender<(PeerId, PeerEvent)>, ears: Ears) -> FeedbackTap {
+    pub fn new(id: PeerId, events: mpsc::Sender<(PeerId, PeerEvent)>, ears: Ears) -> Listener {
         let keyframes = Bucket::new(KEYFRAMES_PER_SECOND, KEYFRAMES_AT_ONCE);
-        FeedbackTap { id, events, ears, keyframes, read: VecDeque::new(), written: VecDeque::new() }
+        Listener { id, events, ears, keyframes }
     }
 
     fn look_at(&mut self, now: Instant, packet: &dyn rtc::rtcp::Packet) {
@@ -145,6 +149,53 @@ impl FeedbackTap {
     }
 }
 
+/// A sender report (RFC 3550 §6.4.1).
+const SENDER_REPORT: u8 = 200;
+
+/// Takes a viewer's RTCP where it comes in.
+pub struct Shortcut {
+    overheard: Arc<Overheard>,
+    inside: Mutex<(Option<Context>, Listener)>,
+}
+
+impl Shortcut {
+    /// Under the viewer's keys, once they are heard.
+    pub fn new(overheard: Arc<Overheard>, listener: Listener) -> Shortcut {
+        Shortcut { overheard, inside: Mutex::new((None, listener)) }
+    }
+
+    /// Reads a packet, unless it is the library's. What the viewer has not sent is nobody's.
+    pub fn take(&self, now: Instant, encrypted: &[u8]) -> Taken {
+        // The type is not encrypted (RFC 3711 §3.4).
+        if encrypted.get(1) == Some(&SENDER_REPORT) {
+            return Taken::LongWay;
+        }
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let (context, listener) = &mut *inside;
+        if context.is_none() {
+            *context = self.overheard.incoming();
+        }
+        let Some(context) = context else { return Taken::LongWay };
+        let Ok(mut packet) = context.decrypt_rtcp(encrypted) else { return Taken::Forged };
+        match rtc::rtcp::packet::unmarshal(&mut packet) {
+            Ok(parts) => parts.iter().for_each(|part| listener.look_at(now, part.as_ref())),
+            Err(error) => log::debug!(error:%; "a viewer's report cannot be read"),
+        }
+        Taken::Read
+    }
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It was the viewer's, and is done.
+    Read,
+    /// It was not the viewer's, or is repeated.
+    Forged,
+    /// The library is to have it.
+    LongWay,
+}
+
 /// What transport-wide feedback says of each packet
 /// (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1).
 fn arrivals(feedback: &TransportLayerCc) -> Vec<(u16, Option<Duration>)> {
@@ -176,6 +227,20 @@ fn arrivals(feedback: &TransportLayerCc) -> Vec<(u16, Option<Duration>)> {
     told
 }
 
+/// Listens to what reaches the library, and changes nothing.
+pub struct FeedbackTap {
+    listener: Listener,
+    read: VecDeque<TaggedPacket>,
+    written: VecDeque<TaggedPacket>,
+}
+
+impl FeedbackTap {
+    /// Around who understands it.
+    pub fn new(listener: Listener) -> FeedbackTap {
+        FeedbackTap { listener, read: VecDeque::new(), written: VecDeque::new() }
+    }
+}
+
 impl Protocol<TaggedPacket, TaggedPacket, ()> for FeedbackTap {
     type Rout = TaggedPacket;
     type Wout = TaggedPacket;
@@ -186,7 +251,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for FeedbackTap {
     fn handle_read(&mut self, packet: TaggedPacket) -> Result<(), Error> {
         if let Packet::Rtcp(compound) = &packet.message.packet {
             for part in compound {
-                self.look_at(packet.now, part.as_ref());
+                self.listener.look_at(packet.now, part.as_ref());
             }
         }
         self.read.push_back(packet);
@@ -224,12 +289,12 @@ mod tests {
         let (events, mut received) = mpsc::channel(64);
         let ears = Ears::default();
         let mut heard = ears.listen();
-        let (mut tap, start) = (FeedbackTap::new(PeerId(1), events, ears), Instant::now());
+        let (mut listener, start) = (Listener::new(PeerId(1), events, ears), Instant::now());
         for n in 0..40u64 {
             let now = start + Duration::from_millis(n * 250);
             match n % 2 {
-                0 => tap.look_at(now, &PictureLossIndication::default()),
-                _ => tap.look_at(now, &FullIntraRequest::default()),
+                0 => listener.look_at(now, &PictureLossIndication::default()),
+                _ => listener.look_at(now, &FullIntraRequest::default()),
             }
         }
         let asked = std::iter::from_fn(|| received.try_recv().ok()).count();

@@ -1,12 +1,12 @@
-//! Under which keys does the viewer expect our packets? Overheard from the library, which does not tell.
+//! Under which keys do a viewer and we encrypt our packets? Overheard from the library, which does not tell.
 //!
 //! DTLS-SRTP makes the keys of both directions at the end of its handshake (RFC 5764 §4.2). The library then
 //! derives the session keys by the cryptography that it was given, ours before the viewer's. The first block
-//! of that derivation is the master salt, encrypted under the master key (RFC 3711 §4.3.1 with label 0 and
+//! of each derivation is the master salt, encrypted under the master key (RFC 3711 §4.3.1 with label 0 and
 //! index 0), and what is made with the result says which profile it is for.
 //!
-//! The library uses the same keys for RTCP alone, since no RTP is written through it: with one key, no packet
-//! number may ever come twice (RFC 7714 §8.1).
+//! The library uses our keys for RTCP alone, since no RTP is written through it: with one key, no packet
+//! number may ever come twice (RFC 7714 §8.1). Under the viewer's keys anybody may read who has them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +18,7 @@ use rtc::crypto::{
 };
 use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc::srtp::context::Context;
+use rtc::srtp::option::{ContextOption, srtcp_replay_protection};
 use rtc::srtp::protection_profile::ProtectionProfile;
 
 /// Those that we know how to overhear, in the order of preference. Whoever has WebRTC has the second (RFC 8827
@@ -31,6 +32,9 @@ const KEY_BYTES: usize = 16;
 /// Length of the longer of their salts.
 const SALT_BYTES: usize = 14;
 
+/// How far behind the newest report an older one may come (RFC 3711 §3.3.2).
+const REPLAY_WINDOW: usize = 64;
+
 /// The library's own cryptography, with an ear at it. One for each peer connection.
 pub struct Overheard {
     inner: Arc<dyn RTCCryptoProvider>,
@@ -39,8 +43,14 @@ pub struct Overheard {
 
 #[derive(Default)]
 struct Heard {
-    master: Option<(SecretVec, [u8; SALT_BYTES])>,
+    /// Ours, then the viewer's.
+    masters: Vec<Master>,
     profile: Option<ProtectionProfile>,
+}
+
+struct Master {
+    key: SecretVec,
+    salt: [u8; SALT_BYTES],
 }
 
 impl Overheard {
@@ -56,10 +66,20 @@ impl Overheard {
     /// What encrypts packets for the viewer; `None` before the handshake's end. It begins with rollover counter
     /// zero, so it must be asked for once.
     pub fn outgoing(&self) -> Option<Context> {
+        self.context(0, None)
+    }
+
+    /// What decrypts the viewer's RTCP; `None` before the handshake's end. It knows what it has decrypted before, so
+    /// it must be asked for once.
+    pub fn incoming(&self) -> Option<Context> {
+        self.context(1, Some(srtcp_replay_protection(REPLAY_WINDOW)))
+    }
+
+    fn context(&self, whose: usize, replays: Option<ContextOption>) -> Option<Context> {
         let heard = self.heard();
-        let ((key, salt), profile) = (heard.master.as_ref()?, heard.profile?);
-        let salt = salt.get(..profile.salt_len())?;
-        let context = Context::new(key.as_ref(), salt, profile, None, None, self.inner.crypto());
+        let (master, profile) = (heard.masters.get(whose)?, heard.profile?);
+        let salt = master.salt.get(..profile.salt_len())?;
+        let context = Context::new(master.key.as_ref(), salt, profile, None, replays, self.inner.crypto());
         context.inspect_err(|error| log::error!(error:%; "the viewer's keys are unusable")).ok()
     }
 
@@ -70,7 +90,7 @@ impl Overheard {
 
     fn made_with_the_first_key(&self, profile: ProtectionProfile) {
         let mut heard = self.heard();
-        if heard.master.is_some() {
+        if !heard.masters.is_empty() {
             heard.profile.get_or_insert(profile);
         }
     }
@@ -100,7 +120,11 @@ impl RTCCrypto for Overheard {
             && key.len() == KEY_BYTES
             && let Some(salt) = block.first_chunk::<SALT_BYTES>()
         {
-            self.heard().master.get_or_insert_with(|| (SecretVec::new(key.to_vec()), *salt));
+            // Each is used for several blocks in a row, of which the first counts.
+            let masters = &mut self.heard().masters;
+            if masters.len() < 2 && masters.last().is_none_or(|last| last.key.as_ref() != key) {
+                masters.push(Master { key: SecretVec::new(key.to_vec()), salt: *salt });
+            }
         }
         self.inner.crypto().block_encrypt(algorithm, key, block)
     }
@@ -170,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_we_encrypt_is_what_the_library_would() {
+    fn keys_of_both_directions_are_overheard() {
         for profile in [ProtectionProfile::AeadAes128Gcm, ProtectionProfile::Aes128CmHmacSha1_80] {
             let overheard = Overheard::new().expect("ring");
             assert!(overheard.outgoing().is_none(), "nothing was said yet");
@@ -178,13 +202,21 @@ mod tests {
             let salt = &(10..24).collect::<Vec<u8>>()[..profile.salt_len()];
             let context = |key: &[u8]| Context::new(key, salt, profile, None, None, overheard.crypto());
             let mut library = context(&ours).expect("a context");
-            let _ = context(&theirs);
+            let mut viewer = context(&theirs).expect("a context");
             let mut own = overheard.outgoing().expect("it was overheard");
             let (header, bytes) = packet(4_711);
             let expected = library.encrypt_rtp_with_header(&bytes, &header).expect("a packet");
             let made = own.encrypt_rtp_with_header(&bytes, &header).expect("a packet");
             assert_eq!(made, expected, "{profile:?}");
             assert_ne!(&made[12..21], b"a picture");
+            let report = [0x80, 201, 0, 1, 0, 0, 0, 9];
+            let said = viewer.encrypt_rtcp(&report).expect("a report");
+            let mut heard = overheard.incoming().expect("it was overheard");
+            assert_eq!(heard.decrypt_rtcp(&said).expect("the viewer's"), &report[..], "{profile:?}");
+            assert!(heard.decrypt_rtcp(&said).is_err(), "a report that is repeated by somebody");
+            let mut forged = viewer.encrypt_rtcp(&report).expect("a report");
+            forged[9] ^= 1;
+            assert!(heard.decrypt_rtcp(&forged).is_err());
         }
     }
 }

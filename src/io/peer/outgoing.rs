@@ -25,6 +25,7 @@ const SHAKEN_HANDS: Duration = Duration::from_millis(30);
 
 /// One of the streams to a viewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
 pub enum Line {
     /// The picture.
     Video,
@@ -105,6 +106,10 @@ pub struct Outgoing {
     repair: Stream,
     audio: Stream,
     parameters: [Option<SendParameters>; 2],
+    /// Each line's last one, of which the next differs in little.
+    headers: [Header; 3],
+    /// The last `abs-capture-time`: all packets of a picture have the same.
+    captured: Option<(MediaTime, Bytes)>,
 }
 
 impl Outgoing {
@@ -116,12 +121,28 @@ impl Outgoing {
         [video, repair, audio]: [Stream; 3],
     ) -> Outgoing {
         let (srtp, run, plain, wide, parameters) = Default::default();
-        Outgoing { overheard, srtp, routes, clock, run, plain, wide, video, repair, audio, parameters }
+        let (headers, captured) = Default::default();
+        Outgoing {
+            overheard,
+            srtp,
+            routes,
+            clock,
+            run,
+            plain,
+            wide,
+            video,
+            repair,
+            audio,
+            parameters,
+            headers,
+            captured,
+        }
     }
 
     /// How the answer wants packets of the picture and of the sound to look.
     pub fn negotiated(&mut self, video: Option<SendParameters>, audio: Option<SendParameters>) {
         self.parameters = [video, audio];
+        self.headers = Default::default();
     }
 
     /// Whether lost packets are sent again in a stream of their own.
@@ -162,7 +183,8 @@ impl Outgoing {
         payload: [&[u8]; 2],
         again: Option<Numbers>,
     ) -> Result<Option<Written>, Ended> {
-        let Some((header, numbers)) = self.header(line, form, again) else { return Ok(None) };
+        let Some(numbers) = self.head(line, form, again) else { return Ok(None) };
+        let header = &self.headers[line as usize];
         self.plain.clear();
         self.plain.resize(header.marshal_size(), 0);
         header.marshal_to(&mut self.plain).map_err(|_| Ended)?;
@@ -171,7 +193,7 @@ impl Outgoing {
             Some(srtp) => srtp,
             none => none.insert(self.overheard.outgoing().ok_or(Ended)?),
         };
-        let packet = srtp.encrypt_rtp_with_header(&self.plain, &header).map_err(|_| Ended)?;
+        let packet = srtp.encrypt_rtp_with_header(&self.plain, header).map_err(|_| Ended)?;
         let max = self.routes.current().map_or(1, |route| route.max_run());
         if !self.run.takes(packet.len(), max) {
             self.flush().await;
@@ -217,7 +239,8 @@ impl Outgoing {
         streams.iter().filter(|(stream, _)| stream.packets > 0).map(report).collect()
     }
 
-    fn header(&mut self, line: Line, form: Form, again: Option<Numbers>) -> Option<(Header, Numbers)> {
+    /// Makes the line's header that of the next packet, in the memory of the one before.
+    fn head(&mut self, line: Line, form: Form, again: Option<Numbers>) -> Option<Numbers> {
         let parameters = match line {
             Line::Audio => self.parameters[1]?,
             Line::Video | Line::Repair => self.parameters[0]?,
@@ -227,30 +250,38 @@ impl Outgoing {
             Line::Video | Line::Audio => parameters.payload_type,
         };
         let numbers = again.unwrap_or_else(|| self.next(line, parameters.wide_id.is_some()));
-        let stream = self.stream(line);
-        let mut header = Header {
-            version: 2,
-            padding: form.is_padded,
-            marker: form.marker,
-            payload_type,
-            sequence_number: numbers.sequence,
-            // The picture's own, also where it is sent again.
-            timestamp: form.timestamp.wrapping_add(stream.offset),
-            ssrc: stream.ssrc,
-            ..Default::default()
-        };
-        let clock = self.clock;
+        let captured = form.captured.map(|at| self.capture_time(at));
+        let stream = *self.stream(line);
+        let header = &mut self.headers[line as usize];
+        (header.version, header.padding, header.marker) = (2, form.is_padded, form.marker);
+        (header.payload_type, header.sequence_number) = (payload_type, numbers.sequence);
+        // The picture's own, also where it is sent again.
+        header.timestamp = form.timestamp.wrapping_add(stream.offset);
+        header.ssrc = stream.ssrc;
         let mut say = |id: Option<u8>, value: Option<Bytes>| {
-            if let (Some(id), Some(value)) = (id, value) {
-                // Ids are 1 to 14 and values at most 16 bytes: the one-byte form takes them.
-                let _ = header.set_extension(id, value);
-            }
+            // Ids are 1 to 14 and values at most 16 bytes: the one-byte form takes them. What is not there cannot be
+            // taken out either.
+            let _ = match (id, value) {
+                (Some(id), Some(value)) => header.set_extension(id, value),
+                (Some(id), None) => header.del_extension(id),
+                (None, _) => Ok(()),
+            };
         };
-        let bytes = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
-        say(parameters.wide_id, numbers.wide.map(|wide| bytes(&wide.to_be_bytes())));
-        say(parameters.capture_time_id, form.captured.map(|at| bytes(&clock.ntp(at).to_be_bytes())));
+        say(parameters.wide_id, numbers.wide.map(|wide| Bytes::copy_from_slice(&wide.to_be_bytes())));
+        say(parameters.capture_time_id, captured);
         say(parameters.playout_delay_id, form.playout_delay);
-        Some((header, numbers))
+        Some(numbers)
+    }
+
+    fn capture_time(&mut self, at: MediaTime) -> Bytes {
+        if let Some((known, bytes)) = &self.captured
+            && *known == at
+        {
+            return bytes.clone();
+        }
+        let bytes = Bytes::copy_from_slice(&self.clock.ntp(at).to_be_bytes());
+        self.captured = Some((at, bytes.clone()));
+        bytes
     }
 
     fn next(&mut self, line: Line, is_wide: bool) -> Numbers {

@@ -23,6 +23,7 @@ use super::loss::{Loss, Path};
 use super::socket::Gated;
 use super::{PeerEvent, connection, sdp};
 use crate::engine::message::Candidate;
+use crate::io::clock::until_next;
 use crate::units::PeerId;
 
 /// How often DTLS is asked whether the viewer has closed it, which the library does not tell, and the path is looked
@@ -127,7 +128,7 @@ pub struct Watch {
 impl Watch {
     /// Runs until the connection has ended or nobody listens.
     pub async fn run(mut self) {
-        let mut looks = tokio::time::interval(LOOK);
+        let mut looks = tokio::time::interval_at(Instant::now() + until_next(LOOK), LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut deadline, mut was_up) = (None, false);
         loop {

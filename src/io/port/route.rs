@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::Notify;
 use webrtc::runtime::Transmit;
@@ -133,11 +133,21 @@ impl fmt::Debug for Route {
     }
 }
 
+/// Takes a datagram that came straight to one of the board's addresses, or leaves it to the library (`false`).
+pub type Diversion = Box<dyn Fn(IpAddr, &[u8]) -> bool + Send + Sync>;
+
 /// Where one peer connection's way is noted.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Routes {
     current: Mutex<Option<Arc<Route>>>,
     heard: Notify,
+    rtcp: OnceLock<Diversion>,
+}
+
+impl fmt::Debug for Routes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Routes({:?})", self.current())
+    }
 }
 
 impl Routes {
@@ -149,6 +159,16 @@ impl Routes {
     /// Waits for the first of what the viewer says under DTLS; for one caller.
     pub async fn heard(&self) {
         self.heard.notified().await;
+    }
+
+    /// From now on the viewer's RTCP goes there first. Only the first call counts.
+    pub fn divert_rtcp(&self, to: Diversion) {
+        let _ = self.rtcp.set(to);
+    }
+
+    /// Whether the library need not see what the viewer has sent straight to the board's address `local`.
+    pub(super) fn is_diverted(&self, local: IpAddr, bytes: &[u8]) -> bool {
+        stun::kind(bytes) == Kind::Rtcp && self.rtcp.get().is_some_and(|take| take(local, bytes))
     }
 
     /// The viewer has sent this, straight.

@@ -133,8 +133,19 @@ impl Socket {
                     log::trace!(cause:%; "reading from the port");
                     return Poll::Ready(Err(cause));
                 }
-                read => return Poll::Ready(read),
+                Ok(count) => {
+                    // There is no more, and the runtime need not ask the kernel to know it. Edge-triggered: what comes
+                    // from now on is told anew.
+                    if count < bufs.len() {
+                        let _ = self.io.try_io(Interest::READABLE, nothing_more);
+                    }
+                    return Poll::Ready(Ok(count));
+                }
             }
         }
     }
+}
+
+fn nothing_more() -> io::Result<()> {
+    Err(io::ErrorKind::WouldBlock.into())
 }

@@ -165,7 +165,7 @@ pub fn mapped_address(bytes: &[u8]) -> Option<SocketAddr> {
 }
 
 /// An address in an attribute that is combined with the header (RFC 8489 §14.2).
-fn address(bytes: &[u8], wanted: u16) -> Option<SocketAddr> {
+pub fn address(bytes: &[u8], wanted: u16) -> Option<SocketAddr> {
     let value = attribute(bytes, wanted)?;
     let port = u16::from_be_bytes([*value.get(2)?, *value.get(3)?]) ^ 0x2112;
     let plain: Vec<u8> = value.get(4..)?.iter().zip(bytes.get(4..20)?).map(|(a, b)| a ^ b).collect();
@@ -197,7 +197,7 @@ pub fn is_allocation_unknown(bytes: &[u8]) -> bool {
 }
 
 /// A STUN attribute's value (RFC 8489 §14): type, length, value, padded to 4 bytes.
-fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+pub fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
     let mut rest = bytes.get(20..)?;
     loop {
         let kind = u16::from_be_bytes([*rest.first()?, *rest.get(1)?]);

@@ -60,6 +60,9 @@ impl View {
 
     /// Hands the library a datagram.
     pub(super) fn deliver(&self, from: SocketAddr, bytes: &[u8]) {
+        if self.routes.is_diverted(self.way.local, bytes) {
+            return;
+        }
         self.routes.hear(bytes);
         let waker = {
             let mut inbox = lock(&self.inbox);

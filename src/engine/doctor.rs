@@ -1,0 +1,163 @@
+//! What is wrong with this board, why does it matter, and what exactly mends it?
+//!
+//! `farol doctor` reads the board (`io::doctor`) and asks here what each reading means. Nothing here opens
+//! anything, so that every judgement is tested from readings as real boards give them.
+//!
+//! | file | question |
+//! |---|---|
+//! | `board` | can the board itself be relied on: power, heat, memory, disk, clock |
+//! | `access` | may the service open a device, and may who asks |
+//! | `camera` | does a picture come from what is configured |
+//! | `sound` | are microphone and speaker there and free |
+//! | `pins` | are the lines there and free |
+//! | `broker` | does the broker take what the device does there |
+//! | `network` | is there a way to viewers: addresses, names, STUN, TURN, NAT, ports |
+//! | `service` | does the unit run, and the daemon, and may anybody watch |
+
+pub mod access;
+pub mod board;
+pub mod broker;
+pub mod camera;
+pub mod network;
+pub mod pins;
+pub mod service;
+pub mod sound;
+
+use serde::Serialize;
+
+/// How bad something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// Worth knowing; nothing is wrong.
+    Note,
+    /// It works, or may work, worse than it could.
+    Warning,
+    /// It does not work.
+    Fault,
+}
+
+/// What one check has found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Which check: one of the names in `docs/doctor.md`, which stay.
+    pub check: &'static str,
+    /// How bad it is.
+    pub level: Level,
+    /// What is the matter, in one sentence without a full stop.
+    pub what: String,
+    /// Why that matters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// What mends it, in this order: commands, and lines for the configuration, which begin with `[` or have
+    /// ` = ` in them. A line that begins with `#` says what the ones below it are for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mend: Vec<String>,
+}
+
+/// Everything that was found, in the order in which it reads best.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Diagnosis {
+    /// The worst of it.
+    pub level: Level,
+    /// Whether the configuration itself is at fault, so that what depends on it was left out.
+    pub is_unconfigured: bool,
+    /// One for each thing that was looked at.
+    pub findings: Vec<Finding>,
+}
+
+impl Diagnosis {
+    /// Of these findings.
+    pub fn of(findings: Vec<Finding>) -> Diagnosis {
+        let level = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
+        let is_config = |finding: &Finding| finding.check == "configuration" && finding.level == Level::Fault;
+        Diagnosis { level, is_unconfigured: findings.iter().any(is_config), findings }
+    }
+
+    /// How many there are of a level.
+    pub fn count(&self, level: Level) -> usize {
+        self.findings.iter().filter(|finding| finding.level == level).count()
+    }
+}
+
+impl Finding {
+    fn new(check: &'static str, level: Level, what: impl Into<String>) -> Finding {
+        Finding { check, level, what: what.into(), why: None, mend: Vec::new() }
+    }
+
+    /// As it should be.
+    pub fn ok(check: &'static str, what: impl Into<String>) -> Finding {
+        Finding::new(check, Level::Ok, what)
+    }
+
+    /// Worth knowing.
+    pub fn note(check: &'static str, what: impl Into<String>) -> Finding {
+        Finding::new(check, Level::Note, what)
+    }
+
+    /// It works worse than it could.
+    pub fn warning(check: &'static str, what: impl Into<String>) -> Finding {
+        Finding::new(check, Level::Warning, what)
+    }
+
+    /// It does not work.
+    pub fn fault(check: &'static str, what: impl Into<String>) -> Finding {
+        Finding::new(check, Level::Fault, what)
+    }
+
+    /// Says why it matters.
+    #[must_use]
+    pub fn because(self, why: impl Into<String>) -> Finding {
+        Finding { why: Some(why.into()), ..self }
+    }
+
+    /// Adds a line that mends it.
+    #[must_use]
+    pub fn mend(mut self, line: impl Into<String>) -> Finding {
+        self.mend.push(line.into());
+        self
+    }
+
+    /// Adds several.
+    #[must_use]
+    pub fn mends<T: Into<String>>(mut self, lines: impl IntoIterator<Item = T>) -> Finding {
+        self.mend.extend(lines.into_iter().map(Into::into));
+        self
+    }
+}
+
+/// A command line in which the words with blanks or the shell's own characters are quoted.
+pub fn command(words: &[&str]) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
+    let quoted = words.iter().map(|word| match !word.is_empty() && word.chars().all(is_plain) {
+        true => (*word).to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_finding_is_the_level_of_the_whole() {
+        assert_eq!(Diagnosis::of(Vec::new()).level, Level::Ok);
+        let found = Diagnosis::of(vec![
+            Finding::ok("clock", ""),
+            Finding::warning("power", ""),
+            Finding::note("stun", ""),
+        ]);
+        assert_eq!((found.level, found.count(Level::Note)), (Level::Warning, 1));
+        assert!(!found.is_unconfigured);
+        assert!(Diagnosis::of(vec![Finding::fault("configuration", "")]).is_unconfigured);
+    }
+
+    #[test]
+    fn a_command_can_be_pasted_into_a_shell() {
+        assert_eq!(command(&["sudo", "usermod", "-aG", "video", "pi"]), "sudo usermod -aG video pi");
+        assert_eq!(command(&["chmod", "o+r", "/a b/it's"]), r"chmod o+r '/a b/it'\''s'");
+    }
+}

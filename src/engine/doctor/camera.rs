@@ -1,0 +1,307 @@
+//! Does a picture come from what is configured: is the camera there, free, and of use, and what encodes it?
+
+use std::path::{Path, PathBuf};
+
+use super::board::ModelKind;
+use super::{Finding, command};
+use crate::engine::choice::{Encoder, Encoding, Plan, name};
+
+/// What `rpicam-vid` is told so that farol can read it; `docs/cameras.md` explains each word.
+pub const RPICAM: &str = "[video]\nsource = \"command\"\ncommand = [\"rpicam-vid\", \"--timeout\", \"0\", \
+    \"--nopreview\", \"--inline\", \"--intra\", \"30\", \"--flush\", \"--output\", \"-\"]";
+/// What receives a CSI camera's raw pictures on Raspberry Pis, up to the 4 and on the 5.
+const RAW_RECEIVERS: [&str; 2] = ["unicam", "rp1-cfe"];
+/// Programs that open every camera to see what it is, and let it go until somebody wants it.
+const ONLOOKERS: [&str; 3] = ["wireplumber", "pipewire", "pipewire-media-"];
+
+/// A video node, as it says of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VideoNode {
+    /// Its node.
+    pub path: PathBuf,
+    /// The name to be configured, which stays.
+    pub name: PathBuf,
+    /// Kernel driver.
+    pub driver: String,
+    /// What it calls itself.
+    pub card: String,
+    /// What it is good for.
+    pub role: Role,
+}
+
+/// What a node is good for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Role {
+    /// It captures.
+    Camera {
+        /// The formats, by their four characters.
+        fourccs: Vec<[u8; 4]>,
+        /// What is taken with this configuration; else why nothing can be.
+        plan: Result<Plan, String>,
+    },
+    /// It encodes H.264.
+    Encoder,
+    /// Something without pictures for us.
+    Other,
+    /// It could not be looked into.
+    Unreadable(String),
+}
+
+/// A process that has a device open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Process id.
+    pub pid: u32,
+    /// Its name, of which the kernel keeps 15 characters.
+    pub name: String,
+}
+
+impl Holder {
+    /// Whether it is a farol.
+    pub fn is_farol(&self) -> bool {
+        self.name == "farol"
+    }
+
+    /// Whether it only looks at devices as they come.
+    fn is_onlooker(&self) -> bool {
+        ONLOOKERS.contains(&self.name.as_str())
+    }
+}
+
+/// The board around a camera.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Surroundings<'a> {
+    /// All video nodes.
+    pub nodes: &'a [VideoNode],
+    /// Which board.
+    pub model: ModelKind,
+    /// Whether `rpicam-vid` is installed.
+    pub has_rpicam: bool,
+}
+
+/// Whether a picture comes from a V4L2 camera. `node` is where the configured name leads; `holders` have it open.
+pub fn v4l2(
+    device: &Path,
+    node: Option<&Path>,
+    holders: &[Holder],
+    around: &Surroundings<'_>,
+) -> Vec<Finding> {
+    let known = node.and_then(|node| around.nodes.iter().find(|known| known.path == node));
+    let Some(known) = known else { return vec![missing(device, around)] };
+    if is_raw_receiver(known) {
+        return vec![raw_receiver(known, around)];
+    }
+    let mut findings = vec![match &known.role {
+        Role::Camera { plan, .. } => usable(known, plan, around),
+        Role::Unreadable(why) => {
+            Finding::fault("camera", format!("{} cannot be opened: {why}", device.display()))
+                .because("no picture comes from it")
+        }
+        Role::Encoder | Role::Other => no_camera(device, known, around),
+    }];
+    findings.extend(held(device, holders));
+    findings
+}
+
+/// A camera that stands behind a raw receiver has an image processor before it, which only libcamera can drive.
+fn is_raw_receiver(node: &VideoNode) -> bool {
+    let is_bayer_alone = match &node.role {
+        Role::Camera { fourccs, .. } => !fourccs.is_empty() && fourccs.iter().all(is_bayer),
+        _ => false,
+    };
+    is_bayer_alone || RAW_RECEIVERS.contains(&node.driver.as_str())
+}
+
+/// Whether four characters are one of the kernel's Bayer formats ("Raw Bayer Formats" in its V4L2 documentation).
+fn is_bayer(fourcc: &[u8; 4]) -> bool {
+    match fourcc {
+        // Packed: pBAA, pgCC, PC1R; with their alaws and DPCMs.
+        [b'p' | b'a' | b'b', b'B' | b'G' | b'g' | b'R', _, _] | [b'P', b'C', b'1', _] => true,
+        b"BA81" | b"GBRG" | b"GRBG" | b"RGGB" | b"BYR2" | b"BA10" | b"BA12" => true,
+        [b'B' | b'G' | b'R', b'G' | b'B' | b'R', b'1', b'0' | b'2' | b'4' | b'6'] => true,
+        _ => false,
+    }
+}
+
+fn raw_receiver(node: &VideoNode, around: &Surroundings<'_>) -> Finding {
+    let what = format!(
+        "{} ({}) is the raw end of a CSI camera: it gives Bayer data, which is no picture yet",
+        node.path.display(),
+        node.driver
+    );
+    let fault = Finding::fault("camera", what).because(
+        "the image processor behind it is driven by libcamera alone, as for every Camera Module on current \
+         Raspberry Pi OS: rpicam-vid gives the finished H.264",
+    );
+    let fault = match around.has_rpicam {
+        true => fault,
+        false => fault.mend("sudo apt install rpicam-apps-lite"),
+    };
+    fault.mend(RPICAM).mend("sudo systemctl restart farol")
+}
+
+fn missing(device: &Path, around: &Surroundings<'_>) -> Finding {
+    let fault = Finding::fault("camera", format!("there is no camera at {}", device.display()));
+    if let Some(raw) = around.nodes.iter().find(|node| is_raw_receiver(node)) {
+        return Finding { what: fault.what, ..raw_receiver(raw, around) };
+    }
+    let others = cameras(around);
+    let fault = fault.because("no picture comes until it is there; farol takes it as soon as it is");
+    match (others.first(), around.model) {
+        (Some(other), _) => fault
+            .mend(format!("# {} is there:", other.card))
+            .mend(format!("[video]\nsource = \"v4l2\"\ndevice = {:?}", other.name.display().to_string())),
+        (None, ModelKind::Other) => fault
+            .mend("# Plug it in, and see what the kernel says of it:")
+            .mend("sudo dmesg | grep -iE 'usb|video' | tail"),
+        (None, _) => fault
+            .mend("# A USB camera: plug it in, and see what the kernel says of it:")
+            .mend("sudo dmesg | grep -iE 'usb|video' | tail")
+            .mend("# A Camera Module: is its ribbon cable in the right way round? This lists it:")
+            .mend("rpicam-hello --list-cameras")
+            .mend("# and farol reads it so:")
+            .mend(RPICAM),
+    }
+}
+
+fn cameras<'a>(around: &Surroundings<'a>) -> Vec<&'a VideoNode> {
+    let is_usable = |node: &&VideoNode| matches!(&node.role, Role::Camera { plan: Ok(_), .. });
+    around.nodes.iter().filter(is_usable).collect()
+}
+
+fn no_camera(device: &Path, node: &VideoNode, around: &Surroundings<'_>) -> Finding {
+    let role = match node.role {
+        Role::Encoder => "an H.264 encoder",
+        _ => "no camera",
+    };
+    let fault = Finding::fault("camera", format!("{} ({}) is {role}", device.display(), node.card))
+        .because("a camera has several nodes, and only one of them gives pictures");
+    match cameras(around).first() {
+        Some(other) => fault.mend(format!("[video]\ndevice = {:?}", other.name.display().to_string())),
+        None => fault.mend("farol devices"),
+    }
+}
+
+fn usable(node: &VideoNode, plan: &Result<Plan, String>, around: &Surroundings<'_>) -> Finding {
+    let at = format!("{}, {}", node.path.display(), node.card);
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(obstacle) => {
+            return Finding::fault("camera", format!("{at}: {obstacle}"))
+                .because("no picture comes from it with this configuration")
+                .mend("# what it can do, and what to write:")
+                .mend("farol devices");
+        }
+    };
+    let ((width, height), fps, format) = (plan.size, plan.fps, name(plan.fourcc));
+    let encoded = match &plan.encoding {
+        Encoding::Passed => "passed on as it is".to_owned(),
+        Encoding::Encoded { by: Encoder::Hardware(path), .. } => format!("encoded by {}", path.display()),
+        Encoding::Encoded { by: Encoder::Software, .. } => "encoded in software".to_owned(),
+    };
+    let what = format!("{at}: {format} {width}x{height}, {fps} frames per second, {encoded}");
+    let is_software = matches!(plan.encoding, Encoding::Encoded { by: Encoder::Software, .. });
+    match around.model {
+        ModelKind::PiWithEncoder if is_software => Finding::warning("camera", what)
+            .because(
+                "this Pi has an H.264 encoder, which is not to be seen: software encoding takes most of its \
+                 processor",
+            )
+            .mend("sudo modprobe bcm2835-codec")
+            .mend("ls -l /dev/video11")
+            .mend("[video]\nencoder = \"auto\""),
+        ModelKind::PiWithoutEncoder if is_software => {
+            Finding::ok("camera", format!("{what} (a Pi 5 has no encoder)"))
+        }
+        _ => Finding::ok("camera", what),
+    }
+}
+
+/// Who else has the camera open.
+fn held(device: &Path, holders: &[Holder]) -> Vec<Finding> {
+    let others = holders.iter().filter(|holder| !holder.is_farol());
+    let told = others.map(|holder| {
+        let Holder { pid, name } = holder;
+        let what = format!("{} is held by {name}, process {pid}", device.display());
+        if holder.is_onlooker() {
+            return Finding::note("camera", what).because("it looks at cameras as they come; it gives way");
+        }
+        Finding::fault("camera", what)
+            .because(
+                "a camera streams to one program at a time: farol gets EBUSY and waits until it is let go",
+            )
+            .mend("# what it is, and which service it belongs to:")
+            .mend(format!("ps -o pid,user,args -p {pid}; systemctl status {pid}"))
+            .mend(format!("sudo kill {pid}"))
+    });
+    told.collect()
+}
+
+/// What is known of the program of the source `command`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// As it is configured.
+    pub argv: Vec<String>,
+    /// Where it was found; `None`: nowhere.
+    pub found: Option<PathBuf>,
+    /// What it prints when it is asked for its cameras, where it can be asked.
+    pub cameras: Option<String>,
+}
+
+impl Program {
+    /// Whether it is one of Raspberry Pi's, which can be asked for cameras.
+    pub fn is_rpicam(argv: &[String]) -> bool {
+        let name = argv.first().and_then(|program| Path::new(program).file_name()).unwrap_or_default();
+        let name = name.to_string_lossy();
+        name.starts_with("rpicam-") || name.starts_with("libcamera-")
+    }
+
+    /// Whether a picture can come from it.
+    pub fn finding(&self) -> Finding {
+        let program = self.argv.first().map_or("", String::as_str);
+        let why = "it writes the picture to farol; without it there is none";
+        let Some(found) = &self.found else {
+            let fault =
+                Finding::fault("camera", format!("the program {program} of video.command is not there"))
+                    .because(why);
+            return match Program::is_rpicam(&self.argv) {
+                true => fault.mend("sudo apt install rpicam-apps-lite"),
+                false => fault
+                    .mend(command(&["command", "-v", program]))
+                    .mend("[video]\ncommand = [\"/the/whole/path\"]"),
+            };
+        };
+        let at = found.display();
+        match &self.cameras {
+            Some(list) if list.contains("No cameras available") => {
+                Finding::fault("camera", format!("{at} sees no camera"))
+                    .because(why)
+                    .mend("# Switch the board off, and look whether both ends of the ribbon cable sit straight and the")
+                    .mend("# right way round. A camera of another maker needs its overlay in /boot/firmware/config.txt,")
+                    .mend("# such as dtoverlay=imx708 or dtoverlay=ov5647 in place of camera_auto_detect=1. Then:")
+                    .mend("sudo reboot")
+                    .mend("rpicam-hello --list-cameras")
+            }
+            Some(list) => match rpicam_cameras(list).as_slice() {
+                [] => Finding::ok("camera", format!("{at} is installed; it does not list its cameras")),
+                cameras => Finding::ok("camera", format!("{at} sees {}", cameras.join(" and "))),
+            },
+            None => Finding::ok("camera", format!("{at} is installed")),
+        }
+    }
+}
+
+/// The cameras that `rpicam-hello --list-cameras` prints: `0 : imx708 [4608x2592 10-bit RGGB] (/base/soc/...)`.
+fn rpicam_cameras(list: &str) -> Vec<String> {
+    let camera = |line: &str| {
+        let (number, rest) = line.split_once(" : ")?;
+        number.trim().parse::<u32>().ok()?;
+        let (name, rest) = rest.split_once(" [")?;
+        let size = rest.split([' ', ']']).next()?;
+        Some(format!("{name} ({size})"))
+    };
+    list.lines().filter_map(camera).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+// What the documentation tells people to write and run: every fenced block of every page, with where it stands.
+//
+// The language of a fence says what its text is for: `toml` is a configuration of farol, `conf` a file of another
+// program, `ini` a drop-in of the unit, `sh` commands, `console` commands with what they print. The first line of
+// a file may be a comment that says where it goes: `# /etc/farol/farol.toml`, `# systemctl edit farol`. An HTML
+// comment `<!-- not run: WHY -->` before a fence keeps its commands from being run.
+import { readFileSync, readdirSync } from "node:fs";
+import { relative, resolve } from "node:path";
+
+export const ROOT = resolve(new URL("../..", import.meta.url).pathname);
+
+/** README.md and docs/*.md, relative to the root. */
+export function pages() {
+  return ["README.md", ...readdirSync(resolve(ROOT, "docs")).filter((name) => name.endsWith(".md")).map((name) => `docs/${name}`)];
+}
+
+export function text(page) {
+  return readFileSync(resolve(ROOT, page), "utf8");
+}
+
+/** The blocks of a page in its order: `{ page, line, section, language, text, file, reason }`. */
+export function blocks(page) {
+  const found = [];
+  let open;
+  let reason;
+  let section = "";
+  for (const [at, line] of text(page).split("\n").entries()) {
+    const fence = line.match(/^( *)```(.*)$/);
+    if (open !== undefined) {
+      if (fence?.[2] === "") {
+        found.push({ ...open, text: open.lines.join("\n") + "\n", file: open.lines[0]?.match(/^# (\/\S+|systemctl edit .*)$/)?.[1] });
+        open = undefined;
+      } else {
+        open.lines.push(line.startsWith(open.indent) ? line.slice(open.indent.length) : line);
+      }
+    } else if (fence) {
+      open = { page, line: at + 1, section, indent: fence[1], language: fence[2].trim(), reason, lines: [] };
+      reason = undefined;
+    } else {
+      section = line.match(/^#+ (.*)$/)?.[1] ?? section;
+      reason = line.match(/<!-- not run: (.*) -->/)?.[1] ?? (line.trim() === "" ? reason : undefined);
+    }
+  }
+  if (open !== undefined) throw new Error(`${page}:${open.line}: the fence is not closed`);
+  return found;
+}
+
+/** The blocks below one heading of a page. */
+export function below(page, heading) {
+  const found = blocks(page).filter(({ section }) => section.startsWith(heading));
+  if (found.length === 0) throw new Error(`${page}: there is nothing below "${heading}"`);
+  return found;
+}
+
+/** All blocks of one language. */
+export function written(language, of = pages()) {
+  return of.flatMap(blocks).filter((block) => block.language === language);
+}
+
+/** The text outside of fences. */
+export function prose(page) {
+  return text(page).replace(/^( *)```[\s\S]*?^\1```$/gm, "");
+}
+
+/** Where a block stands, for people. */
+export function at(block) {
+  return `${relative(ROOT, resolve(ROOT, block.page))}:${block.line}`;
+}
+
+/** The anchors that headings make, as GitHub makes them. */
+export function anchors(page) {
+  const seen = new Map();
+  return prose(page).split("\n").flatMap((line) => line.match(/^#+ (.*)$/)?.slice(1) ?? []).map((heading) => {
+    const plain = heading.replace(/\[([^\]]*)\]\([^)]*\)/g, "$1").toLowerCase();
+    const anchor = plain.replace(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-");
+    const times = seen.get(anchor) ?? 0;
+    seen.set(anchor, times + 1);
+    return times === 0 ? anchor : `${anchor}-${times}`;
+  });
+}
