@@ -78,7 +78,7 @@ test("a board with Debian's arm64 kernel and the package", { timeout: 860_000 },
   });
 
   await step("a browser shows the camera's picture, and the LED is lit meanwhile", async (s) => {
-    const lit = async () => / out hi /.test(await guest.run("grep -m 1 'gpio-[0-9]* *(.*farol' /sys/kernel/debug/gpio || true"));
+    const lit = async () => /\bout hi\b/.test(await guest.run("grep -m 1 'gpio-[0-9]* *(.*farol' /sys/kernel/debug/gpio || true"));
     assert.equal(await lit(), false, "nobody watches yet");
     const browser = await launch();
     try {
