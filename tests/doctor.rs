@@ -1,7 +1,6 @@
 //! Does `farol doctor` find what is wrong, and name what mends it? The real program, a real Mosquitto, a real
 //! coturn; everything on loopback.
 #![cfg(feature = "daemon")]
-#![expect(clippy::disallowed_methods, reason = "these tests run in real time")]
 
 #[path = "common/coturn.rs"]
 mod coturn;
