@@ -75,7 +75,7 @@ clean: ## Remove what was built here; downloads under ~/.cache/farol stay.
 
 # ---- the stages of `make test`, each also a target of its own ------------------------------------------
 
-.PHONY: fmt clippy core msrv doc unit lib page types e2e net lab cross-test arm64 exposure package docs release-parts deny
+.PHONY: fmt clippy core msrv doc unit lib page types e2e net lab cross-test cross-unit arm64 exposure package docs release-parts deny
 fmt: need-lint ## Rust code is formatted.
 	@cargo fmt --check
 
@@ -109,9 +109,9 @@ e2e: need-page need-broker need-browser need-answerer build tests/node_modules/.
 	@cargo build --locked --quiet --example rig
 	@FAROL=$(abspath $(DAEMON)) RIG=$(abspath $(CARGO_DIR)/debug/examples/rig) node --test --test-concurrency=1 $(wildcard tests/e2e/*.test.mjs)
 
-# What is followed is the package, which `make deb` builds.
-docs: need-page need-broker need-browser need-container need-docs build deb tests/node_modules/.package-lock.json ## What the documentation tells people to do, done on a fresh Debian and watched.
-	@FAROL=$(abspath $(DAEMON)) DEB=$$(ls target/debian/farol_*_$$(dpkg --print-architecture).deb) tests/docs/run
+# What is followed is the package, of the same build as in the stage before.
+docs: need-page need-broker need-browser need-container need-docs build tests/node_modules/.package-lock.json ## What the documentation tells people to do, done on a fresh Debian and watched.
+	@deb=$$(scripts/deb) && FAROL=$(abspath $(DAEMON)) DEB=$$deb tests/docs/run
 
 net: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## Viewers on slow, lossy and broken networks, in network namespaces.
 	@FAROL=$(abspath $(DAEMON)) tests/net/run
@@ -122,11 +122,14 @@ lab: need-page need-broker need-browser need-lab build tests/node_modules/.packa
 	@tests/lab/exposure
 	@FAROL=$(abspath $(DAEMON)) tests/lab/all
 
-cross-test: cross ## Cargo's tests for ARCH=arm64 (or armhf), under user emulation.
+cross-unit: need-chroot viewer ## The tests inside src/, built for ARCH=arm64 and emulated. Not a part of `make test`.
+	@scripts/chroot $(or $(ARCH),arm64) tests/cross/inside
+
+cross-test: cross need-build need-broker need-turn need-whip ## Cargo's tests with the daemon of ARCH=arm64, emulated.
 	@tests/cross/run $(or $(ARCH),arm64)
 
 arm64: need-page need-broker need-browser need-arm64 tests/node_modules/.package-lock.json ## The arm64 package on an emulated board: boot, service, picture.
-	@$(MAKE) deb ARCH=arm64
+	@$(MAKE) cross deb ARCH=arm64
 	@DEB=$$(ls -t target/debian/farol_*_arm64.deb | head -1) tests/arm64/run
 
 exposure: need-lab ## How much the service may still do, by Debian 12's systemd: at most 1.3.

@@ -16,8 +16,7 @@ const BUNDLED = [
   { crate: "opusic-sys", name: "opus", at: "opus", notice: "opus/COPYING", short: "BSD-3-Clause-Opus" },
   { crate: "openh264-sys2", name: "openh264", at: "upstream", notice: "upstream/LICENSE", short: "BSD-2-Clause-OpenH264" },
   { crate: "turbojpeg-sys", name: "libjpeg-turbo", at: "libjpeg-turbo", notice: "libjpeg-turbo/LICENSE.md", short: "IJG-and-BSD-3-Clause-libjpeg-turbo" },
-  { crate: "ring", name: "BoringSSL", at: "crypto", notice: "LICENSE-BoringSSL", short: "Apache-2.0-BoringSSL" },
-  { crate: "ring", name: "other parts", at: "third_party", notice: "LICENSE-other-bits", short: "ISC-ring" },
+  { crate: "ring", name: "BoringSSL and others", at: "third_party", notice: "LICENSE-other-bits", short: "ISC-ring" },
 ];
 
 /** By which words the text of a licence is told from another's. */
@@ -130,6 +129,9 @@ paragraphs.push(
 );
 texts.set("GCC-exception-3.1", "The GCC Runtime Library Exception, version 3.1, allows a program that was compiled with GCC to be given on under\nany terms, though parts of GCC's runtime libraries are in it: https://www.gnu.org/licenses/gcc-exception-3.1.html");
 for (const id of ["MIT", "Apache-2.0", "GPL-3", "GCC-exception-3.1"]) needed.add(id);
+
+// It follows the whole of the Apache License, which stands elsewhere.
+texts.set("LLVM-exception", texts.get("LLVM-exception")?.replace(/^[\s\S]*(?=-+ LLVM Exceptions)/, ""));
 
 const own = readFileSync(join(tree, "LICENSE-MIT"), "utf8");
 texts.set("MIT", own.replace(/^MIT License\s*/, "").replace(/^Copyright.*\s*/m, ""));

@@ -11,7 +11,7 @@ import { guest as call, until } from "../lab/guest.mjs";
 const BOOT_MS = 600_000;
 /** For anything after it. */
 const PATIENCE_MS = 120_000;
-const PICTURES = 50;
+const PICTURES = 25;
 
 /** What the broker keeps under farol/1, as an observer with the device's own rights sees it. */
 async function observer() {
@@ -78,7 +78,7 @@ test("a board with Debian's arm64 kernel and the package", { timeout: 860_000 },
   });
 
   await step("a browser shows the camera's picture, and the LED is lit meanwhile", async (s) => {
-    const lit = async () => / out hi /.test(await guest.run("grep -m 1 'gpio-[0-9]* *(.*farol' /sys/kernel/debug/gpio || true"));
+    const lit = async () => /\bout hi\b/.test(await guest.run("grep -m 1 'gpio-[0-9]* *(.*farol' /sys/kernel/debug/gpio || true"));
     assert.equal(await lit(), false, "nobody watches yet");
     const browser = await launch();
     try {
@@ -93,23 +93,28 @@ test("a board with Debian's arm64 kernel and the package", { timeout: 860_000 },
         const { videoWidth: width, videoHeight: height } = document.querySelector("farol-camera").video;
         return { width, height };
       });
-      assert.deepEqual({ width, height }, { width: 320, height: 180 });
+      // A board that has no time for all of it sends three quarters or half of its size (src/engine/shed.rs).
+      assert.ok(height > 80 && [320, 240, 160].includes(width), `${width}x${height}`);
       assert.equal(await lit(), true, "somebody watches");
       const table = await guest.run("farol status");
       assert.match(table, /^phone +streaming/m);
-      s.diagnostic(`first picture ${((first - asked) / 1000).toFixed(1)} s after the link was opened, then ${rate.toFixed(1)} pictures a second`);
+      s.diagnostic(`first picture ${((first - asked) / 1000).toFixed(1)} s after the link was opened, then ${rate.toFixed(1)} pictures of ${width}x${height} a second`);
       s.diagnostic(`${JSON.stringify(await viewer.stats())}\n${table}`);
       assert.deepEqual(viewer.errors, []);
+      // A page that is left says so; one that is gone is missed half a minute later.
+      await viewer.page.goto("about:blank");
+      await until("the LED to go out", PATIENCE_MS, async () => !(await lit()), 500);
     } finally {
       await browser.close();
     }
-    await until("the LED to go out", PATIENCE_MS, async () => !(await lit()), 500);
   });
 
   await step("purged, it has cleared its offer and leaves nothing", async () => {
+    // The whole disk would take a minute to search.
+    await guest.run("dpkg -L farol | while read -r path; do [ -d $path ] || echo $path; done >/run/listed; test -s /run/listed");
     await guest.run("dpkg --purge farol");
     await until("an offline status and no offer", PATIENCE_MS, () => seen.state() === "offline" && seen.offers() === 0);
-    const left = await guest.run("find / -xdev -iname '*farol*' -not -path '/lab/*' -not -path '/proc/*' -not -path '/sys/*' -not -path '/var/log/*'");
+    const left = await guest.run("xargs ls -d </run/listed 2>/dev/null || true; find /etc /var -iname '*farol*' -not -path '/var/log/*'");
     assert.equal(left, "");
   });
 });

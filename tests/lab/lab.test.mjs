@@ -98,6 +98,13 @@ async function watch(link) {
     });
   return {
     stats,
+    /** How many peer connections there were, and how many frames the newest has decoded. */
+    newest: () =>
+      page.evaluate(async () => {
+        let decoded = 0;
+        for (const report of (await window.peers.at(-1).getStats()).values()) decoded += report.framesDecoded ?? 0;
+        return { peers: window.peers.length, decoded };
+      }),
     /** When more frames are decoded than so many, in milliseconds of this machine's clock. */
     pictureAfter: (count, timeoutMs) =>
       page.evaluate(
@@ -248,6 +255,20 @@ test("a board with the unit installed", { timeout: 380_000 }, async (t) => {
         for (const { text, at_s } of await read()) s.diagnostic(`journal, after ${(at_s - start_s).toFixed(2)} s: ${text}`);
       }
       assert.ok(Math.min(...times) <= 2, `${times.map((back) => back.toFixed(2)).join(", ")} s`);
+    });
+
+    await step("reloaded with another configuration it is the same process, and the page has the picture again", async (s) => {
+      const pid = await guest.run("systemctl show farol -P MainPID");
+      const before = await viewer.newest();
+      await guest.run(`sed -i 's/^name = .*/name = "lab, reloaded"/' ${CONFIG}`);
+      const begun = performance.now();
+      await guest.run("systemctl reload farol");
+      await until("a picture in a new session", 60_000, async () => {
+        const now = await viewer.newest();
+        return now.peers > before.peers && now.decoded > 0;
+      });
+      s.diagnostic(`the picture was back after ${((performance.now() - begun) / 1000).toFixed(1)} s`);
+      assert.equal(await guest.run("systemctl show farol -P MainPID"), pid);
     });
 
     await step("the watchdog is fed and nothing restarted", async () => {

@@ -11,9 +11,9 @@ const DROP_INS = "/etc/systemd/system/farol.service.d";
 const CAMERA = "/lab/lab-camera /dev/video0 /lab/labcam.h264 640 480 30 /run/camera.count";
 /** The configuration for each source; none of it needs a viewer. */
 const SOURCES = {
-  probe: 'source = "command"\ncommand = ["/bin/bash", "/lab/probe"]',
+  probe: 'source = "command"\nstalled_after_ms = 60000\ncommand = ["/bin/bash", "/lab/probe"]',
   encoder: 'source = "v4l2"\ndevice = "/dev/video2"\ninput = "raw"\nencoder = "/dev/video11"\nwidth = 640\nheight = 480',
-  software: 'source = "pattern"\nwidth = 320\nheight = 240',
+  software: 'source = "pattern"\nwidth = 320\nheight = 240\nfps = 5',
   camera: 'source = "v4l2"\ndevice = "/dev/video0"\nwidth = 640\nheight = 480',
 };
 
@@ -78,9 +78,9 @@ END
     await guest.run("systemctl restart farol");
   };
   /** The first line of what the page's server answers at an address, asked on the board; nothing when it does not. */
-  const page = async (address) => {
+  const page = async (address, patience_s = 30) => {
     const ask = `exec 3<>/dev/tcp/${address}/8080; printf "GET / HTTP/1.0\\r\\n\\r\\n" >&3; head -n 1 <&3`;
-    return (await guest.attempt(`timeout 3 bash -c '${ask}' 2>/dev/null`)).output.toString();
+    return (await guest.attempt(`timeout ${patience_s} bash -c '${ask}' 2>/dev/null`)).output.toString();
   };
   /** What the program that films could do: "yes" or "no: why", by what it tried. */
   const probed = async () => {
@@ -220,16 +220,14 @@ END
       assertMayNot(found, { "write /etc": /Read-only/, "see /home": /no/, "make a namespace": /not permitted/ });
       await says(/connected to the broker/);
       assert.match(await page("192.168.77.2"), /200 OK/);
-      assert.equal(await page("203.0.113.1"), "");
+      assert.equal(await page("203.0.113.1", 3), "");
     });
 
-    await step("the first camera that a board ever had is plugged in while the service runs", async (s) => {
+    await step("a camera whose driver is loaded while the service runs is let through", async () => {
       await configure("camera");
       await guest.run(`
         systemctl stop farol
-        modprobe -r v4l2loopback vivid vh264enc
-        modprobe -r videodev || true`);
-      s.diagnostic(await guest.run("lsmod | grep -E '^(videodev|mc) ' || echo no video driver"));
+        modprobe -r v4l2loopback vivid vh264enc`);
       await restart();
       await says(/camera lost/);
       await guest.run(`
