@@ -16,6 +16,8 @@ export INSTA_UPDATE := no
 
 CARGO_DIR := $(or $(CARGO_TARGET_DIR),target)
 DAEMON := $(CARGO_DIR)/debug/farol
+# A person who waits for the first build sees how far it is.
+QUIET := $(shell [ -t 2 ] || echo --quiet)
 PAGE_SOURCES := $(shell find viewer -type f -not -path '*/node_modules/*' -not -path '*/dist*' 2>/dev/null)
 NPM_INSTALL := npm ci --loglevel error --no-audit --no-fund --prefer-offline
 
@@ -30,10 +32,10 @@ demo: build ## A camera, a broker and the page on this machine; prints the addre
 	@exec $(DAEMON) demo
 
 build: need-build viewer ## The daemon, for development: target/debug/farol.
-	@cargo build --locked --quiet
+	@cargo build --locked $(QUIET)
 
 release-build: need-build viewer ## The daemon as it is installed: target/release/farol.
-	@cargo build --locked --quiet --release
+	@cargo build --locked $(QUIET) --release
 
 cross: need-chroot viewer ## The daemon for ARCH=arm64 (or armhf, amd64), on Debian 12: target/cross/ARCH/farol.
 	@scripts/cross $(or $(ARCH),arm64)
@@ -133,7 +135,7 @@ arm64: need-page need-broker need-browser need-arm64 tests/node_modules/.package
 exposure: need-lab ## How much the service may still do, by Debian 12's systemd: at most 1.3.
 	@tests/lab/exposure
 
-package: need-build need-page need-container need-browser viewer tests/node_modules/.package-lock.json ## The package: built, reproducible, its life on a freshly installed board.
+package: need-build need-page need-container need-browser viewer tests/node_modules/.package-lock.json release-parts ## The package: built, reproducible, its life on a freshly installed board.
 	@tests/package/stage
 
 release-parts: need-page need-release viewer tests/node_modules/.package-lock.json ## What of a release needs no build: bill of materials, archives, version.

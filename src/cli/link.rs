@@ -103,8 +103,7 @@ fn advice(lacks_page: bool, lacks_broker: bool) -> String {
             "  page = \"https://...\"      # the viewer page; or set http.listen, and the device serves it\n";
     }
     if lacks_broker {
-        advice +=
-            "  broker = \"wss://...\"      # your MQTT broker as a browser reaches it; or set http.bridge\n";
+        advice += "  broker = \"wss://...\"      # your MQTT broker as a browser reaches it; or set http.bridge beside http.listen\n";
     }
     advice.trim_end().to_string()
 }
