@@ -129,8 +129,8 @@ cross-test: cross need-build need-broker need-turn need-whip ## Cargo's tests wi
 	@tests/cross/run $(or $(ARCH),arm64)
 
 arm64: need-page need-broker need-browser need-arm64 tests/node_modules/.package-lock.json ## The arm64 package on an emulated board: boot, service, picture.
-	@$(MAKE) cross deb ARCH=arm64
-	@DEB=$$(ls -t target/debian/farol_*_arm64.deb | head -1) tests/arm64/run
+	@$(MAKE) cross ARCH=arm64
+	@deb=$$(scripts/deb arm64) && DEB=$$deb tests/arm64/run
 
 exposure: need-lab ## How much the service may still do, by Debian 12's systemd: at most 1.3.
 	@tests/lab/exposure
