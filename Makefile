@@ -135,8 +135,11 @@ arm64: need-page need-broker need-browser need-arm64 tests/node_modules/.package
 exposure: need-lab ## How much the service may still do, by Debian 12's systemd: at most 1.3.
 	@tests/lab/exposure
 
-package: need-build need-page need-container need-browser viewer tests/node_modules/.package-lock.json release-parts ## The package: built, reproducible, its life on a freshly installed board.
+package: need-build need-page need-container need-browser viewer tests/node_modules/.package-lock.json release-parts ## The package: built, and its life on a freshly installed board.
 	@tests/package/stage
+
+reproducible: need-build need-page viewer ## The package built twice, in two places: one hash. Part of `make release`.
+	@tests/package/reproducible "$$(scripts/deb)"
 
 release-parts: need-page need-release viewer tests/node_modules/.package-lock.json ## What of a release needs no build: bill of materials, archives, version.
 	@node --test tests/release/*.test.mjs
