@@ -19,6 +19,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
+use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -97,6 +98,11 @@ pub async fn serve(
         .fallback(page::file)
         .layer(middleware::from_fn_with_state(state.clone(), guard))
         .with_state(state);
+    // A WebSocket's small frames follow each other: without this the second waits until the browser acknowledges the
+    // first, which it does after 40 ms (Nagle's algorithm, RFC 896). Failing only costs that time.
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
     tokio::select! {
         served = async { axum::serve(listener, routes).await } => served.map_err(HttpError::Serve),
         () = stop => Ok(()),
