@@ -39,8 +39,8 @@ export async function guest({ host, port, timeoutMs }) {
       if (status !== 0) throw new Error(`status ${status} of: ${script}\n${output}`);
       return output.toString().trimEnd();
     },
-    /** Lets the guest end. */
-    close: () => socket.end(),
+    /** Lets the guest end. One that is gone before it has acknowledged that must not keep the test waiting. */
+    close: () => socket.end().unref(),
   };
 }
 
