@@ -118,8 +118,9 @@ pub async fn open(
     let (ear, listener) = watch::channel(None);
     let listening = Listening { peer: id, ear: listener };
     let ears = Ears::default();
+    let listener = Listener::new(id, events.clone(), ears.clone());
     let build_with = async |mdns| {
-        let tap = FeedbackTap::new(Listener::new(id, events.clone(), ears.clone()));
+        let tap = FeedbackTap::new(listener.clone());
         let handler = Observer::new(observer.clone(), gathered_sender.clone(), listening.clone());
         build(settings, mdns, handler, tap).await
     };
@@ -132,7 +133,7 @@ pub async fn open(
             build_with(MulticastDnsMode::Disabled).await?
         }
     };
-    sockets.shorten(Shortcut::new(overheard.clone(), Listener::new(id, events.clone(), ears.clone())));
+    sockets.shorten(Shortcut::new(overheard.clone(), listener));
     let streams = add_streams(&connection, settings, numbers).await?;
     let video = Stream::new(numbers.video_ssrc, numbers.video_offset);
     // What is sent again keeps the picture's timestamp.

@@ -101,23 +101,25 @@ const KEYFRAMES_PER_SECOND: u32 = 1;
 /// The first ones are answered at once: one that joins may lose its keyframe.
 const KEYFRAMES_AT_ONCE: u32 = 3;
 
-/// Understands RTCP. One for each peer connection, whichever way it comes.
+/// Understands RTCP. Those of one peer connection are clones of each other: whichever way a viewer's requests come,
+/// they are counted together.
+#[derive(Clone)]
 pub struct Listener {
     id: PeerId,
     events: mpsc::Sender<(PeerId, PeerEvent)>,
     ears: Ears,
-    keyframes: Bucket,
+    keyframes: Arc<Mutex<Bucket>>,
 }
 
 impl Listener {
     /// Requests for keyframes also become events. Full channel: the request is left out; a viewer that still
     /// lacks a picture repeats it.
     pub fn new(id: PeerId, events: mpsc::Sender<(PeerId, PeerEvent)>, ears: Ears) -> Listener {
-        let keyframes = Bucket::new(KEYFRAMES_PER_SECOND, KEYFRAMES_AT_ONCE);
+        let keyframes = Arc::new(Mutex::new(Bucket::new(KEYFRAMES_PER_SECOND, KEYFRAMES_AT_ONCE)));
         Listener { id, events, ears, keyframes }
     }
 
-    fn look_at(&mut self, now: Instant, packet: &dyn rtc::rtcp::Packet) {
+    fn look_at(&self, now: Instant, packet: &dyn rtc::rtcp::Packet) {
         let packet = packet.as_any();
         if let Some(transport) = packet.downcast_ref::<TransportLayerCc>() {
             self.ears.tell(Feedback::Arrivals(arrivals(transport)));
@@ -130,7 +132,7 @@ impl Listener {
             self.ears.tell(Feedback::Missing { ssrc: nack.media_ssrc, sequences });
         } else if packet.is::<PictureLossIndication>() || packet.is::<FullIntraRequest>() {
             // RFC 4585 §6.3.1, RFC 5104 §4.3.1.
-            if self.keyframes.take(now) {
+            if self.keyframes.lock().unwrap_or_else(PoisonError::into_inner).take(now) {
                 let _ = self.events.try_send((self.id, PeerEvent::KeyframeRequested));
             }
             self.ears.tell(Feedback::KeyframeWanted);
@@ -289,12 +291,13 @@ mod tests {
         let (events, mut received) = mpsc::channel(64);
         let ears = Ears::default();
         let mut heard = ears.listen();
-        let (mut listener, start) = (Listener::new(PeerId(1), events, ears), Instant::now());
+        let (listener, start) = (Listener::new(PeerId(1), events, ears), Instant::now());
+        let by_the_long_way = listener.clone();
         for n in 0..40u64 {
             let now = start + Duration::from_millis(n * 250);
             match n % 2 {
                 0 => listener.look_at(now, &PictureLossIndication::default()),
-                _ => listener.look_at(now, &FullIntraRequest::default()),
+                _ => by_the_long_way.look_at(now, &FullIntraRequest::default()),
             }
         }
         let asked = std::iter::from_fn(|| received.try_recv().ok()).count();
