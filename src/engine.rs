@@ -21,6 +21,7 @@
 //! | [`roster`] | all sessions: who is let in, who has to go |
 //! | [`thinning`], [`rendition`] | how much of a stream fits a slow network, and who gets the second encode |
 //! | [`keyframe`], [`rate`] | when the encoder is asked for a keyframe, and how much it may spend |
+//! | [`control`] | what viewers may ask on the control channel, and what they are answered |
 //! | [`tally`] | what is counted of each viewer, and how it is told |
 //! | [`doctor`] | what a reading of the board means, and what mends it |
 //! | [`whip`] | how a media server is offered to |

@@ -1,6 +1,7 @@
 //! The shell: everything that touches the world. Each module does one device's or protocol's work
-//! and hands over data; none knows `Station`, and none knows another, except that `fanout` knows `peer` and `devices` knows
-//! `capture`, that `doctor` looks at all of them, and that all may use `clock`, `tls` and `fetch`.
+//! and hands over data. None knows `Station`, and of each other they know only this: `peer` stands on `port`,
+//! `fanout` on `peer`; `devices` looks with `capture`'s eyes, and `doctor` at all of them; all may use `clock`,
+//! `tls` and `fetch`.
 
 pub mod audio;
 #[cfg(feature = "broker")]

@@ -41,7 +41,7 @@ fn on<'s>(seen: &'s [Seen], topic: &str) -> Option<&'s Seen> {
     seen.iter().find(|message| message.topic == topic && !message.payload.is_empty())
 }
 
-/// The steps of the flow as `ARCHITECTURE.md` and the design number them.
+/// The steps of the flow as `ARCHITECTURE.md` numbers them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_whole_flow_from_an_offer_that_waits_to_media_both_ways() {
     let (port, stun) = (free_port(), Stun::holding_back().await);

@@ -1,5 +1,5 @@
-//! One WebRTC peer connection: we offer, a viewer answers. The only module that names the `webrtc` crate,
-//! except `fanout`, which writes packets into what this one opened.
+//! One WebRTC peer connection: we offer, a viewer answers. Only this module names the `webrtc` crate, with `port`
+//! below it, which is the library's sockets, and `fanout` above it, which writes packets into what this one opened.
 //!
 //! ```text
 //! offer ──► waiting ──answer──► Connected ◄──► Disconnected ──30 s of silence──► Failed
