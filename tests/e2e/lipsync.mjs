@@ -21,7 +21,7 @@ import { launch, open } from "./browser.mjs";
 import { SMALL_PICTURE, device } from "./daemon.mjs";
 import { Mosquitto } from "./mosquitto.mjs";
 
-/** The design's bound. */
+/** How far apart sound and picture may be. */
 export const BOUND_MS = 40;
 /** No sound card, so that the output's latency is the same on every machine. */
 export const NO_CARD = "--disable-audio-output";
