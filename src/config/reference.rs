@@ -222,6 +222,9 @@ fn default_of(table: &Table, key: &Key, around: &Surroundings, allowed: &str) ->
     format!("not set; such as `{shown}`")
 }
 
+/// A text of so many characters is said again rather than referred to.
+const SHORT: usize = 30;
+
 fn page() -> String {
     let told = told();
     let mut page = INTRODUCTION.trim_end().to_string();
@@ -246,8 +249,8 @@ fn page() -> String {
             assert!(!allowed.is_empty(), "{} is shown in config/farol.toml, and nobody reads it", key.name);
             let default = default_of(&table, key, &around, allowed);
             let about = match above.filter(|above| above.about == key.about) {
-                Some(above) => format!("see `{}`", above.name),
-                None => plain(&key.about),
+                Some(above) if above.about.len() > SHORT => format!("see `{}`", above.name),
+                _ => plain(&key.about),
             };
             above = above.filter(|above| above.about == key.about).or(Some(key));
             let _ = writeln!(page, "| `{}` | {} | {default} | {about} |", key.name, plain(allowed));

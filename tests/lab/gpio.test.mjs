@@ -1,4 +1,4 @@
-// A board with a LED, a privacy switch and a motion sensor, whose pins the kernel simulates (gpio-sim).
+// A board with an LED, a privacy switch and a motion sensor, whose pins the kernel simulates (gpio-sim).
 //
 // The steps share one boot and stand in the order of a day; a step that fails ends the test.
 import assert from "node:assert/strict";
@@ -106,7 +106,7 @@ const capturing = async (guest) =>
 
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-test("a board with a LED, a privacy switch and a motion sensor", { timeout: 200_000 }, async (t) => {
+test("a board with an LED, a privacy switch and a motion sensor", { timeout: 200_000 }, async (t) => {
   const guest = await call({ host: "192.168.77.1", port: 7777, timeoutMs: 30_000 });
   const board = await pins(guest);
   let viewer, home, link;

@@ -1,6 +1,13 @@
 // The guest, as the test talks to it: scripts in, their output back.
+//
+// A guest that does not answer for a minute and a half stands still: User Mode Linux was seen to, all of it at once. `run` looks
+// for STANDS_STILL in what a test said, and repeats that test on a fresh guest.
 import { createServer } from "node:net";
 import { createInterface } from "node:readline";
+
+/** The longest that any of the tests' scripts takes on a busy machine is half of it. */
+const STANDSTILL_MS = 90_000;
+const STANDS_STILL = "the guest stands still";
 
 /** Waits for the guest's agent to call, and hands back what it can be asked. */
 export async function guest({ host, port, timeoutMs }) {
@@ -22,7 +29,7 @@ export async function guest({ host, port, timeoutMs }) {
   async function attempt(script) {
     const asked = queue.then(async () => {
       socket.write(`${Buffer.from(script).toString("base64")}\n`);
-      const { value, done } = await answers.next();
+      const { value, done } = await soon(answers.next(), script);
       if (done) throw new Error(`the guest went away during: ${script}`);
       const [status, output = ""] = value.split(" ");
       return { status: Number(status), output: Buffer.from(output, "base64") };
@@ -42,6 +49,15 @@ export async function guest({ host, port, timeoutMs }) {
     /** Lets the guest end. One that is gone before it has acknowledged that must not keep the test waiting. */
     close: () => socket.end().unref(),
   };
+}
+
+/** Rejects when the guest has stood still for too long to go on. */
+async function soon(answer, script) {
+  let late;
+  const standstill = new Promise((_, reject) => {
+    late = setTimeout(() => reject(new Error(`${STANDS_STILL}: no answer to: ${script}`)), STANDSTILL_MS);
+  });
+  return Promise.race([answer, standstill]).finally(() => clearTimeout(late));
 }
 
 /** Asks until the answer is not undefined, false or null, and fails after a time with what it waited for. */

@@ -113,7 +113,7 @@ async function openPage(link, directory) {
   };
 }
 
-test("a viewer and the board hear each other", { timeout: 120_000 }, async (t) => {
+test("a viewer and the board hear each other", { timeout: 240_000 }, async (t) => {
   const directory = await mkdtemp(join(tmpdir(), "farol-talk-"));
   const guest = await call({ host: "192.168.77.1", port: 7777, timeoutMs: 30_000 });
   let viewer;

@@ -344,8 +344,8 @@ impl Pipeline {
         if self.shed.is_shedding() {
             log::warn!(
                 width, height, fps;
-                "the board cannot encode as fast as the camera delivers, and sheds; lower video.size or \
-                 video.fps, or take a camera with H.264"
+                "the board cannot encode as fast as the camera delivers, and sheds; lower video.width and \
+                 video.height, or video.fps, or take a camera with H.264"
             );
         } else {
             log::info!(width, height, fps; "the board keeps up again: everything is encoded");

@@ -148,7 +148,7 @@ async fn a_switch_on_a_chip_that_is_not_there_counts_as_privacy_and_is_told() {
 async fn the_led_is_lit_when_light_returns_and_out_when_the_board_is_dropped() {
     for active_low in [false, true] {
         let sim = Sim::new();
-        let board = spawn(&board::Board { led: Some(output(1, active_low)), ..sim.board() }).expect("a LED");
+        let board = spawn(&board::Board { led: Some(output(1, active_low)), ..sim.board() }).expect("an LED");
         sim.until(&[(1, active_low)]).await;
         board.light(true);
         assert_eq!(sim.is_high(1), !active_low);
@@ -264,7 +264,7 @@ async fn a_line_in_use_names_its_user_and_costs_the_others_nothing() {
         privacy: privacy(2, PrivacyKind::Switch, 30),
         ..sim.board()
     };
-    let mut board = spawn(&configured).expect("a LED");
+    let mut board = spawn(&configured).expect("an LED");
     assert_eq!(board.next().await, BoardEvent::Privacy(false));
     let reason = reason(board.next().await);
     assert!(reason.contains("line 1") && reason.contains("LED is in use by `doorbell`"), "{reason}");
@@ -279,11 +279,11 @@ async fn a_line_in_use_names_its_user_and_costs_the_others_nothing() {
 async fn a_line_that_the_chip_lacks_is_told_by_name() {
     let sim = Sim::new();
     let led = Output { line: Line::Name("GPIO17".into()), active_low: false };
-    let mut board = spawn(&board::Board { led: Some(led), ..sim.board() }).expect("a LED");
+    let mut board = spawn(&board::Board { led: Some(led), ..sim.board() }).expect("an LED");
     let reason = reason(board.next().await);
     assert!(reason.contains("has no line \"GPIO17\" for the LED"), "{reason}");
     let led = Output { line: Line::Offset(8), active_low: false };
-    let mut board = spawn(&board::Board { led: Some(led), ..sim.board() }).expect("a LED");
+    let mut board = spawn(&board::Board { led: Some(led), ..sim.board() }).expect("an LED");
     let reason = self::reason(board.next().await);
     assert!(reason.contains("has no line 8 for the LED"), "{reason}");
 }

@@ -52,7 +52,7 @@ pub(super) fn agree(
     if raw.width < width || raw.height < height {
         let largest = node.largest_size(fourcc).unwrap_or((raw.width, raw.height));
         return Err(unfit(format!(
-            "it encodes pictures of up to {}x{}, not {width}x{height}; lower video.size",
+            "it encodes pictures of up to {}x{}, not {width}x{height}; lower video.width and video.height",
             largest.0, largest.1
         )));
     }
