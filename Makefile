@@ -75,7 +75,7 @@ clean: ## Remove what was built here; downloads under ~/.cache/farol stay.
 
 # ---- the stages of `make test`, each also a target of its own ------------------------------------------
 
-.PHONY: fmt clippy core msrv doc unit lib page types e2e net lab cross-test cross-unit arm64 exposure package docs release-parts deny
+.PHONY: fmt clippy core msrv doc unit lib page types e2e net lab cross-test cross-unit arm64 exposure package reproducible docs release-parts deny
 fmt: need-lint ## Rust code is formatted.
 	@cargo fmt --check
 
@@ -113,7 +113,7 @@ e2e: need-page need-broker need-browser need-answerer build tests/node_modules/.
 docs: need-page need-broker need-browser need-container need-docs build tests/node_modules/.package-lock.json ## What the documentation tells people to do, done on a fresh Debian and watched.
 	@deb=$$(scripts/deb) && FAROL=$(abspath $(DAEMON)) DEB=$$deb tests/docs/run
 
-net: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## Viewers on slow, lossy and broken networks, in network namespaces.
+net: need-page need-broker need-turn need-browser need-lab build tests/node_modules/.package-lock.json ## Viewers on slow, lossy and broken networks, in network namespaces.
 	@FAROL=$(abspath $(DAEMON)) tests/net/run
 
 lab: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## The unit on a booted machine, its exposure, and the drivers' tests.
