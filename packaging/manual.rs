@@ -107,7 +107,7 @@ fn configuration() -> String {
     page.control("SH", ["DESCRIPTION"]);
     page.text([roman(
         "A TOML file. This is all that it can say, with the defaults; any of it may be left out. \
-         After a change: `farol check` tells every fault, and `systemctl restart farol` makes the daemon read it.",
+         After a change: `farol check` tells every fault, and `systemctl reload farol` makes the daemon read it.",
     )]);
     page.control("SH", ["KEYS"]);
     page.control("nf", []);

@@ -73,6 +73,48 @@ fn the_image_and_the_chroot_have_the_same_libraries() {
     assert_eq!(packages(&image), packages(&list));
 }
 
+/// What `scripts/linked` says of a small C program, linked with a shared library of that name or with none.
+fn linked(arguments: &[&str], library: Option<&str>) -> Result<String, String> {
+    let folder = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file");
+    let compile = |words: &[&str]| {
+        let told = Command::new("cc").args(words).current_dir(&folder).output().expect("cc");
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    };
+    write("program.c", "int answer(void); int main(void) { return answer(); }");
+    write("answer.c", "int answer(void) { return 0; }");
+    match library {
+        None => compile(&["program.c", "answer.c", "-o", "program"]),
+        Some(name) => {
+            compile(&["-shared", "answer.c", "-o", &format!("lib{name}.so")]);
+            compile(&["program.c", "-L.", &format!("-l{name}"), "-o", "program"]);
+        }
+    }
+    let told = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/linked"))
+        .args(arguments)
+        .arg(folder.path().join("program"))
+        .output()
+        .expect("scripts/linked");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if told.status.success() { Ok(text(&told.stdout)) } else { Err(text(&told.stderr)) }
+}
+
+#[test]
+fn a_binary_for_a_newer_glibc_than_debian_12s_is_told() {
+    let told = linked(&["--glibc", "99"], None).expect("no glibc is as new as that");
+    let needed = told.split_once("needs glibc ").and_then(|(_, rest)| rest.split(' ').next()).expect("a version");
+    assert!(needed.starts_with("2."), "{told}");
+    linked(&["--glibc", needed], None).expect("the very one that it needs is not too old");
+    let refusal = linked(&["--glibc", "2.2"], None).expect_err("it does not run there");
+    assert!(refusal.contains(&format!("needs glibc {needed}, newer than 2.2")), "{refusal}");
+}
+
+#[test]
+fn a_binary_with_a_library_that_the_package_does_not_depend_on_is_told() {
+    let refusal = linked(&["--glibc", "99"], Some("foreign")).expect_err("who installs it lacks the library");
+    assert!(refusal.contains("libforeign.so which the package does not depend on"), "{refusal}");
+}
+
 #[test]
 fn no_dependency_needs_a_newer_rust_than_is_stated() {
     let platform =
