@@ -40,7 +40,7 @@ release-build: need-build viewer ## The daemon as it is installed: target/releas
 cross: need-chroot viewer ## The daemon for ARCH=arm64 (or armhf, amd64), on Debian 12: target/cross/ARCH/farol.
 	@scripts/cross $(or $(ARCH),arm64)
 
-deb: need-build viewer ## A Debian package into target/debian; ARCH=arm64 or armhf after `make cross ARCH=...`.
+deb: need-build viewer ## A Debian package into target/debian, for this machine or for ARCH=arm64, armhf, amd64.
 	@scripts/deb $(ARCH)
 
 viewer: viewer/dist/index.html ## The page, into viewer/dist, from where the daemon embeds it.
@@ -128,8 +128,7 @@ cross-unit: need-chroot viewer ## The tests inside src/, built for ARCH=arm64 an
 cross-test: cross need-build need-broker need-turn need-whip ## Cargo's tests with the daemon of ARCH=arm64, emulated.
 	@tests/cross/run $(or $(ARCH),arm64)
 
-arm64: need-page need-broker need-browser need-arm64 tests/node_modules/.package-lock.json ## The arm64 package on an emulated board: boot, service, picture.
-	@$(MAKE) cross ARCH=arm64
+arm64: need-build need-page need-broker need-browser need-arm64 viewer tests/node_modules/.package-lock.json ## The arm64 package on an emulated board: boot, service, picture.
 	@deb=$$(scripts/deb arm64) && DEB=$$deb tests/arm64/run
 
 exposure: need-lab ## How much the service may still do, by Debian 12's systemd: at most 1.3.
