@@ -40,16 +40,20 @@ release-build: need-build viewer ## The daemon as it is installed: target/releas
 cross: need-chroot viewer ## The daemon for ARCH=arm64 (or armhf, amd64), on Debian 12: target/cross/ARCH/farol.
 	@scripts/cross $(or $(ARCH),arm64)
 
-deb: need-build viewer ## A Debian package into target/debian; ARCH=arm64 or armhf after `make cross ARCH=...`.
+deb: need-build viewer ## A Debian package into target/debian, for this machine or for ARCH=arm64, armhf, amd64.
 	@scripts/deb $(ARCH)
 
 viewer: viewer/dist/index.html ## The page, into viewer/dist, from where the daemon embeds it.
 
+# What is built for others is built while tests wait. Bad networks and the lab have the machine to themselves, since
+# what they look at is in real time.
 test: ## Everything: style, lints, docs, page, units, a real browser, bad networks, the device lab, the package, the documentation, 64-bit ARM.
-	@scripts/stages fmt page clippy core doc unit e2e net lab package docs cross-test arm64
+	@scripts/stages "needs fmt page ready" \
+		"clippy core doc unit e2e | idle: lab-guest board cross-image cross-core" \
+		"net lab" "package docs | cross-test arm64"
 
 check: ## The quick part of it: style, lints, types, unit tests.
-	@scripts/stages fmt types clippy core lib
+	@scripts/stages "fmt types clippy core lib"
 
 bench: need-build need-page need-broker need-browser need-janus need-lab viewer tests/node_modules/.package-lock.json ## farol against Janus, and the figures of the README; QUICK=1 is shorter.
 	@cargo build --locked --quiet --release --bin farol --example sources --example lab-camera --example rig
@@ -67,7 +71,7 @@ screenshot: need-page need-browser build tests/node_modules/.package-lock.json #
 newcomer: need-page need-browser need-newcomer tests/node_modules/.package-lock.json ## From a fresh Debian to a moving picture, in commands and minutes; WAYS=package is shorter.
 	@tests/newcomer/run $(WAYS)
 
-release: need-release need-lint viewer tests/node_modules/.package-lock.json ## All that is given away of a version, checked, into target/release-VERSION; DRAFT=1 for a try.
+release: need-release need-lint need-build need-container need-arm64 need-page need-broker need-turn need-whip need-browser viewer tests/node_modules/.package-lock.json ## All that is given away of a version, checked, into target/release-VERSION; DRAFT=1 for a try.
 	@scripts/release
 
 clean: ## Remove what was built here; downloads under ~/.cache/farol stay.
@@ -75,7 +79,12 @@ clean: ## Remove what was built here; downloads under ~/.cache/farol stay.
 
 # ---- the stages of `make test`, each also a target of its own ------------------------------------------
 
-.PHONY: fmt clippy core msrv doc unit lib page types e2e net lab cross-test cross-unit arm64 exposure package reproducible docs release-parts deny
+.PHONY: needs ready fmt clippy core msrv doc unit lib page types e2e net lab lab-guest board cross-test cross-all cross-unit cross-core cross-image arm64 exposure package test-deb docs reproducible release-parts deny
+needs: ## Installs all that the stages need, at once: side by side they would be in each other's way.
+	@scripts/needs lint build page broker turn whip answerer browser lab container release docs arm64 chroot
+
+ready: viewer tests/node_modules/.package-lock.json ## The page and the tests' modules, on which several stages stand.
+
 fmt: need-lint ## Rust code is formatted.
 	@cargo fmt --check
 
@@ -109,9 +118,14 @@ e2e: need-page need-broker need-browser need-answerer build tests/node_modules/.
 	@cargo build --locked --quiet --example rig
 	@FAROL=$(abspath $(DAEMON)) RIG=$(abspath $(CARGO_DIR)/debug/examples/rig) node --test --test-concurrency=1 $(wildcard tests/e2e/*.test.mjs)
 
-# What is followed is the package, of the same build as in the stage before.
+# Tests of a package take $$DEB if it is set, else one of the development build: what is proven of it holds for the
+# release's too, whose optimisation would take minutes each time. `make release` runs them on what is given away.
+TEST_DEB := DEB_BINARY=$(DAEMON) DEB_DIR=$(CARGO_DIR)/debian-test scripts/deb
+test-deb: need-page build ## A package of the development build, for tests; says where it is.
+	@$(TEST_DEB)
+
 docs: need-page need-broker need-browser need-container need-docs build tests/node_modules/.package-lock.json ## What the documentation tells people to do, done on a fresh Debian and watched.
-	@deb=$$(scripts/deb) && FAROL=$(abspath $(DAEMON)) DEB=$$deb tests/docs/run
+	@deb=$${DEB:-$$($(TEST_DEB))} && FAROL=$(abspath $(DAEMON)) DEB=$$deb tests/docs/run
 
 net: need-page need-broker need-turn need-browser need-lab build tests/node_modules/.package-lock.json ## Viewers on slow, lossy and broken networks, in network namespaces.
 	@FAROL=$(abspath $(DAEMON)) tests/net/run
@@ -122,24 +136,41 @@ lab: need-page need-broker need-browser need-lab build tests/node_modules/.packa
 	@tests/lab/exposure
 	@FAROL=$(abspath $(DAEMON)) tests/lab/all
 
-cross-unit: need-chroot viewer ## The tests inside src/, built for ARCH=arm64 and emulated. Not a part of `make test`.
-	@scripts/chroot $(or $(ARCH),arm64) tests/cross/inside
+lab-guest: need-lab ## The lab's kernel and root, which take some minutes the first time.
+	@tests/lab/lab.sh build uml
 
-cross-test: cross need-build need-broker need-turn need-whip ## Cargo's tests with the daemon of ARCH=arm64, emulated.
+board: need-build need-page need-chroot viewer ## A package for ARCH=arm64 as the tests take it, built without the last optimisations.
+	@CROSS_PROFILE=quick scripts/deb $(or $(ARCH),arm64)
+
+cross-unit: need-chroot viewer ## The tests inside src/, built for ARCH=arm64 and emulated. Not a part of `make test`.
+	@scripts/chroot $(or $(ARCH),arm64) tests/cross/inside all
+
+cross-core: need-chroot ## Those of the core alone, for ARCH=arm64 and emulated.
+	@scripts/chroot $(or $(ARCH),arm64) tests/cross/inside core
+
+cross-image: ## What the container image of the cross build installs is there to be installed.
+	@tests/cross/image
+
+# What differs by processor shows in these already: `make release` runs the others too.
+cross-test: need-chroot need-build need-broker need-turn need-whip viewer ## The main ones of cargo's tests with the daemon of ARCH=arm64, emulated.
+	@CROSS_PROFILE=quick scripts/cross $(or $(ARCH),arm64)
+	@tests/cross/run $(or $(ARCH),arm64) flow cli status turn
+
+cross-all: cross need-build need-broker need-turn need-whip ## All of cargo's tests with the daemon of ARCH=arm64, emulated. Part of `make release`.
 	@tests/cross/run $(or $(ARCH),arm64)
 
-arm64: need-page need-broker need-browser need-arm64 tests/node_modules/.package-lock.json ## The arm64 package on an emulated board: boot, service, picture.
-	@$(MAKE) cross ARCH=arm64
-	@deb=$$(scripts/deb arm64) && DEB=$$deb tests/arm64/run
+arm64: need-build need-page need-broker need-browser need-arm64 viewer tests/node_modules/.package-lock.json ## The arm64 package on an emulated board: boot, service, picture.
+	@deb=$${DEB:-$$(CROSS_PROFILE=quick scripts/deb arm64)} && export DEB=$$deb && \
+		node --test tests/package/contents.test.mjs && tests/arm64/run
 
 exposure: need-lab ## How much the service may still do, by Debian 12's systemd: at most 1.3.
 	@tests/lab/exposure
 
-package: need-build need-page need-container need-browser viewer tests/node_modules/.package-lock.json release-parts ## The package: built, and its life on a freshly installed board.
-	@tests/package/stage
+package: need-build need-page need-container need-browser build tests/node_modules/.package-lock.json release-parts ## The package: what is in it, and its life on a freshly installed board.
+	@deb=$${DEB:-$$($(TEST_DEB))} && DEB=$$deb tests/package/stage
 
-reproducible: need-build need-page viewer ## The package built twice, in two places: one hash. Part of `make release`.
-	@tests/package/reproducible "$$(scripts/deb)"
+reproducible: need-build need-page viewer ## The package built twice, in two places: one hash; ARCH=arm64 for a board's. Part of `make release`.
+	@tests/package/reproducible "$$(scripts/deb $(ARCH))"
 
 release-parts: need-page need-release viewer tests/node_modules/.package-lock.json ## What of a release needs no build: bill of materials, archives, version.
 	@node --test tests/release/*.test.mjs

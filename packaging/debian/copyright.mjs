@@ -1,5 +1,6 @@
-// copyright.mjs TRIPLE: what is in the daemon for that target, whose it is, and under which terms; as Debian's
-// machine-readable copyright file (copyright-format 1.0) on the standard output.
+// copyright.mjs TRIPLE [FEATURES]: what is in the daemon for that target, built with these features more than the
+// default ones, whose it is, and under which terms; as Debian's machine-readable copyright file (copyright-format 1.0)
+// on the standard output.
 //
 // It asks cargo which crates are linked, npm's lock file which packages are in the page, and reads the notices that
 // came with them. What it does not know it does not pass over: a licence without a text ends it.
@@ -8,7 +9,7 @@ import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 
 const tree = new URL("../..", import.meta.url).pathname;
-const triple = process.argv[2];
+const [triple, features] = process.argv.slice(2);
 if (!triple) throw new Error("say for which target: copyright.mjs aarch64-unknown-linux-gnu");
 
 /** C and C++ sources within a crate, whose notice is none of Rust's usual ones, so it is given as it stands. */
@@ -65,8 +66,7 @@ function holders(texts) {
 
 /** The crates that are linked into the daemon: those it needs at run time, and theirs. Macros only write code. */
 function crates() {
-  const features = process.env.FAROL_FEATURES ? ["--features", process.env.FAROL_FEATURES] : [];
-  const text = execFileSync("cargo", ["metadata", "--locked", "--format-version", "1", "--filter-platform", triple, ...features], {
+  const text = execFileSync("cargo", ["metadata", "--locked", "--format-version", "1", "--filter-platform", triple, ...(features ? ["--features", features] : [])], {
     cwd: tree, maxBuffer: 1 << 28, stdio: ["ignore", "pipe", "inherit"],
   });
   const metadata = JSON.parse(text);

@@ -58,6 +58,29 @@ test('a feature brings its crates into the bill', () => {
   assert.ok(names(sbom(TARGETS[1], '--features', 'rppal')).includes('rppal'));
 });
 
+for (const [target, features] of [[TARGETS[0], ''], [TARGETS[1], 'rppal']]) {
+  test(`the licences for ${target}${features && ` with ${features}`} name every crate that the bill has in the binary`, () => {
+    const told = run(ROOT, 'node', 'packaging/debian/copyright.mjs', target, features);
+    const named = [...told.matchAll(/^Files: crates\/(\S+)\/\*$/gm)].map(([, crate]) => crate);
+    const { components } = sbom(target, ...(features ? ['--features', features] : []));
+    const linked = components.filter((one) => one.purl.startsWith('pkg:cargo/') && one.scope === 'required');
+    assert.deepEqual(linked.map((one) => `${one.name}-${one.version}`).filter((crate) => !named.includes(crate)), []);
+  });
+}
+
+test('a binary tells its features, without being run', () => {
+  const { version } = JSON.parse(readFileSync(join(ROOT, 'viewer/package.json'), 'utf8'));
+  const told = (text) => {
+    writeFileSync(join(scratch, 'binary'), `\0noise\0${text}\0noise\0`);
+    return run(ROOT, 'scripts/features', join(scratch, 'binary')).trim();
+  };
+  assert.equal(told(`${version} (abc1234ef 2026-11-23, openh264 broker rppal)`), 'openh264,broker,rppal');
+  assert.equal(told(`${version} (abc1234ef-dirty 2026-11-23, broker)`), 'broker');
+  assert.equal(told(`${version} (debug build, openh264 broker)`), 'openh264,broker');
+  assert.equal(told(`${version} (commit unknown, no features)`), '');
+  assert.throws(() => told('9.8.7 (debug build, broker)'), /is no farol/);
+});
+
 test('C sources, the page and nothing of its tools are in the bill', () => {
   const { components, dependencies } = sbom(TARGETS[0]);
   const bundled = components.flatMap((one) => one.components ?? []).map((one) => [one.name, Boolean(one.version)]);
@@ -194,8 +217,10 @@ test('the notes are the section of the version and no other', () => {
   assert.equal(run(tree('notes', READY), 'scripts/changelog', '1.2.3'), '- New.\n');
 });
 
-test('every manifest of this tree says one version', () => {
+test('every manifest of this tree and the package that the README installs say one version', () => {
   const [, version] = readFileSync(join(ROOT, 'Cargo.toml'), 'utf8').match(/^version = "(.*)"$/m);
+  const packages = [...readFileSync(join(ROOT, 'README.md'), 'utf8').matchAll(/\bfarol_([^_\s]+)_[a-z0-9]+\.deb\b/g)];
+  assert.deepEqual([...new Set(packages.map(([, told]) => told))], [version], 'README.md');
   for (const manifest of ['viewer/package.json', 'viewer/package-lock.json', 'tests/package.json', 'tests/package-lock.json']) {
     assert.equal(JSON.parse(readFileSync(join(ROOT, manifest), 'utf8')).version, version, manifest);
   }
