@@ -1,7 +1,7 @@
 // A Debian that was just installed, on which a page of the documentation is followed to the letter.
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
-import { at } from "./blocks.mjs";
+import { at, commands } from "./blocks.mjs";
 
 const { CONTAINER, NS, SHARE, ADDRESS, NAMES } = process.env;
 /** Commands whose status says how the board is, not whether they could do their work. */
@@ -64,7 +64,7 @@ class Board {
    */
   async follow(blocks, also = {}) {
     for (const block of blocks) {
-      if (block.reason !== undefined) continue;
+      if (block.reason !== undefined || block.by !== undefined) continue;
       const file = block.file?.startsWith("systemctl edit")
         ? `${block.file.includes("--runtime") ? "/run" : "/etc"}/systemd/system/${block.file.split(" ").at(-1)}.service.d/override.conf`
         : block.file;
@@ -73,10 +73,8 @@ class Board {
         this.#files.set(file, (this.#files.get(file) ?? "") + block.text);
         await this.#write(file, this.#files.get(file) + (also[file] ?? ""));
         if (block.language === "ini") await this.root("systemctl daemon-reload");
-      } else if (block.language === "sh") {
-        for (const command of commands(block.text)) await this.#do(block, command);
-      } else if (block.language === "console") {
-        for (const [, command] of block.text.matchAll(/^\$ (.*)$/gm)) await this.#do(block, command);
+      } else if (["sh", "console"].includes(block.language)) {
+        for (const command of commands(block)) await this.#do(block, command);
       } else continue;
       followed.add(at(block));
     }
@@ -105,9 +103,4 @@ class Board {
       child.stdin.end(input);
     });
   }
-}
-
-/** The commands of a block; one that goes on after a backslash is one. */
-function commands(text) {
-  return text.replaceAll("\\\n", " ").split("\n").filter((line) => line.trim() !== "" && !line.startsWith("#"));
 }
