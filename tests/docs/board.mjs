@@ -1,11 +1,16 @@
 // A Debian that was just installed, on which a page of the documentation is followed to the letter.
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { at, commands } from "./blocks.mjs";
 
 const { CONTAINER, NS, SHARE, ADDRESS, NAMES } = process.env;
-/** Commands whose status says how the board is, not whether they could do their work. */
-const REPORTS = /^(sudo )?(farol doctor|systemctl status|systemd-analyze)\b/;
+/** What commands that tell how the board is have to say. */
+const REPORTS = {
+  "farol doctor": /^ [✓·!✗] configuration +\S[^]*^ [✓·!✗] service +\S[^]*^(Nothing is wrong|\d+ (fault|warning))/m,
+  "systemctl status": /^ +Active: active \(running\)/m,
+  "systemd-analyze security": /Overall exposure level for farol\.service: 1\.\d/,
+};
 /** What was followed, in any test of this process. */
 export const followed = new Set();
 
@@ -74,7 +79,7 @@ class Board {
         await this.#write(file, this.#files.get(file) + (also[file] ?? ""));
         if (block.language === "ini") await this.root("systemctl daemon-reload");
       } else if (["sh", "console"].includes(block.language)) {
-        for (const command of commands(block)) await this.#do(block, command);
+        for (const command of commands(block)) await this.do(command, at(block));
       } else continue;
       followed.add(at(block));
     }
@@ -85,9 +90,14 @@ class Board {
     for (const file of files) this.#files.delete(file);
   }
 
-  async #do(block, command) {
-    const attempt = this.person(REPORTS.test(command) ? `${command} || true` : command);
-    this.said += await attempt.catch((why) => Promise.reject(new Error(`${at(block)}: ${why.message}`)));
+  /** Runs a command that a page has there. One that tells how the board is has to do so. */
+  async do(command, place) {
+    const report = Object.keys(REPORTS).find((name) => command.replace(/^sudo /, "").startsWith(name));
+    // The doctor's status tells, too, that something is wrong: there is no camera, for one.
+    const attempt = this.person(report === "farol doctor" ? `${command} || [ $? = 1 ]` : command);
+    const said = await attempt.catch((why) => Promise.reject(new Error(`${place}: ${why.message}`)));
+    if (report !== undefined) assert.match(said, REPORTS[report], `${place}: ${command}`);
+    this.said += said;
   }
 
   #write(file, text) {
