@@ -62,11 +62,13 @@ test("the README's commands lead from a plain Debian to a moving picture, and ba
   }
   assert.match(machine.said, /Ana's phone/);
   assert.match(await machine.person("sudo farol viewers"), /Nobody is paired/, "the last command of the page revokes");
-  // All other pages' commands are for a board that runs.
+  // All other pages' commands are for a board that runs; and, in docs/network.md, for one with a firewall.
+  await machine.root("nft --file /etc/nftables.conf");
   for (const page of pages().filter((page) => !["README.md", "docs/brokers.md", "docs/remote.md"].includes(page))) {
     await machine.follow(blocks(page).filter(({ language }) => ["sh", "console"].includes(language)));
   }
   assert.match(machine.said, /NRestarts=0/);
+  assert.match(await machine.root("nft list chain inet filter input; ufw show added"), /udp dport 50000 accept[^]*ufw allow 50000\/udp/);
 });
 
 test("a broker at home with the rules of the page leads to a picture", async (t) => {
