@@ -83,6 +83,12 @@ export function commands({ language, text }) {
   return text.replaceAll("\\\n", " ").split("\n").filter((line) => line.trim() !== "" && !line.startsWith("#"));
 }
 
+/** The commands in a file's own comments: further in than its words. One that ends in a pipe goes on. */
+export function commented(file) {
+  const lines = [...text(file).matchAll(/^# {3,}(\S.*)$/gm)].map(([, line]) => line);
+  return lines.join("\n").replaceAll(/\|\n/g, "| ").split("\n");
+}
+
 /** The text outside of fences. */
 export function prose(page) {
   return text(page).replace(/^( *)```[\s\S]*?^\1```$/gm, "");

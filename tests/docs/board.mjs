@@ -100,17 +100,30 @@ class Board {
     this.said += said;
   }
 
+  /** Runs a command as the person at a terminal, who types a line when asked for it. */
+  async typed(command, prompt, line) {
+    const quoted = `'${command.replaceAll("'", "'\\''")}'`;
+    const terminal = `cd; exec script --quiet --return --command ${quoted} /dev/null`;
+    return this.#run(["sudo", "-u", "person", "-H", "bash", "--norc", "-c", terminal], "", { prompt, line });
+  }
+
   #write(file, text) {
     return this.#run(["bash", "--norc", "-euo", "pipefail", "-c", `mkdir -p "$(dirname ${file})"; cat >${file}`], text);
   }
 
-  #run(command, input = "") {
+  /** `input` is all of its input, unless a `line` is to be typed once it has printed `prompt`. */
+  #run(command, input = "", { prompt, line } = {}) {
     return new Promise((done, failed) => {
       const child = spawn(CONTAINER, ["in", this.#pid, ...command], { stdio: ["pipe", "pipe", "pipe"] });
       let said = "";
-      for (const stream of [child.stdout, child.stderr]) stream.on("data", (piece) => (said += piece));
+      for (const stream of [child.stdout, child.stderr]) {
+        stream.on("data", (piece) => {
+          said += piece;
+          if (prompt !== undefined && said.includes(prompt) && !child.stdin.writableEnded) child.stdin.end(`${line}\n`);
+        });
+      }
       child.once("close", (status) => (status === 0 ? done(said) : failed(new Error(`status ${status} of ${command.at(-1)}\n${said}`))));
-      child.stdin.end(input);
+      if (prompt === undefined) child.stdin.end(input);
     });
   }
 }

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { launch, open } from "../e2e/browser.mjs";
-import { at, below, blocks, pages } from "./blocks.mjs";
+import { at, below, blocks, commented, files, pages } from "./blocks.mjs";
 import { board, followed } from "./board.mjs";
 
 const FAROL_TOML = "/etc/farol/farol.toml";
@@ -69,6 +69,24 @@ test("the README's commands lead from a plain Debian to a moving picture, and ba
   }
   assert.match(machine.said, /NRestarts=0/);
   assert.match(await machine.root("nft list chain inet filter input; ufw show added"), /udp dport 50000 accept[^]*ufw allow 50000\/udp/);
+});
+
+test("every example of a drop-in is installed by what its own comment says, and the service runs with it", async (t) => {
+  const machine = await board(t);
+  await machine.person("sudo apt install ./farol_0.1.0_arm64.deb");
+  await machine.root(`sed -i 's/^source = "v4l2"/source = "pattern"/' ${FAROL_TOML}`);
+  for (const file of files("systemd/drop-ins", ".conf")) {
+    const name = file.split("/").at(-1);
+    const steps = commented(file).map((step) => `cd /usr/share/doc/farol/examples; ${step}`);
+    assert.ok(steps.length > 1, `${file} does not say how it is installed`);
+    for (const step of steps) {
+      const prompt = step.match(/systemd-ask-password -n '([^']+)'/)?.[1];
+      await (prompt === undefined ? machine.person(step) : machine.typed(step, prompt, "swordfish"));
+    }
+    assert.match(await machine.root("systemctl show farol --property DropInPaths"), new RegExp(`/${name}`));
+    await lit(machine);
+  }
+  assert.equal(await machine.root("cat /run/credentials/farol.service/mqtt-password"), "swordfish");
 });
 
 test("a broker at home with the rules of the page leads to a picture", async (t) => {
