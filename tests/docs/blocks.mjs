@@ -89,6 +89,13 @@ export function commented(file) {
   return lines.join("\n").replaceAll(/\|\n/g, "| ").split("\n");
 }
 
+/** The commands in a page's tables. */
+export function inTables(page) {
+  const rows = prose(page).split("\n").filter((line) => line.startsWith("|"));
+  const code = rows.flatMap((row) => [...row.matchAll(/`([^`]+)`/g)].map(([, code]) => code));
+  return [...new Set(code.filter((code) => /^(sudo|farol|systemctl|journalctl|ls|lk|vcgencmd|timedatectl) \S/.test(code) || code === "timedatectl"))];
+}
+
 /** The text outside of fences. */
 export function prose(page) {
   return text(page).replace(/^( *)```[\s\S]*?^\1```$/gm, "");

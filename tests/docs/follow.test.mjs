@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { launch, open } from "../e2e/browser.mjs";
-import { at, below, blocks, commented, files, pages } from "./blocks.mjs";
+import { at, below, blocks, commented, files, inTables, pages } from "./blocks.mjs";
 import { board, followed } from "./board.mjs";
 
 const FAROL_TOML = "/etc/farol/farol.toml";
@@ -14,6 +14,17 @@ width = 640
 height = 360
 bitrate_kbps = 1000
 `;
+
+/** Commands in tables that name what is not on this board, or not a whole command. */
+const NOT_HERE = new Map([
+  ["farol pair", "takes a name"],
+  ["farol demo", "does not end"],
+  ["sudo fuser --verbose /dev/video0", "there is no camera in a container"],
+  ["ls -l /dev/video0", "there is no camera in a container"],
+  ["vcgencmd get_throttled", "is a Raspberry Pi's"],
+  ["sudo apt install rpicam-apps", "is Raspberry Pi OS's"],
+  ["lk ingress create", "is LiveKit's"],
+]);
 
 let browser;
 before(async () => {
@@ -69,6 +80,15 @@ test("the README's commands lead from a plain Debian to a moving picture, and ba
   }
   assert.match(machine.said, /NRestarts=0/);
   assert.match(await machine.root("nft list chain inet filter input; ufw show added"), /udp dport 50000 accept[^]*ufw allow 50000\/udp/);
+
+  for (const page of pages()) {
+    for (const command of inTables(page)) {
+      if (!NOT_HERE.has(command)) await machine.do(command, page);
+    }
+  }
+  const named = new Set(pages().flatMap(inTables));
+  assert.deepEqual([...NOT_HERE.keys()].filter((command) => !named.has(command)), [], "no page names them any more");
+  assert.equal(await machine.root("systemctl is-active farol || true"), "inactive\n", "the last row stops it");
 });
 
 test("every example of a drop-in is installed by what its own comment says, and the service runs with it", async (t) => {
