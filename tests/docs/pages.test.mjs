@@ -175,7 +175,7 @@ test("what is left out under emulation is what the page says", () => {
 
 test("every test that is said to run commands of a page asks for them", () => {
   const tests = new Set(pages().flatMap(blocks).flatMap(({ by }) => by ?? []));
-  assert.ok(tests.size > 0);
+  assert.ok(tests.size > 1);
   for (const name of tests) {
     assert.match(readFileSync(join(ROOT, name), "utf8"), new RegExp(`runBy\\("${name}"\\)`), `${name} asks for no block of a page`);
   }

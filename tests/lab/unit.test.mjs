@@ -4,6 +4,7 @@
 // The steps share one boot; a step that fails ends the test.
 import assert from "node:assert/strict";
 import test from "node:test";
+import { at, commands, runBy } from "../docs/blocks.mjs";
 import { guest as call, until } from "./guest.mjs";
 import { nameServer } from "./names.mjs";
 
@@ -106,16 +107,21 @@ END
         install -m 755 /lab/farol /usr/bin/farol
         mkdir -p /etc/farol
         for file in /lab/systemd/*.service; do install -m 644 $file /etc/systemd/system/; done
-        for file in /lab/systemd/*sysusers*; do systemd-sysusers $file; done
-        install -m 644 /lab/systemd/*.rules /etc/udev/rules.d/
-        udevadm control --reload
-        udevadm trigger --settle --subsystem-match=gpio
         if grep broker.lab /etc/hosts; then exit 1; fi
         cp /etc/resolv.conf /run/resolv.conf 2>/dev/null || true
         rm -f /etc/resolv.conf
         echo 'nameserver 192.168.77.1' >/etc/resolv.conf
         mkdir -p /home/somebody
         ip addr add 203.0.113.1/32 dev lo`);
+      // What the pages have for the board's devices. /lab has of the source tree what they name.
+      for (const block of runBy("tests/lab/unit.test.mjs")) {
+        await guest.run(`cd /lab; sudo() { "$@"; }; ${commands(block).join("\n")}`).catch((why) => {
+          throw new Error(`${at(block)}: ${why.message}`);
+        });
+      }
+      // No driver here is of the subsystem dma_heap: that udev understands the rule is all there is to see.
+      const read = await guest.run("udevadm settle; udevadm test /sys/class/mem/null 2>&1 | grep 70-dma-heap");
+      assert.match(read, /^Reading rules file: \S+70-dma-heap\.rules$/);
       // No kernel driver simulates the Pi's PWM: a simulated pin stands for it.
       await guest.run(`
         echo $(devlab-gpio)/sim_gpio5/pull >/lab/pull
