@@ -3,26 +3,37 @@
 // The language of a fence says what its text is for: `toml` is a configuration of farol, `conf` a file of another
 // program, `ini` a drop-in of the unit, `sh` commands, `console` commands with what they print. The first line of
 // a file may be a comment that says where it goes: `# /etc/farol/farol.toml`, `# systemctl edit farol`. An HTML
-// comment `<!-- not run: WHY -->` before a fence keeps its commands from being run.
+// comment before a fence says where its commands are run if not on a fresh board (follow.test.mjs): `<!-- run by FILE -->`
+// names another test, which asks `runBy` for them, and `<!-- not run: WHY -->` keeps them from being run.
 import { readFileSync, readdirSync } from "node:fs";
 import { relative, resolve } from "node:path";
 
 export const ROOT = resolve(new URL("../..", import.meta.url).pathname);
 
-/** README.md and docs/*.md, relative to the root. */
+/** For those who change farol. */
+const WITHIN = ["CONTRIBUTING.md", "tests/lab/README.md", "viewer/README.md"];
+
+/** Every page that tells people what to write or to run, relative to the root. */
 export function pages() {
-  return ["README.md", ...readdirSync(resolve(ROOT, "docs")).filter((name) => name.endsWith(".md")).map((name) => `docs/${name}`)];
+  const docs = files("docs", ".md");
+  return ["README.md", ...docs, "examples/answerer/README.md", ...WITHIN];
+}
+
+/** The files of a folder with this ending, relative to the root. */
+export function files(folder, ending) {
+  return readdirSync(resolve(ROOT, folder)).filter((name) => name.endsWith(ending)).map((name) => `${folder}/${name}`);
 }
 
 export function text(page) {
   return readFileSync(resolve(ROOT, page), "utf8");
 }
 
-/** The blocks of a page in its order: `{ page, line, section, language, text, file, reason }`. */
+/** The blocks of a page in its order: `{ page, line, section, language, text, file, by, reason }`. */
 export function blocks(page) {
   const found = [];
   let open;
-  let reason;
+  // What the comment before a fence says.
+  let told = {};
   let section = "";
   for (const [at, line] of text(page).split("\n").entries()) {
     const fence = line.match(/^( *)```(.*)$/);
@@ -34,11 +45,13 @@ export function blocks(page) {
         open.lines.push(line.startsWith(open.indent) ? line.slice(open.indent.length) : line);
       }
     } else if (fence) {
-      open = { page, line: at + 1, section, indent: fence[1], language: fence[2].trim(), reason, lines: [] };
-      reason = undefined;
+      open = { page, line: at + 1, section, indent: fence[1], language: fence[2].trim(), ...told, lines: [] };
+      told = {};
     } else {
       section = line.match(/^#+ (.*)$/)?.[1] ?? section;
-      reason = line.match(/<!-- not run: (.*) -->/)?.[1] ?? (line.trim() === "" ? reason : undefined);
+      const [, by, reason] = line.match(/<!-- (?:run by (\S+)|not run: (.*)) -->/) ?? [];
+      if (by !== undefined || reason !== undefined) told = { by, reason };
+      else if (line.trim() !== "") told = {};
     }
   }
   if (open !== undefined) throw new Error(`${page}:${open.line}: the fence is not closed`);
@@ -55,6 +68,32 @@ export function below(page, heading) {
 /** All blocks of one language. */
 export function written(language, of = pages()) {
   return of.flatMap(blocks).filter((block) => block.language === language);
+}
+
+/** The blocks whose commands this test runs, a file relative to the root. */
+export function runBy(test) {
+  const found = pages().flatMap(blocks).filter(({ by }) => by === test);
+  if (found.length === 0) throw new Error(`${test}: no block is run by it`);
+  return found;
+}
+
+/** The commands of a block; one that goes on after a backslash is one. */
+export function commands({ language, text }) {
+  if (language === "console") return [...text.matchAll(/^\$ (.*)$/gm)].map(([, command]) => command);
+  return text.replaceAll("\\\n", " ").split("\n").filter((line) => line.trim() !== "" && !line.startsWith("#"));
+}
+
+/** The commands in a file's own comments: further in than its words. One that ends in a pipe goes on. */
+export function commented(file) {
+  const lines = [...text(file).matchAll(/^# {3,}(\S.*)$/gm)].map(([, line]) => line);
+  return lines.join("\n").replaceAll(/\|\n/g, "| ").split("\n");
+}
+
+/** The commands in a page's tables. */
+export function inTables(page) {
+  const rows = prose(page).split("\n").filter((line) => line.startsWith("|"));
+  const code = rows.flatMap((row) => [...row.matchAll(/`([^`]+)`/g)].map(([, code]) => code));
+  return [...new Set(code.filter((code) => /^(sudo|farol|systemctl|journalctl|ls|lk|vcgencmd|timedatectl) \S/.test(code) || code === "timedatectl"))];
 }
 
 /** The text outside of fences. */

@@ -1,13 +1,27 @@
 // A Debian that was just installed, on which a page of the documentation is followed to the letter.
+<<<<<<< HEAD
 import { execFileSync, spawn } from "node:child_process";
+=======
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+>>>>>>> docs2
 import { createInterface } from "node:readline";
-import { at } from "./blocks.mjs";
+import { at, commands } from "./blocks.mjs";
 
 const { CONTAINER, NS, SHARE, ADDRESS, NAMES } = process.env;
+<<<<<<< HEAD
 /** Commands whose status says how the board is, not whether they could do their work. */
 const REPORTS = /^(sudo )?(farol doctor|systemctl status|systemd-analyze)\b/;
 /** The package as the README has it: the board's, though what is installed here is this machine's. */
 export const PACKAGE = `farol_${execFileSync("dpkg-deb", ["--field", `${SHARE}/farol.deb`, "Version"], { encoding: "utf8" }).trim()}_arm64.deb`;
+=======
+/** What commands that tell how the board is have to say. */
+const REPORTS = {
+  "farol doctor": /^ [✓·!✗] configuration +\S[^]*^ [✓·!✗] service +\S[^]*^(Nothing is wrong|\d+ (fault|warning))/m,
+  "systemctl status": /^ +Active: active \(running\)/m,
+  "systemd-analyze security": /Overall exposure level for farol\.service: 1\.\d/,
+};
+>>>>>>> docs2
 /** What was followed, in any test of this process. */
 export const followed = new Set();
 
@@ -66,7 +80,7 @@ class Board {
    */
   async follow(blocks, also = {}) {
     for (const block of blocks) {
-      if (block.reason !== undefined) continue;
+      if (block.reason !== undefined || block.by !== undefined) continue;
       const file = block.file?.startsWith("systemctl edit")
         ? `${block.file.includes("--runtime") ? "/run" : "/etc"}/systemd/system/${block.file.split(" ").at(-1)}.service.d/override.conf`
         : block.file;
@@ -75,10 +89,8 @@ class Board {
         this.#files.set(file, (this.#files.get(file) ?? "") + block.text);
         await this.#write(file, this.#files.get(file) + (also[file] ?? ""));
         if (block.language === "ini") await this.root("systemctl daemon-reload");
-      } else if (block.language === "sh") {
-        for (const command of commands(block.text)) await this.#do(block, command);
-      } else if (block.language === "console") {
-        for (const [, command] of block.text.matchAll(/^\$ (.*)$/gm)) await this.#do(block, command);
+      } else if (["sh", "console"].includes(block.language)) {
+        for (const command of commands(block)) await this.do(command, at(block));
       } else continue;
       followed.add(at(block));
     }
@@ -89,27 +101,40 @@ class Board {
     for (const file of files) this.#files.delete(file);
   }
 
-  async #do(block, command) {
-    const attempt = this.person(REPORTS.test(command) ? `${command} || true` : command);
-    this.said += await attempt.catch((why) => Promise.reject(new Error(`${at(block)}: ${why.message}`)));
+  /** Runs a command that a page has there. One that tells how the board is has to do so. */
+  async do(command, place) {
+    const report = Object.keys(REPORTS).find((name) => command.replace(/^sudo /, "").startsWith(name));
+    // The doctor's status tells, too, that something is wrong: there is no camera, for one.
+    const attempt = this.person(report === "farol doctor" ? `${command} || [ $? = 1 ]` : command);
+    const said = await attempt.catch((why) => Promise.reject(new Error(`${place}: ${why.message}`)));
+    if (report !== undefined) assert.match(said, REPORTS[report], `${place}: ${command}`);
+    this.said += said;
+  }
+
+  /** Runs a command as the person at a terminal, who types a line when asked for it. */
+  async typed(command, prompt, line) {
+    const quoted = `'${command.replaceAll("'", "'\\''")}'`;
+    const terminal = `cd; exec script --quiet --return --command ${quoted} /dev/null`;
+    return this.#run(["sudo", "-u", "person", "-H", "bash", "--norc", "-c", terminal], "", { prompt, line });
   }
 
   #write(file, text) {
     return this.#run(["bash", "--norc", "-euo", "pipefail", "-c", `mkdir -p "$(dirname ${file})"; cat >${file}`], text);
   }
 
-  #run(command, input = "") {
+  /** `input` is all of its input, unless a `line` is to be typed once it has printed `prompt`. */
+  #run(command, input = "", { prompt, line } = {}) {
     return new Promise((done, failed) => {
       const child = spawn(CONTAINER, ["in", this.#pid, ...command], { stdio: ["pipe", "pipe", "pipe"] });
       let said = "";
-      for (const stream of [child.stdout, child.stderr]) stream.on("data", (piece) => (said += piece));
+      for (const stream of [child.stdout, child.stderr]) {
+        stream.on("data", (piece) => {
+          said += piece;
+          if (prompt !== undefined && said.includes(prompt) && !child.stdin.writableEnded) child.stdin.end(`${line}\n`);
+        });
+      }
       child.once("close", (status) => (status === 0 ? done(said) : failed(new Error(`status ${status} of ${command.at(-1)}\n${said}`))));
-      child.stdin.end(input);
+      if (prompt === undefined) child.stdin.end(input);
     });
   }
-}
-
-/** The commands of a block; one that goes on after a backslash is one. */
-function commands(text) {
-  return text.replaceAll("\\\n", " ").split("\n").filter((line) => line.trim() !== "" && !line.startsWith("#"));
 }

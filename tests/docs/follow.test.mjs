@@ -2,8 +2,13 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { launch, open } from "../e2e/browser.mjs";
+<<<<<<< HEAD
 import { at, below, blocks, pages } from "./blocks.mjs";
 import { PACKAGE, board, followed } from "./board.mjs";
+=======
+import { at, below, blocks, commented, files, inTables, pages } from "./blocks.mjs";
+import { board, followed } from "./board.mjs";
+>>>>>>> docs2
 
 const FAROL_TOML = "/etc/farol/farol.toml";
 /** There is no camera in a container. */
@@ -14,6 +19,17 @@ width = 640
 height = 360
 bitrate_kbps = 1000
 `;
+
+/** Commands in tables that name what is not on this board, or not a whole command. */
+const NOT_HERE = new Map([
+  ["farol pair", "takes a name"],
+  ["farol demo", "does not end"],
+  ["sudo fuser --verbose /dev/video0", "there is no camera in a container"],
+  ["ls -l /dev/video0", "there is no camera in a container"],
+  ["vcgencmd get_throttled", "is a Raspberry Pi's"],
+  ["sudo apt install rpicam-apps", "is Raspberry Pi OS's"],
+  ["lk ingress create", "is LiveKit's"],
+]);
 
 let browser;
 before(async () => {
@@ -62,11 +78,40 @@ test("the README's commands lead from a plain Debian to a moving picture, and ba
   }
   assert.match(machine.said, /Ana's phone/);
   assert.match(await machine.person("sudo farol viewers"), /Nobody is paired/, "the last command of the page revokes");
-  // All other pages' commands are for a board that runs.
+  // All other pages' commands are for a board that runs; and, in docs/network.md, for one with a firewall.
+  await machine.root("nft --file /etc/nftables.conf");
   for (const page of pages().filter((page) => !["README.md", "docs/brokers.md", "docs/remote.md"].includes(page))) {
     await machine.follow(blocks(page).filter(({ language }) => ["sh", "console"].includes(language)));
   }
   assert.match(machine.said, /NRestarts=0/);
+  assert.match(await machine.root("nft list chain inet filter input; ufw show added"), /udp dport 50000 accept[^]*ufw allow 50000\/udp/);
+
+  for (const page of pages()) {
+    for (const command of inTables(page)) {
+      if (!NOT_HERE.has(command)) await machine.do(command, page);
+    }
+  }
+  const named = new Set(pages().flatMap(inTables));
+  assert.deepEqual([...NOT_HERE.keys()].filter((command) => !named.has(command)), [], "no page names them any more");
+  assert.equal(await machine.root("systemctl is-active farol || true"), "inactive\n", "the last row stops it");
+});
+
+test("every example of a drop-in is installed by what its own comment says, and the service runs with it", async (t) => {
+  const machine = await board(t);
+  await machine.person("sudo apt install ./farol_0.1.0_arm64.deb");
+  await machine.root(`sed -i 's/^source = "v4l2"/source = "pattern"/' ${FAROL_TOML}`);
+  for (const file of files("systemd/drop-ins", ".conf")) {
+    const name = file.split("/").at(-1);
+    const steps = commented(file).map((step) => `cd /usr/share/doc/farol/examples; ${step}`);
+    assert.ok(steps.length > 1, `${file} does not say how it is installed`);
+    for (const step of steps) {
+      const prompt = step.match(/systemd-ask-password -n '([^']+)'/)?.[1];
+      await (prompt === undefined ? machine.person(step) : machine.typed(step, prompt, "swordfish"));
+    }
+    assert.match(await machine.root("systemctl show farol --property DropInPaths"), new RegExp(`/${name}`));
+    await lit(machine);
+  }
+  assert.equal(await machine.root("cat /run/credentials/farol.service/mqtt-password"), "swordfish");
 });
 
 test("a broker at home with the rules of the page leads to a picture", async (t) => {
@@ -128,7 +173,7 @@ test("a broker and a server on the internet with passwords, TLS and relays lead 
 test("nothing that the pages tell to do was left out", () => {
   const left = pages().flatMap(blocks).filter((block) => {
     const is_step = ["sh", "console", "conf"].includes(block.language);
-    return is_step && block.reason === undefined && !followed.has(at(block));
+    return is_step && block.reason === undefined && block.by === undefined && !followed.has(at(block));
   });
   assert.deepEqual(left.map(at), []);
 });

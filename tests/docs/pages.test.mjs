@@ -10,7 +10,7 @@ import { ROOT, anchors, at, blocks, pages, prose, text, written } from "./blocks
 
 const FAROL = resolve(process.env.FAROL ?? join(ROOT, "target/debug/farol"));
 /** What a fence may be. Those without a test of their own are shown, not to be typed. */
-const LANGUAGES = ["toml", "conf", "ini", "sh", "console", "json", "xml", "erlang", "text", ""];
+const LANGUAGES = ["toml", "conf", "ini", "sh", "console", "json", "xml", "html", "erlang", "text", ""];
 
 function run(program, args, options = {}) {
   const { status, stdout, stderr, error } = spawnSync(program, args, { encoding: "utf8", ...options });
@@ -34,7 +34,7 @@ test("every fence has a language that is looked after", () => {
 
 test("every link inside the tree leads somewhere", () => {
   const dead = [];
-  for (const page of [...pages(), "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]) {
+  for (const page of [...pages(), "ARCHITECTURE.md", "CHANGELOG.md"]) {
     for (const [, target] of prose(page).matchAll(/\]\(([^)\s]+)\)/g)) {
       if (/^[a-z]+:/.test(target)) continue;
       const [path, anchor] = target.split("#");
@@ -171,6 +171,21 @@ test("what is left out under emulation is what the page says", () => {
   const said = [...list.matchAll(/^- `(\w+)`: /gm)].map(([, name]) => name);
   assert.ok(skipped.length > 0);
   assert.deepEqual(said.sort(), skipped.sort());
+});
+
+test("every test that is said to run commands of a page asks for them", () => {
+  const tests = new Set(pages().flatMap(blocks).flatMap(({ by }) => by ?? []));
+  assert.ok(tests.size > 1);
+  for (const name of tests) {
+    assert.match(readFileSync(join(ROOT, name), "utf8"), new RegExp(`runBy\\("${name}"\\)`), `${name} asks for no block of a page`);
+  }
+});
+
+test("the example viewer in Python takes the packages that its page names", () => {
+  const [line] = text("examples/answerer/README.md").match(/^sudo apt install .*$/m);
+  const group = readFileSync(join(ROOT, "scripts/needs"), "utf8").match(/^ {4}answerer\).*\n([^]*?)\nEND/m)[1];
+  const packages = [...group.matchAll(/^(\S+) *\|/gm)].map(([, name]) => name);
+  assert.deepEqual(line.split(" ").slice(3).sort(), packages.sort());
 });
 
 test("every test that a page calls as witness is there", () => {

@@ -1,20 +1,23 @@
-// The two viewers in examples/answerer, which follow docs/protocol.md alone: against the daemon at a Mosquitto.
+// The two viewers in examples/answerer, which follow docs/protocol.md alone: against the daemon at a Mosquitto, and
+// started as their README says.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
 import mqtt from "mqtt";
+import { commands, runBy } from "../docs/blocks.mjs";
 import { until } from "../lab/guest.mjs";
 import { launch } from "./browser.mjs";
-import { SMALL_PICTURE, device } from "./daemon.mjs";
+import { SMALL_PICTURE, device, freePort } from "./daemon.mjs";
 import { Mosquitto } from "./mosquitto.mjs";
 
-const FOLDER = new URL("../../examples/answerer/", import.meta.url).pathname;
+const ROOT = new URL("../..", import.meta.url).pathname;
+/** Serves the page; watches in Python. */
+const [SERVE, WATCH] = runBy("tests/e2e/answerers.test.mjs").flatMap(commands);
 const MODULES = new URL("../node_modules/", import.meta.url).pathname;
 /** Long enough for a loaded machine; only a failing test waits for it. */
 const PATIENCE_MS = 30_000;
@@ -25,19 +28,27 @@ after(() => browser.close());
 
 const VIEWERS = { "the page in plain JavaScript": inBrowser, "the program in Python": inPython };
 
-/** Serves the page as `python3 -m http.server` does; its address. */
+/** Runs a command of the README in the tree, with other words in place of some of its own. */
+function run(command, words, stdio) {
+  for (const [its, ours] of Object.entries(words)) {
+    assert.ok(command.includes(its), `the README does not say ${its}: ${command}`);
+    command = command.replace(its, () => ours);
+  }
+  return spawn("bash", ["-c", `exec ${command}`], { cwd: ROOT, stdio });
+}
+
+/** Serves the page; its address. */
 async function served(t) {
-  const types = { html: "text/html", js: "text/javascript" };
-  const server = createServer(async (request, response) => {
-    const found = /^\/(?:([a-z]+\.)(html|js))?$/.exec(request.url);
-    if (found === null) return response.writeHead(404).end();
-    const [, name = "index.", type = "html"] = found;
-    response.writeHead(200, { "content-type": types[type] }).end(await readFile(join(FOLDER, name + type)));
+  const port = await freePort();
+  const server = run(SERVE, { 8000: String(port) }, "ignore");
+  const ended = once(server, "close");
+  t.after(async () => {
+    server.kill("SIGKILL");
+    await ended;
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.after(() => server.close());
-  return `http://localhost:${server.address().port}/`;
+  const address = `http://localhost:${port}/`;
+  await until("the page's server", PATIENCE_MS, () => fetch(address).then(({ ok }) => ok, () => false));
+  return address;
 }
 
 /** The page in a tab of its own. What it takes from the web comes from tests/node_modules, which has the same. */
@@ -73,7 +84,7 @@ async function inBrowser(t, link) {
 async function inPython(t, link) {
   const folder = await mkdtemp(join(tmpdir(), "farol-answerer-"));
   const stdio = ["ignore", "pipe", "pipe"];
-  const program = spawn(`${FOLDER}answerer.py`, [link, join(folder, "pictures")], { stdio });
+  const program = run(WATCH, { "https://cam.example.org/#1.…": link, "pictures/": join(folder, "pictures") }, stdio);
   const ended = once(program, "close");
   t.after(async () => {
     program.kill("SIGKILL");

@@ -48,6 +48,7 @@ build_arm64() {
         mv "$C"/rootfs/var/lib/linux-image-*.deb "$C/debs/"
     fi
     deb=$(ls "$C"/debs/linux-image-*.deb)
+    touch "$deb"
     key="$deb $ARM64_INITRD $ARM64_MODS $(hash_of "$HERE/guest/initrd-init")"
     done_if arm64 "$key" && return
     say "arm64: unpack ${deb##*/}"

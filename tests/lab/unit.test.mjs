@@ -4,7 +4,9 @@
 // The steps share one boot; a step that fails ends the test.
 import assert from "node:assert/strict";
 import test from "node:test";
+import { at, commands, runBy } from "../docs/blocks.mjs";
 import { guest as call, until } from "./guest.mjs";
+import { nameServer } from "./names.mjs";
 
 const CONFIG = "/etc/farol/farol.toml";
 const DROP_INS = "/etc/systemd/system/farol.service.d";
@@ -19,6 +21,7 @@ const SOURCES = {
 
 test("the service in its sandbox", { timeout: 500_000 }, async (t) => {
   const guest = await call({ host: "192.168.77.1", port: 7777, timeoutMs: 30_000 });
+  const names = await nameServer({ address: "192.168.77.1", names: { "broker.lab": "192.168.77.1" } });
   let failed = false;
   const step = (name, act) =>
     t.test(name, { skip: failed && "an earlier step failed" }, async (s) => {
@@ -104,14 +107,23 @@ END
         install -m 755 /lab/farol /usr/bin/farol
         mkdir -p /etc/farol
         for file in /lab/systemd/*.service; do install -m 644 $file /etc/systemd/system/; done
-        for file in /lab/systemd/*sysusers*; do systemd-sysusers $file; done
-        install -m 644 /lab/systemd/*.rules /etc/udev/rules.d/
-        udevadm control --reload
-        udevadm trigger --settle --subsystem-match=gpio
-        grep -q broker.lab /etc/hosts || echo '192.168.77.1 broker.lab' >>/etc/hosts
+        if grep broker.lab /etc/hosts; then exit 1; fi
+        cp /etc/resolv.conf /run/resolv.conf 2>/dev/null || true
+        rm -f /etc/resolv.conf
+        echo 'nameserver 192.168.77.1' >/etc/resolv.conf
         mkdir -p /home/somebody
-        ip addr add 203.0.113.1/32 dev lo
-        # No kernel driver simulates the Pi's PWM: a simulated pin stands for it.
+        ip addr add 203.0.113.1/32 dev lo`);
+      // What the pages have for the board's devices. /lab has of the source tree what they name.
+      for (const block of runBy("tests/lab/unit.test.mjs")) {
+        await guest.run(`cd /lab; sudo() { "$@"; }; ${commands(block).join("\n")}`).catch((why) => {
+          throw new Error(`${at(block)}: ${why.message}`);
+        });
+      }
+      // No driver here is of the subsystem dma_heap: that udev understands the rule is all there is to see.
+      const read = await guest.run("udevadm settle; udevadm test /sys/class/mem/null 2>&1 | grep 70-dma-heap");
+      assert.match(read, /^Reading rules file: \S+70-dma-heap\.rules$/);
+      // No kernel driver simulates the Pi's PWM: a simulated pin stands for it.
+      await guest.run(`
         echo $(devlab-gpio)/sim_gpio5/pull >/lab/pull
         chgrp gpio $(cat /lab/pull)
         chmod g+w $(cat /lab/pull)`);
@@ -121,6 +133,7 @@ END
       s.diagnostic(JSON.stringify(found, null, 1));
       await says(/camera delivers/);
       await says(/connected to the broker/);
+      assert.ok(names.asked.includes("broker.lab"), names.asked.join(" "));
       assertMay(found, ["open /dev/video2", "open /dev/video11", "open /dev/snd/controlC0", "open /dev/gpiochip0",
         "write /tmp", "write /var/lib/farol", "write /run/farol", "look a name up", "reach the local network"]);
       assertMayNot(found, {
@@ -237,7 +250,9 @@ END
       await says(/camera delivers/);
     });
   } finally {
-    await guest.attempt(`systemctl stop farol lab-camera; rm -rf ${DROP_INS} /lab/pull; systemctl daemon-reload`).catch(() => {});
+    await guest.attempt(`systemctl stop farol lab-camera; rm -rf ${DROP_INS} /lab/pull; systemctl daemon-reload
+      rm -f /etc/resolv.conf; mv /run/resolv.conf /etc/ 2>/dev/null`).catch(() => {});
     guest.close();
+    await names.close();
   }
 });
