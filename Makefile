@@ -137,7 +137,8 @@ lab: need-page need-broker need-browser need-lab build tests/node_modules/.packa
 	@FAROL=$(abspath $(DAEMON)) tests/lab/all
 
 lab-guest: need-lab ## The lab's kernel and root, which take some minutes the first time.
-	@tests/lab/lab.sh build uml
+	@if [ "$$(id -u)" = 0 ]; then tests/lab/lab.sh build uml; \
+		else sudo env PATH="$$PATH" LAB_CACHE="$(FAROL_CACHE)/lab" tests/lab/lab.sh build uml; fi
 
 board: need-build need-page need-chroot viewer ## A package for ARCH=arm64 as the tests take it, built without the last optimisations.
 	@CROSS_PROFILE=quick scripts/deb $(or $(ARCH),arm64)
