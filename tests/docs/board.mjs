@@ -1,27 +1,18 @@
 // A Debian that was just installed, on which a page of the documentation is followed to the letter.
-<<<<<<< HEAD
-import { execFileSync, spawn } from "node:child_process";
-=======
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
->>>>>>> docs2
+import { execFileSync, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { at, commands } from "./blocks.mjs";
 
 const { CONTAINER, NS, SHARE, ADDRESS, NAMES } = process.env;
-<<<<<<< HEAD
-/** Commands whose status says how the board is, not whether they could do their work. */
-const REPORTS = /^(sudo )?(farol doctor|systemctl status|systemd-analyze)\b/;
 /** The package as the README has it: the board's, though what is installed here is this machine's. */
 export const PACKAGE = `farol_${execFileSync("dpkg-deb", ["--field", `${SHARE}/farol.deb`, "Version"], { encoding: "utf8" }).trim()}_arm64.deb`;
-=======
 /** What commands that tell how the board is have to say. */
 const REPORTS = {
   "farol doctor": /^ [✓·!✗] configuration +\S[^]*^ [✓·!✗] service +\S[^]*^(Nothing is wrong|\d+ (fault|warning))/m,
   "systemctl status": /^ +Active: active \(running\)/m,
   "systemd-analyze security": /Overall exposure level for farol\.service: 1\.\d/,
 };
->>>>>>> docs2
 /** What was followed, in any test of this process. */
 export const followed = new Set();
 

@@ -2,13 +2,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { launch, open } from "../e2e/browser.mjs";
-<<<<<<< HEAD
-import { at, below, blocks, pages } from "./blocks.mjs";
-import { PACKAGE, board, followed } from "./board.mjs";
-=======
 import { at, below, blocks, commented, files, inTables, pages } from "./blocks.mjs";
-import { board, followed } from "./board.mjs";
->>>>>>> docs2
+import { PACKAGE, board, followed } from "./board.mjs";
 
 const FAROL_TOML = "/etc/farol/farol.toml";
 /** There is no camera in a container. */
