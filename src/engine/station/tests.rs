@@ -12,6 +12,7 @@ use crate::engine::message::{self, Answer, Bye, Candidate, Candidates, Hello, Of
 use crate::engine::rights::Right;
 use crate::engine::seal;
 use crate::engine::topic::Topic;
+use crate::units::SessionId;
 use bytes::Bytes;
 use scene::*;
 
@@ -383,6 +384,25 @@ fn a_viewer_that_says_too_much_is_not_answered() {
         ana.hello(&mut scene);
     }
     assert_eq!(scene.refused(Refusal::Overrun), 10);
+}
+
+#[test]
+fn a_viewer_that_says_too_much_in_ever_new_sessions_changes_no_boot() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let boot = scene.station.boot;
+    for session in 0..5_000 {
+        Viewer::new(&scene, 1, session).hello(&mut scene);
+    }
+    scene.wait(100);
+    Viewer::new(&scene, 1, 5_000).hello(&mut scene);
+    assert_eq!(scene.station.boot, boot);
+    let is_remembered =
+        |session: &u128| scene.station.roster.session(&(Slot::Kid(Kid(1)), SessionId(*session))).is_some();
+    assert_eq!((0..=5_000).filter(is_remembered).count(), 31);
+    assert_eq!(scene.refused(Refusal::Overrun), 5_001 - 31);
+    let mut rui = Viewer::new(&scene, 2, 1);
+    rui.hello(&mut scene);
+    let _: Offer = rui.hear(&scene, "offer");
 }
 
 #[test]
