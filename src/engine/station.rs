@@ -219,7 +219,11 @@ impl Station {
             // Only the offer that waits: a session whose path still works must not be disturbed, and of one
             // whose path is gone its peer connection tells.
             Input::NetworkChanged => self.renew_standing(),
-            Input::PathLost(peer) => self.of_peer(now, peer, Event::PathLost, Facts::default()),
+            // A restart gives the path up, and without a broker no other one is agreed on: it may come back.
+            Input::PathSilent(_) if !self.is_online => {}
+            Input::PathLost(peer) | Input::PathSilent(peer) => {
+                self.of_peer(now, peer, Event::PathLost, Facts::default());
+            }
             Input::Shutdown => self.shutdown(now),
             Input::Tick => {}
         }

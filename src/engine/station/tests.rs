@@ -2,6 +2,7 @@
 //!
 //! Past 500 lines, because it is one list of short rules: split by subject, each would have to be looked for.
 
+mod broker;
 mod model;
 mod network;
 mod order;
