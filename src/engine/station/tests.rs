@@ -773,12 +773,33 @@ fn a_lost_peer_frees_its_place_and_the_viewer_is_told() {
 }
 
 #[test]
+fn an_offer_that_is_never_made_is_given_up_for_another() {
+    let mut scene = Scene::new(Security::Sealed, 1);
+    scene.opens = false;
+    scene.put(Input::NetworkChanged);
+    let (first, orders) = (scene.open[0], scene.orders.len());
+    scene.wait(29_000);
+    assert_eq!(scene.open, [first], "a slow board may take long");
+    scene.opens = true;
+    scene.wait(2_000);
+    let made = &scene.orders[orders..];
+    assert!(made.contains(&Command::ClosePeer(first)));
+    assert_eq!(made.iter().filter(|order| matches!(order, Command::OpenPeer(_))).count(), 1);
+    let _ = Viewer::new(&scene, 1, 1).standing(&scene);
+    let lit = scene.open.clone();
+    scene.wait(7 * 60_000);
+    assert_eq!(scene.open, lit, "one that is lit has its minutes");
+}
+
+#[test]
 fn a_board_without_a_network_tries_again_for_as_long_as_it_takes() {
     let mut scene = Scene::new(Security::Sealed, 1);
     scene.opens = false;
     scene.station.renew_standing();
     for _ in 0..20 {
-        scene.wait(40_000);
+        for _ in 0..40 {
+            scene.wait(if scene.open.is_empty() { 1_000 } else { 0 });
+        }
         let peer = *scene.open.last().expect("it tries again");
         scene.put(Input::PeerOfferFailed { peer, reason: "no interface".into() });
     }
