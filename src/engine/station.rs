@@ -368,14 +368,22 @@ impl Station {
             .filter(|(kid, old)| new.get(kid).is_none_or(|viewer| viewer.key() != old.key()))
             .map(|(kid, _)| *kid)
             .collect();
-        for kid in &gone {
-            let slot = Slot::Kid(*kid);
-            let ending: Vec<_> =
-                self.roster.live_sessions().map(|(key, _)| key).filter(|key| key.0 == slot).collect();
-            for key in ending {
-                self.advance(now, key, Event::Dismissed, Facts::because("revoked"));
+        // Who may do less than it was granted comes back and is granted that.
+        let goes = |slot: Slot, granted: Rights| match slot {
+            Slot::Open => false,
+            Slot::Kid(kid) => {
+                gone.contains(&kid)
+                    || new.get(&kid).is_some_and(|viewer| granted.intersection(viewer.rights) != granted)
             }
-            self.clear_retained(Topic::Offer(slot));
+        };
+        let live = self.roster.live_sessions();
+        let ending: Vec<_> =
+            live.filter(|(key, session)| goes(key.0, session.granted)).map(|(key, _)| key).collect();
+        for key in ending {
+            self.advance(now, key, Event::Dismissed, Facts::because("revoked"));
+        }
+        for kid in &gone {
+            self.clear_retained(Topic::Offer(Slot::Kid(*kid)));
         }
         let changed = self.keys != new;
         self.keys = new;

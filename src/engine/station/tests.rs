@@ -484,6 +484,27 @@ fn a_revoked_viewer_is_out_and_the_offer_that_it_saw_is_gone() {
 }
 
 #[test]
+fn a_viewer_that_may_do_less_than_before_is_let_go_of_and_comes_back_with_what_it_may() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let (mut ana, rui) = (streaming(&mut scene, 1, 1), streaming(&mut scene, 2, 2));
+    let with = |rights: Rights| {
+        let mut keys: Vec<ViewerKey> = (1..=4).map(viewer).collect();
+        keys[0].rights = rights;
+        Input::Keys(keys)
+    };
+    scene.put(with(VIEW));
+    assert!(ana.hears_nothing(&scene) && rui.hears_nothing(&scene), "it was granted no more than that");
+    scene.put(with(Rights::NONE.with(Right::Listen)));
+    let bye: Bye = ana.hear(&scene, "bye");
+    assert_eq!((bye.reason.as_str(), scene.station.watching()), ("revoked", 1));
+    assert!(rui.hears_nothing(&scene));
+    let mut again = Viewer::new(&scene, 1, 3);
+    assert_eq!(again.standing(&scene).rights, Rights::NONE.with(Right::Listen));
+    again.hello(&mut scene);
+    assert_eq!(again.hear::<Reject>(&scene, "reject").code, RejectCode::Denied, "it wants to see");
+}
+
+#[test]
 fn the_offer_is_renewed_every_8_to_10_minutes_and_the_old_one_is_stale() {
     let mut scene = Scene::new(Security::Sealed, 4);
     let mut ana = Viewer::new(&scene, 1, 1);
