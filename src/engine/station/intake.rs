@@ -99,7 +99,7 @@ impl Station {
             None => self.refuse(Refusal::UnknownTopic),
             Some(Topic::Out(..) | Topic::Event(_)) => {}
             Some(own @ (Topic::Status | Topic::Offer(_) | Topic::StrayOffer(_))) => {
-                self.watch_retained(now, &own, payload);
+                self.watch_retained(now, &own, payload, retained);
             }
             // Clearing a retained message sends an empty one to whoever is subscribed.
             Some(Topic::In(..)) if payload.is_empty() => {}

@@ -24,7 +24,7 @@ pub enum Input {
         topic: String,
         /// Its bytes.
         payload: Bytes,
-        /// Whether the broker had it in store.
+        /// Whether the broker had it in store, or puts it there.
         retained: bool,
     },
     /// [`Command::OpenPeer`] or [`Command::RestartIce`] made an offer.

@@ -137,7 +137,11 @@ impl Station {
     }
 
     /// Somebody published on one of our own topics, most often we ourselves.
-    pub(super) fn watch_retained(&mut self, now: Instant, topic: &Topic, payload: &[u8]) {
+    ///
+    /// Only what the broker keeps says that all is well: a copy of ours that somebody sends without having it kept
+    /// must not hide what they had it keep before. To a broker that does not tell the two apart, what differed is
+    /// put back once more than it had to be.
+    pub(super) fn watch_retained(&mut self, now: Instant, topic: &Topic, payload: &[u8], is_kept: bool) {
         let ours = match topic {
             Topic::Status => true,
             Topic::Offer(slot) => self.slots().contains(slot),
@@ -151,7 +155,7 @@ impl Station {
         }
         let retained = self.retained.entry(topic.name(self.settings.device)).or_default();
         if retained.current.as_bytes() == payload {
-            retained.check_at = None;
+            retained.check_at = retained.check_at.filter(|_| !is_kept);
         } else if retained.check_at.is_none() {
             let soonest = retained.put_back_at.map_or(now, |at| at + PUT_BACK_INTERVAL);
             retained.check_at = Some(soonest.max(now + SETTLE));

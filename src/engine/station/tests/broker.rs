@@ -3,6 +3,12 @@
 use super::super::*;
 use super::scene::*;
 use crate::engine::message::Offer;
+use bytes::Bytes;
+
+fn put_backs(scene: &Scene) -> usize {
+    let back = |order: &&Command| matches!(order, Command::Tell(Story::PutBack { .. }));
+    scene.orders.iter().filter(back).count()
+}
 
 fn restarts(scene: &Scene) -> usize {
     scene.orders.iter().filter(|order| matches!(order, Command::RestartIce(_))).count()
@@ -36,4 +42,41 @@ fn an_address_that_goes_while_the_broker_is_away_has_no_path_to_lose() {
     assert_eq!(restarts(&scene), 1);
     scene.put(Input::BrokerConnected);
     let _: Offer = ana.hear(&scene, "reoffer");
+}
+
+#[test]
+fn a_copy_of_our_own_message_that_the_broker_does_not_keep_hides_no_change() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let topic = Topic::Status.name(DEVICE);
+    let ours = scene.retained[&topic].clone();
+    let message = |payload: &str, retained| {
+        let payload = Bytes::copy_from_slice(payload.as_bytes());
+        Input::Message { topic: topic.clone(), payload, retained }
+    };
+    scene.retained.insert(topic.clone(), "junk".into());
+    scene.put(message("junk", true));
+    scene.put(message(&ours, false));
+    scene.wait(5_000);
+    assert_eq!((scene.retained[&topic].as_str(), put_backs(&scene)), (ours.as_str(), 1));
+    scene.put(message(&ours, true));
+    scene.wait(20_000);
+    assert_eq!(put_backs(&scene), 1, "an echo is no change");
+    scene.put(message("junk", true));
+    scene.put(message(&ours, true));
+    scene.wait(20_000);
+    assert_eq!(put_backs(&scene), 1, "what the broker keeps is ours again");
+}
+
+#[test]
+fn at_a_broker_that_tells_nothing_of_what_it_keeps_putting_back_ends() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let topic = Topic::Status.name(DEVICE);
+    let payload = Bytes::from("junk");
+    scene.put(Input::Message { topic: topic.clone(), payload, retained: false });
+    for _ in 0..60 {
+        let echo = Bytes::from(scene.retained[&topic].clone());
+        scene.put(Input::Message { topic: topic.clone(), payload: echo, retained: false });
+        scene.wait(1_000);
+    }
+    assert_eq!(put_backs(&scene), 1);
 }
