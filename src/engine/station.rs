@@ -383,7 +383,7 @@ impl Station {
             self.advance(now, key, Event::Dismissed, Facts::because("revoked"));
         }
         for kid in &gone {
-            self.clear_retained(Topic::Offer(Slot::Kid(*kid)));
+            self.give_up_slot(Slot::Kid(*kid));
         }
         let changed = self.keys != new;
         self.keys = new;

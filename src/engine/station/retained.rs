@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Security;
 use crate::engine::message::{self, Status};
-use crate::engine::topic::Topic;
+use crate::engine::topic::{Slot, Topic};
 
 use super::{Command, Station, Story};
 
@@ -30,8 +30,9 @@ pub(super) struct Retained {
 
 impl Station {
     pub(super) fn broker_connected(&mut self, now: Instant) {
-        self.is_online = true;
+        // Remembered first, then told with everything else.
         self.publish_status(now);
+        self.is_online = true;
         // The broker may have forgotten everything, or kept what we have cleared since.
         for (topic, retained) in &self.retained {
             self.commands.push_back(Command::Publish {
@@ -128,6 +129,13 @@ impl Station {
                 });
             }
         }
+    }
+
+    /// The same of a slot that is nobody's any more. Should the broker not hear of it now, its offer comes with a
+    /// later subscription, as litter.
+    pub(super) fn give_up_slot(&mut self, slot: Slot) {
+        self.clear_retained(Topic::Offer(slot));
+        self.retained.remove(&Topic::Offer(slot).name(self.settings.device));
     }
 
     pub(super) fn clear_offers(&mut self) {

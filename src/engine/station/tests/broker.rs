@@ -80,3 +80,28 @@ fn at_a_broker_that_tells_nothing_of_what_it_keeps_putting_back_ends() {
     }
     assert_eq!(put_backs(&scene), 1);
 }
+
+#[test]
+fn a_broker_that_is_back_is_told_the_status_once_and_nothing_of_who_was_revoked() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    scene.put(Input::Keys((2..=4).map(viewer).collect()));
+    scene.wait(200);
+    assert_eq!(scene.retained(Topic::Offer(Slot::Kid(Kid(1)))), "");
+    scene.put(Input::BrokerLost);
+    scene.put(Input::CameraLost(true));
+    scene.put(Input::Keys((3..=4).map(viewer).collect()));
+    let orders = scene.orders.len();
+    scene.put(Input::BrokerConnected);
+    let published = |order: &Command| match order {
+        Command::Publish { topic, .. } => Some(topic.clone()),
+        _ => None,
+    };
+    let told: Vec<_> = scene.orders[orders..].iter().filter_map(published).collect();
+    let of = |kid| Topic::Offer(Slot::Kid(Kid(kid))).name(DEVICE);
+    assert!(told.iter().all(|topic| *topic != of(1) && *topic != of(2)), "{told:?}");
+    assert_eq!(told.iter().filter(|topic| **topic == Topic::Status.name(DEVICE)).count(), 1);
+    assert!(scene.retained(Topic::Status).contains("lost"));
+    // What the broker kept of somebody who is revoked comes with the subscription.
+    scene.put(Input::Message { topic: of(2), payload: Bytes::from("old"), retained: true });
+    assert_eq!(scene.retained[&of(2)], "");
+}
