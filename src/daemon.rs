@@ -424,12 +424,12 @@ impl Daemon {
             PeerEvent::ControlClosed => return self.control.shut(peer),
             PeerEvent::Control { is_text, data } => return self.control_heard(now, peer, is_text, &data),
             PeerEvent::PathLost(loss) => {
-                let why = match loss {
-                    Loss::AddressGone => "the board's address is gone",
-                    Loss::Silent => "nothing comes from the viewer",
+                let (input, why) = match loss {
+                    Loss::AddressGone => (Input::PathLost(peer), "the board's address is gone"),
+                    Loss::Silent => (Input::PathSilent(peer), "nothing comes from the viewer"),
                 };
-                log::info!(peer:%, why; "the path to a viewer is lost; another is looked for");
-                Input::PathLost(peer)
+                log::info!(peer:%, why, broker = self.is_online; "the path to a viewer is lost");
+                input
             }
             PeerEvent::RelayLost { was_used } => Input::RelayLost { peer, was_used },
             PeerEvent::Disconnected => return self.statistics.heard(now, peer, false),

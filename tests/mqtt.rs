@@ -204,6 +204,18 @@ async fn retained_messages_are_skipped_where_they_are_not_wanted() {
 }
 
 #[tokio::test]
+async fn what_the_broker_is_to_keep_is_told_apart_also_when_we_said_it() {
+    let mosquitto = Mosquitto::open();
+    let mut mqtt = device(broker(mosquitto.port));
+    connected(&mut mqtt).await;
+    mqtt.publish(Publication { retain: true, ..publication("to/device/x", "ours") });
+    assert_eq!(message(&mut mqtt).await, ("to/device/x".into(), "ours".into(), true));
+    let other = Observer::subscribed(mosquitto.port, "nothing").await;
+    other.publish("to/device/x", "ours", false).await;
+    assert_eq!(message(&mut mqtt).await, ("to/device/x".into(), "ours".into(), false));
+}
+
+#[tokio::test]
 async fn an_oversized_message_does_not_end_the_connection() {
     let mosquitto = Mosquitto::open();
     let mut mqtt = device(broker(mosquitto.port));

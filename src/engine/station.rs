@@ -219,7 +219,11 @@ impl Station {
             // Only the offer that waits: a session whose path still works must not be disturbed, and of one
             // whose path is gone its peer connection tells.
             Input::NetworkChanged => self.renew_standing(),
-            Input::PathLost(peer) => self.of_peer(now, peer, Event::PathLost, Facts::default()),
+            // A restart gives the path up, and without a broker no other one is agreed on: it may come back.
+            Input::PathSilent(_) if !self.is_online => {}
+            Input::PathLost(peer) | Input::PathSilent(peer) => {
+                self.of_peer(now, peer, Event::PathLost, Facts::default());
+            }
             Input::Shutdown => self.shutdown(now),
             Input::Tick => {}
         }
@@ -364,14 +368,22 @@ impl Station {
             .filter(|(kid, old)| new.get(kid).is_none_or(|viewer| viewer.key() != old.key()))
             .map(|(kid, _)| *kid)
             .collect();
-        for kid in &gone {
-            let slot = Slot::Kid(*kid);
-            let ending: Vec<_> =
-                self.roster.live_sessions().map(|(key, _)| key).filter(|key| key.0 == slot).collect();
-            for key in ending {
-                self.advance(now, key, Event::Dismissed, Facts::because("revoked"));
+        // Who may do less than it was granted comes back and is granted that.
+        let goes = |slot: Slot, granted: Rights| match slot {
+            Slot::Open => false,
+            Slot::Kid(kid) => {
+                gone.contains(&kid)
+                    || new.get(&kid).is_some_and(|viewer| granted.intersection(viewer.rights) != granted)
             }
-            self.clear_retained(Topic::Offer(slot));
+        };
+        let live = self.roster.live_sessions();
+        let ending: Vec<_> =
+            live.filter(|(key, session)| goes(key.0, session.granted)).map(|(key, _)| key).collect();
+        for key in ending {
+            self.advance(now, key, Event::Dismissed, Facts::because("revoked"));
+        }
+        for kid in &gone {
+            self.give_up_slot(Slot::Kid(*kid));
         }
         let changed = self.keys != new;
         self.keys = new;

@@ -65,8 +65,7 @@ pub struct Publication {
 pub struct Subscription {
     /// The topic filter.
     pub filter: String,
-    /// Messages that were retained before are not wanted, and those that are retained from now on are
-    /// told apart: Retain Handling 2 and Retain As Published (MQTT 5 §3.8.3.1).
+    /// Messages that were retained before are not wanted: Retain Handling 2 (MQTT 5 §3.8.3.1).
     pub skip_retained: bool,
 }
 
@@ -86,7 +85,7 @@ pub enum MqttEvent {
         topic: String,
         /// Its payload.
         payload: Bytes,
-        /// Whether the broker had it in store, or with `skip_retained` puts it there.
+        /// Whether the broker had it in store, or puts it there now (Retain As Published, MQTT 5 §3.8.3.1).
         retained: bool,
     },
 }

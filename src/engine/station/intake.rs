@@ -14,6 +14,7 @@ use crate::engine::roster::Key;
 use crate::engine::seal::{self, Binding, Context, Direction};
 use crate::engine::session::{Event, State};
 use crate::engine::topic::{Slot, Topic};
+use crate::units::BootId;
 
 use super::negotiate::Facts;
 use super::{Station, standing};
@@ -79,6 +80,15 @@ impl Refusal {
     }
 }
 
+/// A message of which it is certain who sent it.
+struct Authentic {
+    /// The boot that its session belongs to.
+    boot: BootId,
+    n: u64,
+    kind: String,
+    payload: String,
+}
+
 impl Station {
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         *self.refusals.entry(refusal).or_default() += 1;
@@ -89,7 +99,7 @@ impl Station {
             None => self.refuse(Refusal::UnknownTopic),
             Some(Topic::Out(..) | Topic::Event(_)) => {}
             Some(own @ (Topic::Status | Topic::Offer(_) | Topic::StrayOffer(_))) => {
-                self.watch_retained(now, &own, payload);
+                self.watch_retained(now, &own, payload, retained);
             }
             // Clearing a retained message sends an empty one to whoever is subscribed.
             Some(Topic::In(..)) if payload.is_empty() => {}
@@ -112,7 +122,7 @@ impl Station {
         if !self.roster.is_live(&key) && self.failed.is_empty(now) {
             return self.refuse(Refusal::Flood);
         }
-        let (kind, payload) = match self.authenticate(now, key, payload) {
+        let Authentic { boot, n, kind, payload } = match self.authenticate(key, payload) {
             Ok(authentic) => authentic,
             Err(refusal) => {
                 self.failed.take(now);
@@ -126,6 +136,11 @@ impl Station {
         };
         if !self.spent.entry(key.0).or_insert(Bucket::new(per_second, burst)).take(now) {
             return self.refuse(Refusal::Overrun);
+        }
+        // Not before: whoever has a key could fill the memory with sessions faster than its messages are heard.
+        self.roster.remember(key, boot, now);
+        if let Some(session) = self.roster.session_mut(&key) {
+            session.received_n = n;
         }
         match FromViewer::read(&kind, &payload) {
             Ok(FromViewer::Hello(hello)) => self.hello(now, key, &hello),
@@ -149,9 +164,8 @@ impl Station {
         }
     }
 
-    /// The message's type and payload, once it is certain who sent it and that it is new. From then on
-    /// its session is remembered.
-    fn authenticate(&mut self, now: Instant, key: Key, payload: &[u8]) -> Result<(String, String), Refusal> {
+    /// What the message says, once it is certain who sent it and that it is new.
+    fn authenticate(&self, key: Key, payload: &[u8]) -> Result<Authentic, Refusal> {
         let wire = Wire::read(payload).map_err(|unreadable| match unreadable {
             Unreadable::TooLarge => Refusal::TooLarge,
             Unreadable::TooDeep => Refusal::TooDeep,
@@ -160,7 +174,7 @@ impl Station {
         let known = self.roster.session(&key);
         let boot = known.map_or(self.boot, |session| session.boot);
         let received_n = known.map_or(0, |session| session.received_n);
-        let text = match (wire.body, key.0) {
+        let payload = match (wire.body, key.0) {
             (Body::Open(text), Slot::Open) => text,
             (Body::Sealed(ct), Slot::Kid(kid)) => {
                 let viewer = self.keys.get(&kid).ok_or(Refusal::UnknownKey)?;
@@ -179,11 +193,7 @@ impl Station {
         if wire.n <= received_n {
             return Err(Refusal::Replayed);
         }
-        self.roster.remember(key, boot, now);
-        if let Some(session) = self.roster.session_mut(&key) {
-            session.received_n = wire.n;
-        }
-        Ok((wire.kind, text))
+        Ok(Authentic { boot, n: wire.n, kind: wire.kind, payload })
     }
 
     fn hello(&mut self, now: Instant, key: Key, hello: &Hello) {

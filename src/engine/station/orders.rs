@@ -24,7 +24,7 @@ pub enum Input {
         topic: String,
         /// Its bytes.
         payload: Bytes,
-        /// Whether the broker had it in store.
+        /// Whether the broker had it in store, or puts it there.
         retained: bool,
     },
     /// [`Command::OpenPeer`] or [`Command::RestartIce`] made an offer.
@@ -68,9 +68,11 @@ pub enum Input {
     },
     /// DTLS is up.
     PeerConnected(PeerId),
-    /// Nothing comes from its viewer any more, or the board's address that it used is gone. Told again
-    /// while that lasts.
+    /// The board's address that it used is gone. Told again while that lasts.
     PathLost(PeerId),
+    /// Nothing comes from its viewer any more. Told again while that lasts; while the broker is away it changes
+    /// nothing.
+    PathSilent(PeerId),
     /// It is closed by the viewer, or silent for too long.
     PeerLost {
         /// Which peer connection.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Security;
 use crate::engine::message::{self, Status};
-use crate::engine::topic::Topic;
+use crate::engine::topic::{Slot, Topic};
 
 use super::{Command, Station, Story};
 
@@ -30,8 +30,9 @@ pub(super) struct Retained {
 
 impl Station {
     pub(super) fn broker_connected(&mut self, now: Instant) {
-        self.is_online = true;
+        // Remembered first, then told with everything else.
         self.publish_status(now);
+        self.is_online = true;
         // The broker may have forgotten everything, or kept what we have cleared since.
         for (topic, retained) in &self.retained {
             self.commands.push_back(Command::Publish {
@@ -130,6 +131,13 @@ impl Station {
         }
     }
 
+    /// The same of a slot that is nobody's any more. Should the broker not hear of it now, its offer comes with a
+    /// later subscription, as litter.
+    pub(super) fn give_up_slot(&mut self, slot: Slot) {
+        self.clear_retained(Topic::Offer(slot));
+        self.retained.remove(&Topic::Offer(slot).name(self.settings.device));
+    }
+
     pub(super) fn clear_offers(&mut self) {
         for slot in self.slots() {
             self.clear_retained(Topic::Offer(slot));
@@ -137,7 +145,11 @@ impl Station {
     }
 
     /// Somebody published on one of our own topics, most often we ourselves.
-    pub(super) fn watch_retained(&mut self, now: Instant, topic: &Topic, payload: &[u8]) {
+    ///
+    /// Only what the broker keeps says that all is well: a copy of ours that somebody sends without having it kept
+    /// must not hide what they had it keep before. To a broker that does not tell the two apart, what differed is
+    /// put back once more than it had to be.
+    pub(super) fn watch_retained(&mut self, now: Instant, topic: &Topic, payload: &[u8], is_kept: bool) {
         let ours = match topic {
             Topic::Status => true,
             Topic::Offer(slot) => self.slots().contains(slot),
@@ -151,7 +163,7 @@ impl Station {
         }
         let retained = self.retained.entry(topic.name(self.settings.device)).or_default();
         if retained.current.as_bytes() == payload {
-            retained.check_at = None;
+            retained.check_at = retained.check_at.filter(|_| !is_kept);
         } else if retained.check_at.is_none() {
             let soonest = retained.put_back_at.map_or(now, |at| at + PUT_BACK_INTERVAL);
             retained.check_at = Some(soonest.max(now + SETTLE));

@@ -24,6 +24,8 @@ const OFFER_EXPIRY: Duration = Duration::from_secs(11 * 60);
 /// An offer is renewed after 8 minutes and up to 2 more.
 const RENEW_AFTER_S: u64 = 8 * 60;
 const RENEW_SPREAD_S: u64 = 2 * 60;
+/// An opening that brings nothing for so long was cut short somewhere, however slow the board is.
+const OPEN_PATIENCE: Duration = Duration::from_secs(30);
 /// Between the loss of a relayed address and the next offer.
 const RELAY_REST: Duration = Duration::from_secs(1);
 /// More revisions than a network could need; later candidates follow after the answer.
@@ -54,7 +56,8 @@ pub(super) struct Standing {
     /// Every candidate that is not in the revision of that number or an earlier one.
     candidates: Vec<(usize, Candidate)>,
     publish_at: Option<Instant>,
-    renew_at: Option<Instant>,
+    /// Until something is published, when it is given up.
+    renew_at: Instant,
 }
 
 impl Standing {
@@ -73,7 +76,9 @@ impl Standing {
 impl Station {
     pub(super) fn standing_deadline(&self) -> Option<Instant> {
         match &self.standing {
-            Some(standing) => [standing.publish_at, standing.renew_at].into_iter().flatten().min(),
+            Some(standing) => {
+                Some(standing.publish_at.map_or(standing.renew_at, |at| at.min(standing.renew_at)))
+            }
             None if self.may_light() => self.open_after,
             None => None,
         }
@@ -81,8 +86,12 @@ impl Station {
 
     /// What is due: opening, publishing, renewing.
     pub(super) fn tend_standing(&mut self, now: Instant) {
-        if self.standing.as_ref().is_some_and(|standing| standing.renew_at.is_some_and(|at| at <= now)) {
-            self.renew_standing();
+        match self.standing.as_ref().filter(|standing| standing.renew_at <= now) {
+            Some(opening) if opening.digests.is_empty() => {
+                self.standing_failed(now, format!("none was made in {} s", OPEN_PATIENCE.as_secs()));
+            }
+            Some(_) => self.renew_standing(),
+            None => {}
         }
         if self.standing.is_none() && self.may_light() && self.open_after.is_none_or(|at| at <= now) {
             self.open_after = None;
@@ -95,7 +104,7 @@ impl Station {
                 published: String::new(),
                 candidates: Vec::new(),
                 publish_at: None,
-                renew_at: None,
+                renew_at: now + OPEN_PATIENCE,
             });
         }
         if self.standing.as_ref().is_some_and(|standing| standing.publish_at.is_some_and(|at| at <= now)) {
@@ -218,12 +227,14 @@ impl Station {
             let moved = fit_payload(&mut payload);
             let digest = seal::sdp_digest(&payload.sdp);
             if standing.digests.last() != Some(&digest) {
+                if standing.digests.is_empty() {
+                    standing.renew_at = now + Duration::from_secs(RENEW_AFTER_S + spread_s);
+                }
                 standing.published = payload.sdp;
                 standing.digests.push(digest);
                 // What did not fit is in no revision, whichever one is answered.
                 standing.candidates.retain(|(since, _)| *since != usize::MAX);
                 standing.candidates.extend(moved.into_iter().map(|candidate| (usize::MAX, candidate)));
-                standing.renew_at.get_or_insert(now + Duration::from_secs(RENEW_AFTER_S + spread_s));
                 let (offer, rev) = (standing.offer, standing.digests.len() as u64);
                 self.standing = Some(standing);
                 self.publish_standing(now);

@@ -2,6 +2,7 @@
 //!
 //! Past 500 lines, because it is one list of short rules: split by subject, each would have to be looked for.
 
+mod broker;
 mod model;
 mod network;
 mod order;
@@ -12,6 +13,7 @@ use crate::engine::message::{self, Answer, Bye, Candidate, Candidates, Hello, Of
 use crate::engine::rights::Right;
 use crate::engine::seal;
 use crate::engine::topic::Topic;
+use crate::units::SessionId;
 use bytes::Bytes;
 use scene::*;
 
@@ -386,6 +388,25 @@ fn a_viewer_that_says_too_much_is_not_answered() {
 }
 
 #[test]
+fn a_viewer_that_says_too_much_in_ever_new_sessions_changes_no_boot() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let boot = scene.station.boot;
+    for session in 0..5_000 {
+        Viewer::new(&scene, 1, session).hello(&mut scene);
+    }
+    scene.wait(100);
+    Viewer::new(&scene, 1, 5_000).hello(&mut scene);
+    assert_eq!(scene.station.boot, boot);
+    let is_remembered =
+        |session: &u128| scene.station.roster.session(&(Slot::Kid(Kid(1)), SessionId(*session))).is_some();
+    assert_eq!((0..=5_000).filter(is_remembered).count(), 31);
+    assert_eq!(scene.refused(Refusal::Overrun), 5_001 - 31);
+    let mut rui = Viewer::new(&scene, 2, 1);
+    rui.hello(&mut scene);
+    let _: Offer = rui.hear(&scene, "offer");
+}
+
+#[test]
 fn the_broker_alone_ends_nothing() {
     let mut scene = Scene::new(Security::Sealed, 4);
     let mut ana = streaming(&mut scene, 1, 1);
@@ -460,6 +481,27 @@ fn a_revoked_viewer_is_out_and_the_offer_that_it_saw_is_gone() {
     assert_ne!(Viewer::new(&scene, 2, 9).standing(&scene).offer, seen);
     ana.hello(&mut scene);
     assert_eq!(scene.refused(Refusal::UnknownKey), 1);
+}
+
+#[test]
+fn a_viewer_that_may_do_less_than_before_is_let_go_of_and_comes_back_with_what_it_may() {
+    let mut scene = Scene::new(Security::Sealed, 4);
+    let (mut ana, rui) = (streaming(&mut scene, 1, 1), streaming(&mut scene, 2, 2));
+    let with = |rights: Rights| {
+        let mut keys: Vec<ViewerKey> = (1..=4).map(viewer).collect();
+        keys[0].rights = rights;
+        Input::Keys(keys)
+    };
+    scene.put(with(VIEW));
+    assert!(ana.hears_nothing(&scene) && rui.hears_nothing(&scene), "it was granted no more than that");
+    scene.put(with(Rights::NONE.with(Right::Listen)));
+    let bye: Bye = ana.hear(&scene, "bye");
+    assert_eq!((bye.reason.as_str(), scene.station.watching()), ("revoked", 1));
+    assert!(rui.hears_nothing(&scene));
+    let mut again = Viewer::new(&scene, 1, 3);
+    assert_eq!(again.standing(&scene).rights, Rights::NONE.with(Right::Listen));
+    again.hello(&mut scene);
+    assert_eq!(again.hear::<Reject>(&scene, "reject").code, RejectCode::Denied, "it wants to see");
 }
 
 #[test]
@@ -752,12 +794,33 @@ fn a_lost_peer_frees_its_place_and_the_viewer_is_told() {
 }
 
 #[test]
+fn an_offer_that_is_never_made_is_given_up_for_another() {
+    let mut scene = Scene::new(Security::Sealed, 1);
+    scene.opens = false;
+    scene.put(Input::NetworkChanged);
+    let (first, orders) = (scene.open[0], scene.orders.len());
+    scene.wait(29_000);
+    assert_eq!(scene.open, [first], "a slow board may take long");
+    scene.opens = true;
+    scene.wait(2_000);
+    let made = &scene.orders[orders..];
+    assert!(made.contains(&Command::ClosePeer(first)));
+    assert_eq!(made.iter().filter(|order| matches!(order, Command::OpenPeer(_))).count(), 1);
+    let _ = Viewer::new(&scene, 1, 1).standing(&scene);
+    let lit = scene.open.clone();
+    scene.wait(7 * 60_000);
+    assert_eq!(scene.open, lit, "one that is lit has its minutes");
+}
+
+#[test]
 fn a_board_without_a_network_tries_again_for_as_long_as_it_takes() {
     let mut scene = Scene::new(Security::Sealed, 1);
     scene.opens = false;
     scene.station.renew_standing();
     for _ in 0..20 {
-        scene.wait(40_000);
+        for _ in 0..40 {
+            scene.wait(if scene.open.is_empty() { 1_000 } else { 0 });
+        }
         let peer = *scene.open.last().expect("it tries again");
         scene.put(Input::PeerOfferFailed { peer, reason: "no interface".into() });
     }

@@ -192,7 +192,7 @@ fn filter(subscription: &Subscription) -> SubscribeFilterInput {
     SubscribeFilterInput::new(subscription.filter.as_str(), QoS::AtLeastOnce)
         .retain_forward_rule(rule)
         // Without it, what is being stored now looks like a message for us alone.
-        .preserve_retain(subscription.skip_retained)
+        .preserve_retain(true)
 }
 
 fn granted(ack: &SubAck, subscriptions: &[Subscription]) -> Result<(), Fault> {

@@ -5,7 +5,8 @@
 //! own judgement comes after five seconds, and knows nothing of addresses. Pure: it is told the time.
 //!
 //! A loss is told at once, again when the board gets other addresses, and again after 5, 10, 20 ... s while it lasts: whoever
-//! heard of it has had that long for a restart.
+//! heard of it has had that long for a restart. When no restart has followed, which is of no use without a broker, it
+//! is told every 5 s, so that one follows soon after it is.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -86,6 +87,7 @@ impl Path {
             {
                 return None;
             }
+            Some(told) if restarted_at.is_none_or(|at| at < told.at) => AGAIN_AFTER,
             Some(told) => (told.again_after * 2).min(MAX_AGAIN),
             // Somebody else has asked for one already.
             None if !is_gone
@@ -113,20 +115,32 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// What is told when one path is looked at every 200 ms, as (ms, loss).
+    /// What is told when one path is looked at every 200 ms and ICE restarted whenever it is, as (ms, loss).
     fn told(
         until: u64,
         heard: impl Fn(u64) -> (IpAddr, u64),
         offered: impl Fn(u64) -> Vec<IpAddr>,
     ) -> Vec<(u64, Loss)> {
-        let (start, mut path) = (Instant::now(), Path::default());
+        told_when(|_| true, until, heard, offered)
+    }
+
+    /// The same, with a restart only while there is a broker for it.
+    fn told_when(
+        restarts: impl Fn(u64) -> bool,
+        until: u64,
+        heard: impl Fn(u64) -> (IpAddr, u64),
+        offered: impl Fn(u64) -> Vec<IpAddr>,
+    ) -> Vec<(u64, Loss)> {
+        let (start, mut path, mut restarted_at) = (Instant::now(), Path::default(), None);
         (0..=until)
             .step_by(200)
             .filter_map(|now| {
                 let (local, at) = heard(now);
                 let offered = Some(offered(now).into_iter().collect());
                 let heard = Heard { local, at: start + ms(at) };
-                path.look(start + ms(now), heard, offered, None).map(|loss| (now, loss))
+                let loss = path.look(start + ms(now), heard, offered, restarted_at)?;
+                restarted_at = restarts(now).then_some(start + ms(now)).or(restarted_at);
+                Some((now, loss))
             })
             .collect()
     }
@@ -140,6 +154,13 @@ mod tests {
     fn silence_is_told_after_two_seconds_and_more_and_more_seldom() {
         let silent = told(45_000, |_| (HERE, 0), |_| vec![HERE]);
         let expected = [2_000, 7_000, 17_000, 37_000].map(|at| (at, Loss::Silent));
+        assert_eq!(silent, expected);
+    }
+
+    #[test]
+    fn silence_that_nobody_acts_on_is_told_every_five_seconds() {
+        let silent = told_when(|now| now >= 16_000, 40_000, |_| (HERE, 0), |_| vec![HERE]);
+        let expected = [2_000, 7_000, 12_000, 17_000, 22_000, 32_000].map(|at| (at, Loss::Silent));
         assert_eq!(silent, expected);
     }
 

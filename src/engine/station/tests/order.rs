@@ -19,6 +19,7 @@ enum Op {
     Fail(u8),
     Restart(u8),
     LosePath(u8),
+    Silence(u8),
     Broker(bool),
     Wait(u32),
     Revoke(u64),
@@ -36,7 +37,8 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => who.clone().prop_map(Op::Lose),
         1 => who.clone().prop_map(Op::Fail),
         1 => who.clone().prop_map(Op::Restart),
-        1 => who.prop_map(Op::LosePath),
+        1 => who.clone().prop_map(Op::LosePath),
+        1 => who.prop_map(Op::Silence),
         1 => any::<bool>().prop_map(Op::Broker),
         4 => (1u32..40_000).prop_map(Op::Wait),
         1 => (0u64..5).prop_map(Op::Revoke),
@@ -93,6 +95,9 @@ proptest! {
                 Op::Restart(who) => { viewers[usize::from(who)].say(&mut scene, "restart", &Bye { reason: String::new() }); }
                 Op::LosePath(who) => if let Some(peer) = peer(&scene, &viewers[usize::from(who)]) {
                     scene.put(Input::PathLost(peer));
+                },
+                Op::Silence(who) => if let Some(peer) = peer(&scene, &viewers[usize::from(who)]) {
+                    scene.put(Input::PathSilent(peer));
                 },
                 Op::Broker(true) => scene.put(Input::BrokerConnected),
                 Op::Broker(false) => scene.put(Input::BrokerLost),
