@@ -122,6 +122,10 @@ impl Said {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(text.contains("\"why\"") && text.contains("\"mend\""), "{text}");
+        let mend = self.all(check)[0]["mend"].as_array().expect("a list");
+        let is_comment = |line: &str| line.starts_with('#');
+        let mut lines = mend.iter().flat_map(|entry| entry.as_str().expect("a text").lines());
+        assert!(lines.any(|line| !is_comment(line)), "something can be copied: {text}");
         assert_eq!(self.status, Some(1), "{text}");
     }
 }
@@ -375,6 +379,28 @@ fn a_faulty_configuration_is_78_and_the_board_is_looked_at_all_the_same() {
     }
     assert!(!text.contains(" broker "), "{text}");
     assert!(!text.contains('\u{1b}'), "a file wants no colours");
+}
+
+#[test]
+fn a_configuration_that_is_gone_is_copied_from_the_one_that_the_package_brings() {
+    let board = Board::new("");
+    let path = board.file("farol.toml");
+    fs::remove_file(&path).expect("it is ours");
+    let done = board.command(&["doctor", "--json"]).output().expect("farol can be run");
+    assert_eq!(done.status.code(), Some(78));
+    let text = String::from_utf8_lossy(&done.stdout);
+    let shipped = "/usr/share/doc/farol/examples/farol.toml";
+    let mend = format!("sudo install -D -m 0644 {shipped} {}", path.display());
+    assert!(text.contains(&mend), "{text}");
+    // Where the package lays it, before it is packed.
+    let packing = fs::read_to_string("scripts/deb").expect("tests run in the tree");
+    assert!(packing.contains("cp $stage/farol.toml $stage/doc/examples/"));
+    assert!(
+        fs::read_to_string("Cargo.toml")
+            .expect("it is there")
+            .contains(r#"["target/deb/doc/**/*", "usr/share/doc/farol/""#)
+    );
+    assert!(!text.contains("--reinstall farol"), "the package is in no archive: {text}");
 }
 
 #[test]
