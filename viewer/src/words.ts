@@ -196,5 +196,8 @@ export const LABELS = {
   noStill: "No picture was taken",
   motion: "Motion",
   microphoneRefused: "The microphone was not allowed. Allow it in the browser's settings for this page.",
+  microphoneMissing: "This device has no microphone that the browser could use. Plug one in, and tap again.",
+  microphoneBusy: "The microphone is in use elsewhere. Close the other program or call, and tap again.",
+  microphoneGone: "Your microphone was unplugged or switched off. Tap again to go on talking.",
   microphoneInsecure: "The browser gives the microphone only to pages on https:// or localhost.",
 } as const;
