@@ -46,7 +46,7 @@ type Phase =
   | { at: "answering"; until: number }
   | { at: "answered"; until: number; isAccepted: boolean }
   | { at: "live"; since: number; restartAt?: number; stall?: Stall }
-  | { at: "resting"; until: number }
+  | Rest
   | { at: "stopped" };
 
 interface Run {
@@ -68,6 +68,12 @@ interface Peer {
   isEnd: boolean;
   sendAt?: number;
 }
+
+/**
+ * Between two attempts. Not before `notBefore` by any means; a new standing offer ends it early unless it
+ * is firm: the device itself sent us away, and its next offer is that for others too.
+ */
+type Rest = { at: "resting"; until: number; notBefore: number; isFirm: boolean };
 
 /** A picture that stopped on a whole connection: when a restart is due, then when to start over. */
 type Stall = { at: number; isAsked: boolean };
@@ -248,14 +254,25 @@ export class Session {
       // The device comes up: its offer follows its status at once, and is the quicker way in.
       if (isNewBoot && phase.isAcked) phase.until = now + OFFER_GRACE_MS;
       this.#decide(now, false);
-    } else if (phase.at === "resting" && this.#isUp && (answerable !== undefined || isNewBoot)) {
-      this.#failures = 0;
-      this.#renew(answerable === undefined);
+    } else if (phase.at === "resting" && this.#isUp) {
+      this.#cutRest(phase, isNewBoot, now);
     } else if (phase.at === "asking" && answerable !== undefined && answerable.boot !== this.#run.boot) {
       this.#renew(false);
     } else {
       this.#leaveLostBoot();
     }
+  }
+
+  /** A device that has started anew is tried at once; one that lit its next offer may have lit it for others. */
+  #cutRest(rest: Rest, isNewBoot: boolean, now: number): void {
+    const answerable = this.#beacon.answerable;
+    const boot = answerable?.boot ?? (isNewBoot ? this.#beacon.status?.boot : undefined);
+    if (boot === undefined) return;
+    const isAnew = boot !== this.#run.boot;
+    if (isAnew) this.#failures = 0;
+    else if (rest.isFirm) return;
+    if (now >= rest.notBefore) this.#renew(answerable === undefined);
+    else rest.until = Math.min(rest.until, rest.notBefore);
   }
 
   /**
@@ -345,7 +362,8 @@ export class Session {
     const until = now + Math.min(Math.max(retryMs, MIN_REST_MS), MAX_REFUSED_MS);
     this.#closePeer();
     this.#trouble = { state: "refused", reason, retryAt: until };
-    this.#phase = { at: "resting", until };
+    // A full device lights its offer again when a place is free; one that denies lights it for others.
+    this.#phase = { at: "resting", until, notBefore: now + MIN_REST_MS, isFirm: reason === "denied" };
   }
 
   // The peer connection.
@@ -463,7 +481,10 @@ export class Session {
     this.#send({ type: "restart", reason: "stalled" });
   }
 
-  /** Ends this attempt and goes on to the next: at once the first time, then after 1, 2, 4 ... 30 s. */
+  /**
+   * Ends this attempt and goes on to the next: at once the first time, then after 1, 2, 4 ... 30 s; where
+   * the device itself ended it, not before `minRest`.
+   */
   #fail(trouble: Trouble | undefined, now: number, minRest = 0): void {
     if (this.#phase.at === "live" && now - this.#phase.since >= STABLE_MS) this.#failures = 0;
     this.#endRun("retry");
@@ -471,7 +492,7 @@ export class Session {
     const rest = this.#failures === 0 ? 0 : Math.min(1_000 * 2 ** (this.#failures - 1), MAX_REST_MS);
     this.#failures += 1;
     if (rest === 0 && minRest === 0) this.#renew(false);
-    else this.#phase = { at: "resting", until: now + Math.max(rest, minRest) };
+    else this.#phase = { at: "resting", until: now + Math.max(rest, minRest), notBefore: now + minRest, isFirm: minRest > 0 };
   }
 
   /** Starts over under a new session id; with `grace`, a standing offer is waited for. */

@@ -274,6 +274,70 @@ test("a device that came back is asked again as if for the first time", () => {
   expect(stage.listening).not.toBe(session);
 });
 
+describe("sent away by the device", () => {
+  /** Comes in on this standing offer, and is replaced by another viewer at once. */
+  const replacedOn = (name: string): void => {
+    stage.standing(offer({ offer: id(name) })).subscribe().answerMade();
+    expect(stage.opened.at(-1)).toBe(id(name));
+    stage.says({ type: "bye", reason: "replaced" });
+  };
+
+  /** The fourth time, the rest is of 4 s. */
+  const fourTimes = (): void => {
+    for (const [name, restMs] of [["f1", 1_000], ["f2", 1_000], ["f3", 2_000], ["f4", 0]] as const) {
+      replacedOn(name);
+      stage.pass(restMs);
+    }
+  };
+
+  test("the next standing offer, lit for whoever took the place, does not end the rest", () => {
+    stage.connect().status(BOOT).subscribe();
+    const gaps = ["f1", "f2", "f3", "f4", "f5"].map((name) => {
+      replacedOn(name);
+      const since = stage.now;
+      const before = stage.listening;
+      stage.standing(offer({ offer: id(`${name}e`) }));
+      while (stage.listening === before) stage.pass(100);
+      return stage.now - since;
+    });
+    expect(gaps).toEqual([1_000, 1_000, 2_000, 4_000, 8_000]);
+  });
+
+  test("a device that has started anew does, after the second that a bye asks for", () => {
+    stage.connect().status(BOOT).subscribe();
+    fourTimes();
+    const session = stage.listening;
+    stage.pass(400).status(OTHER_BOOT).standing(offer({ offer: id("f9"), boot: OTHER_BOOT })).pass(599);
+    expect(stage.listening).toBe(session);
+    stage.pass(1).subscribe();
+    expect(stage.opened.at(-1)).toBe(id("f9"));
+  });
+
+  test("one that only came to the broker again is no other device", () => {
+    stage.connect().status(BOOT).subscribe();
+    fourTimes();
+    const session = stage.listening;
+    stage.give({ type: "broker-down", why: "unreachable" }).connect().status(BOOT).standing(offer({ offer: id("f9") })).pass(3_999);
+    expect(stage.listening).toBe(session);
+    stage.pass(1).subscribe();
+    expect(stage.opened.at(-1)).toBe(id("f9"));
+  });
+});
+
+test("a camera that was silent is tried on its next offer at once, and rests longer if it is silent again", () => {
+  stage.connect().status(BOOT).subscribe();
+  for (const name of ["f1", "f2", "f3"]) {
+    stage.standing(offer({ offer: id(name) })).subscribe();
+    expect(stage.opened.at(-1)).toBe(id(name));
+    stage.answerMade().pass(3_000);
+  }
+  const session = stage.listening;
+  stage.pass(1_999);
+  expect(stage.listening).toBe(session);
+  stage.pass(1);
+  expect(stage.listening).not.toBe(session);
+});
+
 describe("after the answer", () => {
   beforeEach(() => {
     stage.connect().status(BOOT).standing(offer()).subscribe().answerMade();
