@@ -251,8 +251,10 @@ export class Session {
     const phase = this.#phase;
     const answerable = this.#beacon.answerable;
     if (phase.at === "collecting") {
-      // The device comes up: its offer follows its status at once, and is the quicker way in.
-      if (isNewBoot && phase.isAcked) phase.until = now + OFFER_GRACE_MS;
+      // The device comes up: status and offer follow each other at once, and together are the quicker way
+      // in; with one of them alone, hello is said after that time.
+      const isWaiting = phase.isAcked && phase.until === undefined && this.#beacon.boots.length > 0;
+      if (isWaiting || (isNewBoot && phase.isAcked)) phase.until = now + OFFER_GRACE_MS;
       this.#decide(now, false);
     } else if (phase.at === "resting" && this.#isUp) {
       this.#cutRest(phase, isNewBoot, now);

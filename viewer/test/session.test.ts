@@ -207,6 +207,13 @@ describe("hello", () => {
     expect(stage.types).toEqual(["hello"]);
   });
 
+  test("an offer that comes late and that no status confirms is asked about after 300 ms", () => {
+    stage.connect().subscribe().pass(60_000).standing(offer()).pass(299);
+    expect(stage.types).toEqual([]);
+    stage.pass(1);
+    expect(stage.sent[0]).toMatchObject({ to: { boot: BOOT }, message: { type: "hello", boot: BOOT } });
+  });
+
   test("gets a dedicated offer, which is answered", () => {
     stage.connect().status(BOOT).subscribe().pass(300).says({ type: "offer", offer: offer({ offer: id("d1") }) });
     stage.answerMade();
