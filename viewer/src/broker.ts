@@ -34,6 +34,8 @@ const EXPIRY_S = 30;
 const MAX_PACKET_BYTES = MAX_WIRE_BYTES + 1024;
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 15_000;
+/** A connection that held this long makes the next loss a first one: a broker may take us in and drop us at once. */
+const STABLE_MS = 10_000;
 const NOT_AUTHORIZED = 0x87;
 /** CONNACK reasons that another attempt with the same link will meet again (MQTT 5 §3.2.2.2). */
 const REFUSALS = new Set([0x84, 0x85, 0x86, NOT_AUTHORIZED, 0x8a, 0x8c]);
@@ -45,6 +47,8 @@ export class Broker {
   #connection: Connection | undefined;
   #sessionTopic: string | undefined;
   #retryMs = FIRST_RETRY_MS;
+  /** Since when this connection carries what it is for. */
+  #grantedAt: number | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
   readonly #retryNow = (): void => {
     if (this.#retry !== undefined) this.#connect();
@@ -89,6 +93,7 @@ export class Broker {
   #connect(): void {
     clearTimeout(this.#retry);
     this.#retry = undefined;
+    this.#grantedAt = undefined;
     const { url, login } = this.#options;
     let socket: WebSocket;
     try {
@@ -109,7 +114,6 @@ export class Broker {
       },
       {
         up: () => {
-          this.#retryMs = FIRST_RETRY_MS;
           this.#subscribeAll(connection);
           this.#events.up();
         },
@@ -134,8 +138,10 @@ export class Broker {
       if (refusal !== undefined) {
         // A broker that takes us in but not our subscriptions is of no use.
         connection.close();
-        this.#lost(NOT_AUTHORIZED);
-      } else if (session !== undefined && session === this.#sessionTopic) {
+        return this.#lost(NOT_AUTHORIZED);
+      }
+      this.#grantedAt ??= performance.now();
+      if (session !== undefined && session === this.#sessionTopic) {
         this.#events.subscribed(session);
       }
     });
@@ -143,6 +149,7 @@ export class Broker {
 
   #lost(reason: number | undefined): void {
     this.#connection = undefined;
+    if (this.#grantedAt !== undefined && performance.now() - this.#grantedAt >= STABLE_MS) this.#retryMs = FIRST_RETRY_MS;
     // Half to all of the time, so that viewers who lost the broker together do not return together.
     const wait = this.#retryMs * (0.5 + Math.random() / 2);
     this.#retryMs = Math.min(this.#retryMs * 2, LAST_RETRY_MS);
