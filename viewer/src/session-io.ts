@@ -61,6 +61,8 @@ export type Command =
   | { do: "renegotiate"; peer: number; offer: Offer }
   | { do: "add-candidates"; peer: number; list: Candidate[] }
   | { do: "close-peer"; peer: number }
+  /** The broker does not answer any more: connect to it anew. */
+  | { do: "reconnect" }
   | { do: "show"; view: View };
 
 /** Why there is no broker. */

@@ -41,7 +41,7 @@ import {
 type Phase =
   | { at: "broker" }
   | { at: "collecting"; isAcked: boolean; until?: number; offlineAt?: number }
-  | { at: "subscribing"; grace: boolean }
+  | { at: "subscribing"; grace: boolean; until: number }
   | { at: "asking"; until: number }
   | { at: "answering"; until: number }
   | { at: "answered"; until: number; isAccepted: boolean }
@@ -174,6 +174,13 @@ export class Session {
     if (at === "collecting" || at === "subscribing" || at === "asking") this.#awaitBroker();
   }
 
+  /** A connection that was good before and now grants nothing has ended without a word. */
+  #brokerSilent(): void {
+    this.#commands.push({ do: "reconnect" });
+    this.#isUp = false;
+    this.#awaitBroker();
+  }
+
   #awaitBroker(): void {
     this.#closePeer();
     this.#renewRun();
@@ -259,9 +266,9 @@ export class Session {
     } else if (phase.at === "resting" && this.#isUp) {
       this.#cutRest(phase, isNewBoot, now);
     } else if (phase.at === "asking" && answerable !== undefined && answerable.boot !== this.#run.boot) {
-      this.#renew(false);
+      this.#renew(false, now);
     } else {
-      this.#leaveLostBoot();
+      this.#leaveLostBoot(now);
     }
   }
 
@@ -273,7 +280,7 @@ export class Session {
     const isAnew = boot !== this.#run.boot;
     if (isAnew) this.#failures = 0;
     else if (rest.isFirm) return;
-    if (now >= rest.notBefore) this.#renew(answerable === undefined);
+    if (now >= rest.notBefore) this.#renew(answerable === undefined, now);
     else rest.until = Math.min(rest.until, rest.notBefore);
   }
 
@@ -281,11 +288,11 @@ export class Session {
    * Media that stopped, and an offer of another boot that authenticated: the device has started anew and
    * forgotten us. A restart would ask nobody, and ICE gives a path up only after a quarter of a minute.
    */
-  #leaveLostBoot(): void {
+  #leaveLostBoot(now: number): void {
     const phase = this.#phase;
     const answerable = this.#beacon.answerable;
     if (phase.at !== "live" || phase.restartAt === undefined || answerable === undefined) return;
-    if (answerable.boot !== this.#run.boot) this.#renew(false);
+    if (answerable.boot !== this.#run.boot) this.#renew(false, now);
   }
 
   #heardInSession(session: string, n: number, message: DeviceMessage, now: number): void {
@@ -387,7 +394,7 @@ export class Session {
         return;
       case "peer-interrupted":
         if (this.#phase.at === "live") this.#phase.restartAt ??= now + RESTART_AFTER_MS;
-        return this.#leaveLostBoot();
+        return this.#leaveLostBoot(now);
       case "picture-stalled":
         if (this.#phase.at === "live") this.#phase.stall ??= { at: now + STALL_RESTART_MS, isAsked: false };
         return;
@@ -445,6 +452,8 @@ export class Session {
     if (phase.at === "live") return this.#livePassed(phase, now);
     if (!("until" in phase) || now < phase.until) return;
     switch (phase.at) {
+      case "subscribing":
+        return this.#brokerSilent();
       case "asking":
         return this.#fail({ state: "offline" }, now);
       case "answering":
@@ -452,7 +461,7 @@ export class Session {
       case "answered":
         return this.#fail(phase.isAccepted ? { state: "ended", reason: "no-path" } : { state: "offline" }, now);
       case "resting":
-        return this.#renew(false);
+        return this.#renew(false, now);
     }
   }
 
@@ -493,15 +502,15 @@ export class Session {
     if (trouble !== undefined) this.#trouble = trouble;
     const rest = this.#failures === 0 ? 0 : Math.min(1_000 * 2 ** (this.#failures - 1), MAX_REST_MS);
     this.#failures += 1;
-    if (rest === 0 && minRest === 0) this.#renew(false);
+    if (rest === 0 && minRest === 0) this.#renew(false, now);
     else this.#phase = { at: "resting", until: now + Math.max(rest, minRest), notBefore: now + minRest, isFirm: minRest > 0 };
   }
 
   /** Starts over under a new session id; with `grace`, a standing offer is waited for. */
-  #renew(grace: boolean): void {
+  #renew(grace: boolean, now: number): void {
     this.#endRun("retry");
     this.#renewRun();
-    this.#phase = this.#isUp ? { at: "subscribing", grace } : { at: "broker" };
+    this.#phase = this.#isUp ? { at: "subscribing", grace, until: now + REPLY_MS } : { at: "broker" };
   }
 
   #renewRun(): void {

@@ -112,6 +112,8 @@ export class Watch {
       case "open-peer":
         this.#peer = { id: command.peer, link: this.#newPeer(command.peer), stall: new Stall() };
         return this.#peer.link.answer(command.offer);
+      case "reconnect":
+        return this.#broker.reconnect();
       case "show":
         return this.#events.view(command.view);
     }
@@ -137,7 +139,11 @@ export class Watch {
           this.#take({ type: "answer-made", peer, offer: offer.offer, digest: sdpDigest(offer.sdp), sdp, hasVideo }),
         candidatesFound: (list, end) => this.#take({ type: "candidates-found", peer, list, end }),
         connected: () => this.#take({ type: "peer-connected", peer }),
-        interrupted: () => this.#take({ type: "peer-interrupted", peer }),
+        interrupted: () => {
+          this.#take({ type: "peer-interrupted", peer });
+          // What took the media away may have taken the broker too, and the way back leads by it.
+          this.#broker.probe();
+        },
         failed: () => this.#take({ type: "peer-failed", peer }),
         media: (stream) => {
           if (this.#peer?.id === peer) this.#events.media(stream);

@@ -5,6 +5,7 @@ import { Broker } from "../src/broker";
 
 /** MQTT 5's packets as a broker sends them. */
 const CONNACK = [0x20, 3, 0, 0, 0];
+const PINGRESP = [0xd0, 0];
 const suback = ([high, low]: number[], reasons: number[]): number[] => [0x90, 3 + reasons.length, high ?? 0, low ?? 0, 0, ...reasons];
 const KINDS: Record<number, string> = { 1: "connect", 3: "publish", 8: "subscribe", 10: "unsubscribe", 12: "pingreq", 14: "disconnect" };
 
@@ -132,4 +133,40 @@ test("after 10 s of a connection the next loss is a first one", () => {
   vi.advanceTimersByTime(10_000);
   latest().drops();
   expect(untilNext()).toBe(500);
+});
+
+test.each(["online", "visibilitychange"])("a connection that died without a word is noticed 3 s after %s", (event) => {
+  latest().takesIn();
+  listeners[event]?.();
+  expect(latest().said.at(-1)).toBe("pingreq");
+  vi.advanceTimersByTime(2_999);
+  expect(told.at(-1)).toBe("subscribed out/1");
+  vi.advanceTimersByTime(1);
+  expect(told.at(-1)).toBe("unreachable");
+});
+
+test("one that answers is kept, and a page that is put away does not ask", () => {
+  const socket = latest().takesIn();
+  visibilityState = "hidden";
+  listeners["visibilitychange"]?.();
+  expect(socket.said).not.toContain("pingreq");
+  visibilityState = "visible";
+  listeners["visibilitychange"]?.();
+  socket.says(PINGRESP);
+  vi.advanceTimersByTime(20_000);
+  expect(told).toEqual(["up", "subscribed out/1"]);
+});
+
+test.each(["online", "visibilitychange"])("%s ends the wait for the next attempt", (event) => {
+  latest().takesIn().drops();
+  listeners[event]?.();
+  expect(Socket.all).toHaveLength(2);
+});
+
+test("another connection in place of one that is silent is made at once, and not told as a loss", () => {
+  const first = latest().takesIn();
+  broker.reconnect();
+  latest().takesIn();
+  expect(first.readyState).toBe(3);
+  expect(told).toEqual(["up", "subscribed out/1", "up", "subscribed out/1"]);
 });

@@ -274,7 +274,7 @@ describe("hello", () => {
 
 test("a device that came back is asked again as if for the first time", () => {
   stage.connect().status(BOOT).subscribe().pass(300);
-  for (let attempt = 0; attempt < 6; attempt += 1) stage.pass(40_000).subscribe();
+  for (let seconds = 0; seconds < 240; seconds += 2) stage.pass(2_000).subscribe();
   stage.pass(3_000).status(OTHER_BOOT).subscribe().pass(300);
   const session = stage.listening;
   stage.pass(3_000);
@@ -723,6 +723,16 @@ describe("the broker", () => {
     stage.connect().standing(offer({ rev: 2 })).give({ type: "broker-down", why: "unreachable" });
     stage.connect().status(BOOT).standing(offer({ rev: 2 }));
     expect(stage.opened).toEqual([id("f0")]);
+  });
+
+  test("that does not answer a subscription in 3 s is connected to anew", () => {
+    stage.live().peerSays("peer-failed").clear().pass(2_999);
+    expect(stage.commands.some((command) => command.do === "reconnect")).toBe(false);
+    stage.pass(1);
+    expect(stage.commands.filter((command) => command.do === "reconnect")).toHaveLength(1);
+    expect(stage.view.state).toBe("connecting");
+    stage.connect().status(BOOT).standing(offer({ offer: id("f1") }));
+    expect(stage.opened.at(-1)).toBe(id("f1"));
   });
 
   test("lost after the answer: the connection may still come up", () => {
