@@ -17,6 +17,8 @@ export const TRICKLE_MS = 10;
 export const RESTART_AFTER_MS = 2_000;
 /** How long the device has for that restart before it is asked for again. */
 export const RESTART_AGAIN_MS = 5_000;
+/** How many restarts are asked for in vain before the connection is made anew. */
+export const MAX_RESTARTS = 2;
 /** How long a picture that stopped on a whole connection may go on by itself before a restart is asked for. */
 export const STALL_RESTART_MS = 3_000;
 /** How long that restart has to bring it back before the connection is made anew. */

@@ -26,6 +26,7 @@ import {
   CONNECT_MS,
   FULL_REST_MS,
   MAX_REFUSED_MS,
+  MAX_RESTARTS,
   MAX_REST_MS,
   MIN_REST_MS,
   OFFER_GRACE_MS,
@@ -45,7 +46,7 @@ type Phase =
   | { at: "asking"; until: number }
   | { at: "answering"; until: number }
   | { at: "answered"; until: number; isAccepted: boolean }
-  | { at: "live"; since: number; restartAt?: number; stall?: Stall }
+  | { at: "live"; since: number; restartAt?: number | undefined; restarts?: number; stall?: Stall }
   | Rest
   | { at: "stopped" };
 
@@ -339,7 +340,10 @@ export class Session {
     peer.isAnswered = false;
     this.#commands.push({ do: "renegotiate", peer: peer.id, offer });
     // The device has noticed as well: a request now would only throw away what it has begun.
-    if (this.#phase.at === "live" && this.#phase.restartAt !== undefined) this.#phase.restartAt = now + RESTART_AGAIN_MS;
+    if (this.#phase.at === "live" && this.#phase.restartAt !== undefined) {
+      this.#phase.restartAt = now + RESTART_AGAIN_MS;
+      this.#phase.restarts = 0;
+    }
   }
 
   #accepted(offer: string, rights: Right[], now: number): void {
@@ -389,7 +393,7 @@ export class Session {
       case "peer-connected":
         // It counts as a reply, whether or not the accept arrived.
         if (this.#phase.at === "answered") this.#phase = { at: "live", since: now };
-        else if (this.#phase.at === "live") delete this.#phase.restartAt;
+        else if (this.#phase.at === "live") this.#phase = { ...this.#phase, restartAt: undefined, restarts: 0 };
         this.#trouble = undefined;
         return;
       case "peer-interrupted":
@@ -479,6 +483,10 @@ export class Session {
   #livePassed(phase: Phase & { at: "live" }, now: number): void {
     if (!this.#isUp) return;
     if (phase.restartAt !== undefined && phase.restartAt <= now) {
+      const asked = phase.restarts ?? 0;
+      // A device that does not answer may know nothing of this session any more.
+      if (asked >= MAX_RESTARTS) return this.#fail(undefined, now);
+      phase.restarts = asked + 1;
       phase.restartAt = now + RESTART_AGAIN_MS;
       this.#send({ type: "restart", reason: "disconnected" });
     }

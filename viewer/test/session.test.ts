@@ -603,6 +603,20 @@ describe("while media flows", () => {
     expect(stage.types).toHaveLength(2);
   });
 
+  test("a second restart that nobody answers starts over, and one that is answered does not", () => {
+    stage.peerSays("peer-interrupted").pass(7_000);
+    expect(stage.types).toEqual(["restart", "restart"]);
+    stage.pass(4_999);
+    expect(stage.types).toHaveLength(2);
+    stage.pass(1).subscribe();
+    expect(stage.types).toEqual(["restart", "restart", "bye", "hello"]);
+
+    stage = new Stage().live().clear().peerSays("peer-interrupted").pass(7_000);
+    stage.says({ type: "reoffer", offer: offer({ offer: id("d7"), rev: 1 }) }).answerMade().pass(10_000);
+    expect(stage.types).toEqual(["restart", "restart", "answer", "restart", "restart"]);
+    expect(stage.view.state).toBe("interrupted");
+  });
+
   test("a picture that stops is shown at once; a restart is asked for once, 3 s later, and it goes on when it moves", () => {
     stage.peerSays("picture-stalled");
     expect(stage.view).toMatchObject({ state: "interrupted", reason: "stalled" });
