@@ -13,6 +13,7 @@ import { Peer, warmUp } from "./peer";
 import { sdpDigest } from "./seal";
 import { Session } from "./session";
 import type { Command, Input, View } from "./session-io";
+import { Sleep } from "./sleep";
 import { Stall } from "./stall";
 import { type Counters, type Stats, statsBetween } from "./stats";
 
@@ -36,7 +37,7 @@ export class Watch {
   readonly #session: Session;
   readonly #broker: Broker;
   readonly #mayTalk: boolean;
-  #peer: { id: number; link: Peer; stall: Stall } | undefined;
+  #peer: { id: number; link: Peer; stall: Stall; sleep: Sleep } | undefined;
   #remote: Remote | undefined;
   #camera: BoardState["camera"] | undefined;
   #microphone: MediaStreamTrack | null = null;
@@ -110,7 +111,7 @@ export class Watch {
         return this.#broker.send(topic, bytes);
       }
       case "open-peer":
-        this.#peer = { id: command.peer, link: this.#newPeer(command.peer), stall: new Stall() };
+        this.#peer = { id: command.peer, link: this.#newPeer(command.peer), stall: new Stall(), sleep: new Sleep() };
         return this.#peer.link.answer(command.offer);
       case "reconnect":
         return this.#broker.reconnect();
@@ -186,6 +187,10 @@ export class Watch {
     if (this.#peer !== peer) return;
     this.#counters = after;
     if (before !== undefined) this.#events.stats(statsBetween(before, after));
+    if (peer.sleep.look(after.bytes, Date.now())) {
+      this.#take({ type: "peer-failed", peer: peer.id });
+      return this.#broker.probe();
+    }
     // A page in the background need not decode, and nobody would miss it.
     const isExpected = this.#camera === "ready" && document.visibilityState === "visible";
     const turn = peer.stall.look(after.framesDecoded, isExpected, after.at);
