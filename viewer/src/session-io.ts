@@ -48,6 +48,8 @@ export type Input =
   | { type: "answer-made"; peer: number; offer: string; digest: string; sdp: string; hasVideo: boolean }
   | { type: "candidates-found"; peer: number; list: Candidate[]; end: boolean }
   | { type: "peer-connected" | "peer-interrupted" | "peer-failed"; peer: number }
+  /** The browser itself cannot answer what it was offered. */
+  | { type: "peer-unable"; peer: number }
   /** No frame comes although the camera is ready and the connection whole, and: they come again. */
   | { type: "picture-stalled" | "picture-moves"; peer: number }
   | { type: "stop"; reason: string };
@@ -83,4 +85,4 @@ export interface View {
 }
 
 /** Why it is as it is. */
-export type Reason = BrokerTrouble | "wrong-key" | "needs-key" | "full" | "denied" | "invalid" | "no-path" | "bye" | "no-h264" | "stalled";
+export type Reason = BrokerTrouble | "wrong-key" | "needs-key" | "full" | "denied" | "invalid" | "no-path" | "browser" | "bye" | "revoked" | "no-h264" | "stalled";

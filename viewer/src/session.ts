@@ -98,6 +98,8 @@ export class Session {
   #trouble: Trouble | undefined;
   #failures = 0;
   #lastHelloBoot: string | undefined;
+  /** The device said that this link counts no more; from then on it answers nothing. */
+  #isRevoked = false;
   #name = "";
   #rights: Right[] = [];
   #shown = "";
@@ -317,8 +319,15 @@ export class Session {
         return this.#rejected(message, now);
       case "bye":
         this.#run.isHeld = false;
-        return this.#fail({ state: "ended", reason: "bye" }, now, MIN_REST_MS);
+        return this.#dismissed(message.reason, now);
     }
+  }
+
+  #dismissed(reason: string, now: number): void {
+    this.#isRevoked = reason === "revoked";
+    // Another attempt with a link that was withdrawn is for the case that it was given back.
+    if (this.#isRevoked) this.#fail({ state: "ended", reason: "revoked" }, now, MAX_REST_MS);
+    else this.#fail({ state: "ended", reason: "bye" }, now, MIN_REST_MS);
   }
 
   #isRunning(): boolean {
@@ -392,6 +401,7 @@ export class Session {
         return;
       case "peer-connected":
         // It counts as a reply, whether or not the accept arrived.
+        this.#isRevoked = false;
         if (this.#phase.at === "answered") this.#phase = { at: "live", since: now };
         else if (this.#phase.at === "live") this.#phase = { ...this.#phase, restartAt: undefined, restarts: 0 };
         this.#trouble = undefined;
@@ -407,6 +417,8 @@ export class Session {
         return;
       case "peer-failed":
         return this.#fail(this.#phase.at === "live" ? undefined : { state: "ended", reason: "no-path" }, now);
+      case "peer-unable":
+        return this.#fail({ state: "ended", reason: "browser" }, now);
     }
   }
 
@@ -572,6 +584,7 @@ export class Session {
   }
 
   #offlineReason(): { reason?: Reason } {
+    if (this.#isRevoked) return { reason: "revoked" };
     if (this.#beacon.isForged) return { reason: "wrong-key" };
     if (!this.#isSealed && this.#beacon.status?.security === "sealed") return { reason: "needs-key" };
     return {};

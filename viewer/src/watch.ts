@@ -146,6 +146,7 @@ export class Watch {
           this.#broker.probe();
         },
         failed: () => this.#take({ type: "peer-failed", peer }),
+        unable: () => this.#take({ type: "peer-unable", peer }),
         media: (stream) => {
           if (this.#peer?.id === peer) this.#events.media(stream);
         },

@@ -67,7 +67,7 @@ class Stage {
     const made = { peer: this.peer, offer: asked?.offer.offer ?? "", digest: "dig", sdp: "answer", hasVideo: true };
     return this.give({ type: "answer-made", ...made, ...fields });
   }
-  peerSays(type: "peer-connected" | "peer-interrupted" | "peer-failed" | "picture-stalled" | "picture-moves", peer = this.peer): this {
+  peerSays(type: "peer-connected" | "peer-interrupted" | "peer-failed" | "peer-unable" | "picture-stalled" | "picture-moves", peer = this.peer): this {
     return this.give({ type, peer });
   }
   /** Broker, standing offer, answer, accept, DTLS. */
@@ -393,6 +393,13 @@ describe("after the answer", () => {
     expect(stage.opened).toEqual([id("f0")]);
   });
 
+  test("a browser that cannot answer is named, and not the network", () => {
+    stage = new Stage().connect().status(BOOT).standing(offer()).subscribe().peerSays("peer-unable").subscribe();
+    stage.says({ type: "offer", offer: offer({ offer: id("d1") }) }).peerSays("peer-unable");
+    expect(stage.view).toMatchObject({ state: "ended", reason: "browser" });
+    expect(stage.types).toEqual(["hello", "bye"]);
+  });
+
   test("what a closed peer connection still says is ignored", () => {
     stage.says({ type: "reject", code: "taken", offer: offer({ offer: id("d1") }) }).clear();
     stage.peerSays("peer-failed", 1).give({ type: "answer-made", peer: 1, offer: id("f0"), digest: "", sdp: "", hasVideo: true });
@@ -520,6 +527,16 @@ describe("while media flows", () => {
     expect(stage.listening).toBe(session);
     stage.pass(1).subscribe();
     expect(stage.types).toEqual(["hello"]);
+  });
+
+  test("a link that was withdrawn is said to be, for as long as nothing else is heard, and tried again after 30 s", () => {
+    const session = stage.listening;
+    stage.says({ type: "bye", reason: "revoked" }).standing(offer({ offer: id("f1") })).pass(29_999);
+    expect(stage.view).toMatchObject({ state: "ended", reason: "revoked" });
+    expect(stage.listening).toBe(session);
+    stage.pass(1).subscribe().answerMade().pass(3_000);
+    expect(stage.listening).not.toBe(session);
+    expect(stage.view).toMatchObject({ state: "offline", reason: "revoked" });
   });
 
   test("a connection that fails says bye and starts over at once, the next times with rests", () => {
