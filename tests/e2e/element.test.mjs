@@ -1,8 +1,12 @@
 // The element <farol-camera> in a page of somebody else's, and what browsers do to a video behind its back.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { until } from "../lab/guest.mjs";
 import { launch, open } from "./browser.mjs";
-import { demo } from "./daemon.mjs";
+import { SMALL_PICTURE, demo, device } from "./daemon.mjs";
+import { Mosquitto } from "./mosquitto.mjs";
+
+const PATIENCE_MS = 30_000;
 
 let browser;
 before(async () => (browser = await launch()));
@@ -17,5 +21,27 @@ test("the first picture is there at once, and does not fade in", async (t) => {
   await viewer.plays();
   const live = await video(viewer, () => getComputedStyle(document.querySelector("farol-camera").video).transitionDuration);
   assert.equal(live, "0s");
+  await viewer.close();
+});
+
+test("who hears the camera hears it again after it was away, also in a tab that nobody looks at", async (t) => {
+  const broker = await Mosquitto.start(t);
+  const board = await device(t, broker, SMALL_PICTURE);
+  const link = await board.pair("Ana");
+  const daemon = await board.start();
+  const viewer = await open(browser, link);
+  await viewer.plays();
+  await viewer.tap("sound");
+  await viewer.hears();
+  // A hidden tab draws no frames, so none is called back.
+  await video(viewer, () => (HTMLVideoElement.prototype.requestVideoFrameCallback = () => 0));
+  await daemon.kill();
+  await (await board.start()).line(/viewer joined/);
+  await until("sound in the element", PATIENCE_MS, () =>
+    video(viewer, () => {
+      const { srcObject } = document.querySelector("farol-camera").video;
+      return (srcObject?.getAudioTracks().length ?? 0) > 0 && globalThis.farolTest.peers.length > 1;
+    }));
+  await viewer.hears();
   await viewer.close();
 });

@@ -293,6 +293,8 @@ export class FarolCamera extends HTMLElement {
     // Sound joins later: starting it holds a cold Chromium's page, and so its ICE, up for some 80 ms.
     const pictures = stream.getVideoTracks();
     video.srcObject = new MediaStream(pictures.length > 0 ? pictures : stream.getTracks());
+    // Who hears the camera already goes on hearing it: a hidden page gets no first picture to wait for.
+    if (!video.muted) this.#joinSound();
     this.#awaitFrame(stream);
     void this.#play();
     this.#draw();
