@@ -15,6 +15,34 @@ after(() => browser.close());
 /** Runs in the page: the video as the element has it. */
 const video = (viewer, look) => viewer.page.evaluate(look);
 
+test("a picture that the browser pauses goes on, and offers a tap where it may not", async (t) => {
+  const { page } = await demo(t);
+  const viewer = await open(browser, page, {
+    init: () => {
+      const play = HTMLMediaElement.prototype.play;
+      HTMLMediaElement.prototype.play = function () {
+        return globalThis.mayPlay === false ? Promise.reject(new DOMException("", "NotAllowedError")) : play.call(this);
+      };
+    },
+  });
+  await viewer.plays();
+  // As an iPhone does that leaves full screen.
+  await video(viewer, () => document.querySelector("farol-camera").video.pause());
+  await viewer.plays();
+  assert.equal(await viewer.page.locator("button.play").isVisible(), false);
+
+  await video(viewer, () => {
+    globalThis.mayPlay = false;
+    document.querySelector("farol-camera").video.pause();
+  });
+  await viewer.page.locator("button.play").waitFor({ timeout: PATIENCE_MS });
+  await video(viewer, () => (globalThis.mayPlay = true));
+  await viewer.tap("play");
+  await viewer.plays();
+  assert.equal(await viewer.page.locator("button.play").isVisible(), false);
+  await viewer.close();
+});
+
 test("the first picture is there at once, and does not fade in", async (t) => {
   const { page } = await demo(t);
   const viewer = await open(browser, page);

@@ -61,6 +61,7 @@ export class FarolCamera extends HTMLElement {
   #countdown: ReturnType<typeof setInterval> | undefined;
   #isStarting = false;
   readonly #refresh = (): void => this.#draw();
+  readonly #shown = (): void => this.#goOn();
 
   constructor() {
     super();
@@ -71,6 +72,7 @@ export class FarolCamera extends HTMLElement {
       talk: () => void this.talk(!this.isTalking),
       fullscreen: () => void this.fullscreen(),
     });
+    this.#screen.video.addEventListener("pause", () => this.#goOn());
     this.#board = new Board(this.#screen, shadow, (title, detail) => this.#say(title, detail));
   }
 
@@ -197,6 +199,7 @@ export class FarolCamera extends HTMLElement {
   /** The browser put the element into a document. */
   connectedCallback(): void {
     document.addEventListener("fullscreenchange", this.#refresh);
+    document.addEventListener("visibilitychange", this.#shown);
     if (this.#isNamed()) this.#startSoon();
     else this.#draw();
   }
@@ -204,6 +207,7 @@ export class FarolCamera extends HTMLElement {
   /** The browser took the element out of its document. */
   disconnectedCallback(): void {
     document.removeEventListener("fullscreenchange", this.#refresh);
+    document.removeEventListener("visibilitychange", this.#shown);
     clearInterval(this.#countdown);
     this.#countdown = undefined;
     this.stop();
@@ -329,9 +333,14 @@ export class FarolCamera extends HTMLElement {
       await video.play();
       this.#screen.offerPlay(false);
     } catch (error) {
-      // AbortError only says that a newer stream took over; NotAllowedError wants a tap.
-      if (error instanceof DOMException && error.name === "NotAllowedError") this.#screen.offerPlay(true);
+      // AbortError only says that a newer stream took over; anything else, NotAllowedError above all, wants a tap.
+      if (!(error instanceof DOMException && error.name === "AbortError")) this.#screen.offerPlay(true);
     }
+  }
+
+  /** Nothing here pauses the picture: an iPhone that leaves full screen does, and browsers with a hidden page. */
+  #goOn(): void {
+    if (document.visibilityState === "visible" && this.#screen.video.paused) void this.#play();
   }
 
   #measured(stats: Stats): void {
