@@ -1,5 +1,6 @@
 // The element <farol-camera> in a page of somebody else's, and what browsers do to a video behind its back.
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
 import { after, before, test } from "node:test";
 import { until } from "../lab/guest.mjs";
 import { launch, open } from "./browser.mjs";
@@ -14,6 +15,32 @@ after(() => browser.close());
 
 /** Runs in the page: the video as the element has it. */
 const video = (viewer, look) => viewer.page.evaluate(look);
+
+/** Somebody else's page with the element in it, from a server of their own; its address. */
+async function otherPage(t, link) {
+  const script = await (await fetch(new URL("/farol-camera.js", link))).text();
+  const html = `<!doctype html><script type="module" src="farol-camera.js"></script><farol-camera link="${link}"></farol-camera>`;
+  const server = createServer(({ url }, response) => {
+    const isScript = url.endsWith(".js");
+    response.setHeader("content-type", isScript ? "text/javascript" : "text/html").end(isScript ? script : html);
+  });
+  await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
+  t.after(() => server.close());
+  return `http://127.0.0.1:${server.address().port}/`;
+}
+
+test("in a page of somebody else's it says bye when that page is left", async (t) => {
+  const broker = await Mosquitto.start(t);
+  const board = await device(t, broker, SMALL_PICTURE);
+  const link = await board.pair("Ana");
+  const daemon = await board.start();
+  const viewer = await open(browser, await otherPage(t, link));
+  await viewer.plays();
+  await viewer.page.goto("about:blank");
+  // Not "closed": that is the browser, which lets go of the connection with the page.
+  assert.match(await daemon.line(/viewer left/), /reason=bye/);
+  await viewer.close();
+});
 
 test("a picture that the browser pauses goes on, and offers a tap where it may not", async (t) => {
   const { page } = await demo(t);

@@ -60,8 +60,18 @@ export class FarolCamera extends HTMLElement {
   #remarkTimer: ReturnType<typeof setTimeout> | undefined;
   #countdown: ReturnType<typeof setInterval> | undefined;
   #isStarting = false;
+  #wasLeft = false;
   readonly #refresh = (): void => this.#draw();
   readonly #shown = (): void => this.#goOn();
+  /** A page that is left says bye, so that its place is free at once; one that comes back starts anew. */
+  readonly #left = (): void => {
+    this.#wasLeft = this.#watch !== undefined;
+    this.stop();
+  };
+  readonly #returned = (): void => {
+    if (this.#wasLeft) this.start();
+    this.#wasLeft = false;
+  };
 
   constructor() {
     super();
@@ -200,6 +210,8 @@ export class FarolCamera extends HTMLElement {
   connectedCallback(): void {
     document.addEventListener("fullscreenchange", this.#refresh);
     document.addEventListener("visibilitychange", this.#shown);
+    addEventListener("pagehide", this.#left);
+    addEventListener("pageshow", this.#returned);
     if (this.#isNamed()) this.#startSoon();
     else this.#draw();
   }
@@ -208,6 +220,8 @@ export class FarolCamera extends HTMLElement {
   disconnectedCallback(): void {
     document.removeEventListener("fullscreenchange", this.#refresh);
     document.removeEventListener("visibilitychange", this.#shown);
+    removeEventListener("pagehide", this.#left);
+    removeEventListener("pageshow", this.#returned);
     clearInterval(this.#countdown);
     this.#countdown = undefined;
     this.stop();
