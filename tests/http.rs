@@ -29,10 +29,15 @@ async fn site(bridge: Option<SocketAddr>) -> SocketAddr {
     address
 }
 
-/// Head and body of the answer to a GET with these header lines.
+/// Head and body of the answer to a GET.
 async fn get(address: SocketAddr, path: &str, host: &str) -> (String, Vec<u8>) {
+    get_with(address, path, host, "").await
+}
+
+/// The same with more header lines, each with its end.
+async fn get_with(address: SocketAddr, path: &str, host: &str, lines: &str) -> (String, Vec<u8>) {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{lines}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");
     let mut answer = Vec::new();
     timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time").expect("an answer");
@@ -64,14 +69,47 @@ async fn the_page_comes_with_its_policy_and_is_asked_for_anew() {
     assert_eq!(body, std::fs::read("viewer/dist/index.html").expect("the built page"));
 }
 
+/// The built page's script.
+fn script() -> String {
+    let mut files = std::fs::read_dir("viewer/dist/assets").expect("the built page");
+    files
+        .find_map(|file| file.ok()?.file_name().into_string().ok().filter(|name| name.ends_with(".js")))
+        .expect("a script")
+}
+
+#[tokio::test]
+async fn a_browser_that_takes_gzip_gets_the_script_compressed() {
+    let address = site(None).await;
+    let path = format!("/assets/{}", script());
+    let on_disk = |end: &str| std::fs::read(format!("viewer/dist{path}{end}")).expect("the built page");
+    for takes in ["gzip, deflate, br, zstd", "br;q=1.0, gzip;q=0.8", "GZIP"] {
+        let (head, body) =
+            get_with(address, &path, "localhost", &format!("Accept-Encoding: {takes}\r\n")).await;
+        has(
+            &head,
+            &[
+                "content-encoding: gzip",
+                "vary: accept-encoding",
+                "content-type: text/javascript",
+                "immutable",
+            ],
+        );
+        assert_eq!(body, on_disk(".gz"), "{takes}");
+        assert_eq!(body[..2], [0x1f, 0x8b], "gzip's own mark (RFC 1952 §2.3.1)");
+        assert!(body.len() * 2 < on_disk("").len(), "{} bytes", body.len());
+    }
+    for refuses in ["", "Accept-Encoding: br\r\n", "Accept-Encoding: gzip;q=0, identity\r\n"] {
+        let (head, body) = get_with(address, &path, "localhost", refuses).await;
+        has(&head, &["vary: accept-encoding", "content-type: text/javascript"]);
+        assert!(!head.contains("content-encoding"), "{head}");
+        assert_eq!(body, on_disk(""), "{refuses}");
+    }
+}
+
 #[tokio::test]
 async fn hashed_files_are_kept_for_good_and_have_their_type() {
     let address = site(None).await;
-    let mut files = std::fs::read_dir("viewer/dist/assets").expect("the built page");
-    let script = files
-        .find_map(|file| file.ok()?.file_name().into_string().ok().filter(|name| name.ends_with(".js")))
-        .expect("a script");
-    let (head, _) = get(address, &format!("/assets/{script}"), "localhost").await;
+    let (head, _) = get(address, &format!("/assets/{}", script()), "localhost").await;
     has(
         &head,
         &["http/1.1 200", "content-type: text/javascript", "immutable", "x-content-type-options: nosniff"],

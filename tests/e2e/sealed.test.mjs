@@ -132,7 +132,8 @@ test("a viewer for whom there is no place reads so, and gets in when one is free
   await second.close();
 });
 
-test("a microphone is asked for by a tap alone, and reaches the camera", async (t) => {
+/** A device with a loudspeaker, and a page that may talk, with a microphone; `asked` in the page counts and keeps its tracks. */
+async function talker(t) {
   // A speaker without hardware: ALSA's own sink, known by a configuration that stands in for the system's.
   const directory = await mkdtemp(join(tmpdir(), "farol-alsa-"));
   t.after(() => rm(directory, { recursive: true, force: true }));
@@ -141,30 +142,59 @@ test("a microphone is asked for by a tap alone, and reaches the camera", async (
   const config = `${SMALL_PICTURE}
     [talkback]
     device = "sink"`;
-  const { daemon, link } = await camera(t, { rights: "view,listen,talk", config, env });
+  const { board, daemon, link } = await camera(t, { rights: "view,listen,talk", config, env });
   const talking = await launch({ microphone: true });
   t.after(() => talking.close());
   const viewer = await open(talking, link, {
     init: () => {
       const ask = MediaDevices.prototype.getUserMedia;
-      globalThis.asked = 0;
-      MediaDevices.prototype.getUserMedia = function (...args) {
-        globalThis.asked += 1;
-        return ask.apply(this, args);
+      globalThis.asked = [];
+      MediaDevices.prototype.getUserMedia = async function (...args) {
+        const at = globalThis.asked.push(undefined) - 1;
+        // The person takes their time.
+        await new Promise((passed) => setTimeout(passed, 500));
+        const stream = await ask.apply(this, args);
+        globalThis.asked[at] = stream.getTracks()[0];
+        return stream;
       };
     },
   });
   await viewer.plays();
-  const asked = () => viewer.page.evaluate(() => globalThis.asked);
-  assert.equal(await asked(), 0);
+  return {
+    board, daemon, env, viewer,
+    /** Each microphone that was asked for: whether it is open. */
+    microphones: () => viewer.page.evaluate(() => globalThis.asked.map((track) => track?.readyState)),
+    isPressed: async () => (await viewer.page.locator("button.talk").getAttribute("aria-pressed")) === "true",
+  };
+}
+
+test("a microphone is asked for by a tap alone, and reaches the camera", async (t) => {
+  const { daemon, viewer, microphones, isPressed } = await talker(t);
+  assert.deepEqual(await microphones(), []);
   assert.ok(!daemon.said.some((line) => /viewer sends sound/.test(line)), "nothing is sent unasked");
   await viewer.tap("talk");
+  await viewer.tap("talk");
   await daemon.line(/viewer speaks/);
-  assert.equal(await asked(), 1);
-  assert.equal(await viewer.page.locator("button.talk").getAttribute("aria-pressed"), "true");
+  assert.deepEqual(await microphones(), ["live"], "an impatient second tap opens no second one");
+  assert.equal(await isPressed(), true);
   await viewer.shot("talk");
   await viewer.tap("talk");
-  assert.equal(await viewer.page.locator("button.talk").getAttribute("aria-pressed"), "false");
+  assert.equal(await isPressed(), false);
   await daemon.line(/viewer stopped speaking/);
+  assert.deepEqual(await microphones(), ["ended"]);
   assert.deepEqual(viewer.errors, []);
+});
+
+test("who was talking when the camera went is not heard by it when it comes back", async (t) => {
+  const { board, daemon, env, viewer, microphones, isPressed } = await talker(t);
+  await viewer.tap("talk");
+  await daemon.line(/viewer speaks/);
+  await daemon.stop();
+  await viewer.says("Camera offline");
+  assert.deepEqual(await microphones(), ["ended"]);
+  const again = await board.start({ env });
+  await viewer.plays();
+  await passed(2_000);
+  assert.equal(await isPressed(), false);
+  assert.deepEqual(again.said.filter((line) => /viewer speaks/.test(line)), []);
 });

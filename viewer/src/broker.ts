@@ -34,6 +34,10 @@ const EXPIRY_S = 30;
 const MAX_PACKET_BYTES = MAX_WIRE_BYTES + 1024;
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 15_000;
+/** A connection that held this long makes the next loss a first one: a broker may take us in and drop us at once. */
+const STABLE_MS = 10_000;
+/** How long a broker has to answer when there is a reason to doubt that it is there; it answers in a round trip. */
+const PROBE_MS = 3_000;
 const NOT_AUTHORIZED = 0x87;
 /** CONNACK reasons that another attempt with the same link will meet again (MQTT 5 §3.2.2.2). */
 const REFUSALS = new Set([0x84, 0x85, 0x86, NOT_AUTHORIZED, 0x8a, 0x8c]);
@@ -45,9 +49,16 @@ export class Broker {
   #connection: Connection | undefined;
   #sessionTopic: string | undefined;
   #retryMs = FIRST_RETRY_MS;
+  /** Since when this connection carries what it is for. */
+  #grantedAt: number | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
-  readonly #retryNow = (): void => {
+  /** The network, or the machine, may be another than before: a connection can have ended without a word. */
+  readonly #look = (): void => {
     if (this.#retry !== undefined) this.#connect();
+    else this.probe();
+  };
+  readonly #shown = (): void => {
+    if (document.visibilityState === "visible") this.#look();
   };
 
   constructor(options: BrokerOptions, events: BrokerEvents) {
@@ -57,7 +68,8 @@ export class Broker {
 
   /** Connects, now and after each loss. */
   start(): void {
-    globalThis.addEventListener?.("online", this.#retryNow);
+    globalThis.addEventListener?.("online", this.#look);
+    globalThis.document?.addEventListener("visibilitychange", this.#shown);
     this.#connect();
   }
 
@@ -77,9 +89,22 @@ export class Broker {
     if (this.#connection?.isUp === true) this.#connection.publish(topic, EXPIRY_S, bytes);
   }
 
+  /** Sees to it that a connection that ended without a word is noticed soon. */
+  probe(): void {
+    this.#connection?.probe(PROBE_MS);
+  }
+
+  /** Makes another connection at once, in place of one that is up in name only. */
+  reconnect(): void {
+    this.#connection?.close();
+    this.#connection = undefined;
+    this.#connect();
+  }
+
   /** Says goodbye to the broker for good, after what was sent. */
   stop(): void {
-    globalThis.removeEventListener?.("online", this.#retryNow);
+    globalThis.removeEventListener?.("online", this.#look);
+    globalThis.document?.removeEventListener("visibilitychange", this.#shown);
     clearTimeout(this.#retry);
     this.#retry = undefined;
     this.#connection?.close();
@@ -89,6 +114,7 @@ export class Broker {
   #connect(): void {
     clearTimeout(this.#retry);
     this.#retry = undefined;
+    this.#grantedAt = undefined;
     const { url, login } = this.#options;
     let socket: WebSocket;
     try {
@@ -109,7 +135,6 @@ export class Broker {
       },
       {
         up: () => {
-          this.#retryMs = FIRST_RETRY_MS;
           this.#subscribeAll(connection);
           this.#events.up();
         },
@@ -134,8 +159,10 @@ export class Broker {
       if (refusal !== undefined) {
         // A broker that takes us in but not our subscriptions is of no use.
         connection.close();
-        this.#lost(NOT_AUTHORIZED);
-      } else if (session !== undefined && session === this.#sessionTopic) {
+        return this.#lost(NOT_AUTHORIZED);
+      }
+      this.#grantedAt ??= performance.now();
+      if (session !== undefined && session === this.#sessionTopic) {
         this.#events.subscribed(session);
       }
     });
@@ -143,6 +170,7 @@ export class Broker {
 
   #lost(reason: number | undefined): void {
     this.#connection = undefined;
+    if (this.#grantedAt !== undefined && performance.now() - this.#grantedAt >= STABLE_MS) this.#retryMs = FIRST_RETRY_MS;
     // Half to all of the time, so that viewers who lost the broker together do not return together.
     const wait = this.#retryMs * (0.5 + Math.random() / 2);
     this.#retryMs = Math.min(this.#retryMs * 2, LAST_RETRY_MS);

@@ -14,7 +14,7 @@ import type { Remote } from "./control";
 import type { BoardState } from "./control-message";
 import { type Link, type ParsedLink, makeLink, parseFragment } from "./link";
 import type { Right } from "./message";
-import { closeMicrophone, openMicrophone } from "./microphone";
+import { Microphone } from "./microphone";
 import { type Picture, Screen, talkBlocked } from "./screen";
 import type { View } from "./session-io";
 import type { Stats } from "./stats";
@@ -37,6 +37,8 @@ export interface FarolState {
 
 const ATTRIBUTES = ["link", "device", "kid", "key", "broker", "talk", "control"];
 const REMARK_MS = 6_000;
+/** While the camera is in one of these, who talks goes on talking; in any other it would be heard much later. */
+const TALKING = new Set<View["state"]>(["live", "interrupted", "connecting"]);
 const IDLE: FarolState = { state: "idle", name: "", rights: [], words: "" };
 
 /** The element. */
@@ -53,12 +55,23 @@ export class FarolCamera extends HTMLElement {
   #media: MediaStream | undefined;
   #hasFrame = false;
   #firstFrameMs: number | undefined;
-  #microphone: MediaStream | undefined;
+  readonly #microphone = new Microphone(() => this.#microphoneEnded());
   #remark: Words | undefined;
   #remarkTimer: ReturnType<typeof setTimeout> | undefined;
   #countdown: ReturnType<typeof setInterval> | undefined;
   #isStarting = false;
+  #wasLeft = false;
   readonly #refresh = (): void => this.#draw();
+  readonly #shown = (): void => this.#goOn();
+  /** A page that is left says bye, so that its place is free at once; one that comes back starts anew. */
+  readonly #left = (): void => {
+    this.#wasLeft = this.#watch !== undefined;
+    this.stop();
+  };
+  readonly #returned = (): void => {
+    if (this.#wasLeft) this.start();
+    this.#wasLeft = false;
+  };
 
   constructor() {
     super();
@@ -69,6 +82,7 @@ export class FarolCamera extends HTMLElement {
       talk: () => void this.talk(!this.isTalking),
       fullscreen: () => void this.fullscreen(),
     });
+    this.#screen.video.addEventListener("pause", () => this.#goOn());
     this.#board = new Board(this.#screen, shadow, (title, detail) => this.#say(title, detail));
   }
 
@@ -113,7 +127,7 @@ export class FarolCamera extends HTMLElement {
 
   /** Whether the microphone is on. */
   get isTalking(): boolean {
-    return this.#microphone !== undefined;
+    return this.#microphone.isOn;
   }
 
   /** The video element, to take pictures from or to lay things over. */
@@ -171,8 +185,7 @@ export class FarolCamera extends HTMLElement {
   /** Turns the microphone on or off; true when it is as asked. The browser asks the person first. */
   async talk(on: boolean): Promise<boolean> {
     if (!on) {
-      closeMicrophone(this.#microphone);
-      this.#microphone = undefined;
+      this.#microphone.close();
       this.#draw();
       await this.#watch?.talk(null);
       return true;
@@ -181,21 +194,24 @@ export class FarolCamera extends HTMLElement {
     if (watch === undefined || this.isTalking) return this.isTalking;
     const blocked = talkBlocked(this.board?.talk);
     if (blocked !== undefined) return this.#say(LABELS.noTalk, blocked);
-    const microphone = await openMicrophone();
-    if (typeof microphone === "string") return this.#say(LABELS.noMicrophone, microphone);
+    const track = await this.#microphone.open();
+    if (typeof track === "string") return this.#say(LABELS.noMicrophone, track);
+    if (track === undefined) return false;
     if (this.#watch !== watch) {
-      closeMicrophone(microphone);
+      this.#microphone.close();
       return false;
     }
-    this.#microphone = microphone;
-    await watch.talk(microphone.getAudioTracks()[0] ?? null);
     this.#draw();
+    await watch.talk(track);
     return true;
   }
 
   /** The browser put the element into a document. */
   connectedCallback(): void {
     document.addEventListener("fullscreenchange", this.#refresh);
+    document.addEventListener("visibilitychange", this.#shown);
+    addEventListener("pagehide", this.#left);
+    addEventListener("pageshow", this.#returned);
     if (this.#isNamed()) this.#startSoon();
     else this.#draw();
   }
@@ -203,6 +219,9 @@ export class FarolCamera extends HTMLElement {
   /** The browser took the element out of its document. */
   disconnectedCallback(): void {
     document.removeEventListener("fullscreenchange", this.#refresh);
+    document.removeEventListener("visibilitychange", this.#shown);
+    removeEventListener("pagehide", this.#left);
+    removeEventListener("pageshow", this.#returned);
     clearInterval(this.#countdown);
     this.#countdown = undefined;
     this.stop();
@@ -245,10 +264,23 @@ export class FarolCamera extends HTMLElement {
 
   #viewed(view: View): void {
     this.#view = view;
-    if (!view.rights.includes("talk") && this.isTalking) void this.talk(false);
+    // A camera that comes back hours later must not send the microphone again before a tap.
+    if (!view.rights.includes("talk") || !TALKING.has(view.state)) this.#stopTalking();
     this.#draw();
     const { state, reason, name, rights } = view;
     this.#setState({ state, ...(reason && { reason }), name, rights, words: wordsFor(view).title });
+  }
+
+  /** Also while the person is still being asked for the microphone. */
+  #stopTalking(): void {
+    const wasTalking = this.isTalking;
+    this.#microphone.close();
+    if (wasTalking) void this.#watch?.talk(null);
+  }
+
+  #microphoneEnded(): void {
+    void this.talk(false);
+    this.#say(LABELS.noMicrophone, LABELS.microphoneGone);
   }
 
   #attached(remote: Remote | undefined): void {
@@ -279,6 +311,8 @@ export class FarolCamera extends HTMLElement {
     // Sound joins later: starting it holds a cold Chromium's page, and so its ICE, up for some 80 ms.
     const pictures = stream.getVideoTracks();
     video.srcObject = new MediaStream(pictures.length > 0 ? pictures : stream.getTracks());
+    // Who hears the camera already goes on hearing it: a hidden page gets no first picture to wait for.
+    if (!video.muted) this.#joinSound();
     this.#awaitFrame(stream);
     void this.#play();
     this.#draw();
@@ -313,9 +347,14 @@ export class FarolCamera extends HTMLElement {
       await video.play();
       this.#screen.offerPlay(false);
     } catch (error) {
-      // AbortError only says that a newer stream took over; NotAllowedError wants a tap.
-      if (error instanceof DOMException && error.name === "NotAllowedError") this.#screen.offerPlay(true);
+      // AbortError only says that a newer stream took over; anything else, NotAllowedError above all, wants a tap.
+      if (!(error instanceof DOMException && error.name === "AbortError")) this.#screen.offerPlay(true);
     }
+  }
+
+  /** Nothing here pauses the picture: an iPhone that leaves full screen does, and browsers with a hidden page. */
+  #goOn(): void {
+    if (document.visibilityState === "visible" && this.#screen.video.paused) void this.#play();
   }
 
   #measured(stats: Stats): void {
@@ -346,7 +385,9 @@ export class FarolCamera extends HTMLElement {
     this.#screen.showSound(hears && view.rights.includes("listen"), this.muted);
     // A board without a microphone can have a loudspeaker; without its word, sound both ways is taken for granted.
     const canSpeak = isLive && (board === undefined ? hasAudio : true);
-    this.#screen.showTalk(canSpeak && view.rights.includes("talk"), this.isTalking, board?.talk);
+    const maySpeak = canSpeak && view.rights.includes("talk");
+    // Whoever is talking must see it, and be able to stop.
+    this.#screen.showTalk(maySpeak || this.isTalking, this.isTalking, board?.talk);
     this.#screen.showFullscreen(this.#picture() === "live", document.fullscreenElement === this);
     this.#drawCountdown(view?.retryAt);
   }

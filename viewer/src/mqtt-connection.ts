@@ -38,6 +38,7 @@ export class Connection {
   #isPingDue = false;
   #reason: number | undefined;
   #timer: ReturnType<typeof setTimeout>;
+  #probe: ReturnType<typeof setTimeout> | undefined;
 
   /** Takes a WebSocket that is open or opening, with the subprotocol `mqtt`. */
   constructor(socket: WebSocket, options: ConnectionOptions, events: ConnectionEvents) {
@@ -75,6 +76,13 @@ export class Connection {
     this.#send(publish(this.#nextId(), topic, expiryS, payload));
   }
 
+  /** Asks whether the broker is still there, and ends it when nothing is heard within this time. */
+  probe(limitMs: number): void {
+    if (!this.isUp || this.#probe !== undefined) return;
+    this.#send(pingreq());
+    this.#probe = setTimeout(() => this.#end(), limitMs);
+  }
+
   /** Ends it, after what was sent; nothing is told afterwards. */
   close(): void {
     if (this.isUp) this.#send(disconnect());
@@ -88,6 +96,8 @@ export class Connection {
   }
 
   #received(data: unknown): void {
+    clearTimeout(this.#probe);
+    this.#probe = undefined;
     // MQTT travels in binary frames only (§6.0.0-1).
     const packets = data instanceof ArrayBuffer ? this.#stream.push(new Uint8Array(data)) : undefined;
     if (packets === undefined) return this.#end();
@@ -161,6 +171,7 @@ export class Connection {
 
   #letGo(): void {
     clearTimeout(this.#timer);
+    clearTimeout(this.#probe);
     this.#socket.onopen = null;
     this.#socket.onmessage = null;
     this.#socket.onclose = null;

@@ -31,7 +31,8 @@ export class Pad {
   constructor(turn: (to: Target) => void) {
     this.#turn = turn;
     this.#field.tabIndex = 0;
-    this.#field.setAttribute("role", "group");
+    // Its arrow keys turn the camera; inside any other role a screen reader keeps them for itself.
+    this.#field.setAttribute("role", "application");
     this.#field.title = PANEL.moveHelp;
     this.#field.append(this.#knob);
     this.#centre.addEventListener("click", () => this.#go({ pan: 0, tilt: 0 }));

@@ -35,10 +35,4 @@ addEventListener("hashchange", () => {
   if (location.hash.length > 1) void show(tabLink());
 });
 
-// A page that is left says bye, so that its place is free at once; one that comes back starts anew.
-addEventListener("pagehide", () => camera.stop());
-addEventListener("pageshow", (event) => {
-  if (event.persisted) camera.start();
-});
-
 void show(firstLink);

@@ -14,6 +14,8 @@ export interface PeerEvents {
   connected(): void;
   interrupted(): void;
   failed(): void;
+  /** The browser cannot answer what it was offered. */
+  unable(): void;
   /** Picture and sound, as soon as the offer that names them is answered. */
   media(stream: MediaStream): void;
   /** The board's channel for requests is open. */
@@ -55,7 +57,7 @@ export class Peer {
     this.#work = this.#work.then(() => this.#answer(offer)).catch((error: unknown) => {
       if (this.#isClosed) return;
       console.warn("farol: the browser cannot answer this offer:", error);
-      this.#events.failed();
+      this.#events.unable();
     });
   }
 

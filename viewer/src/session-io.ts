@@ -17,6 +17,8 @@ export const TRICKLE_MS = 10;
 export const RESTART_AFTER_MS = 2_000;
 /** How long the device has for that restart before it is asked for again. */
 export const RESTART_AGAIN_MS = 5_000;
+/** How many restarts are asked for in vain before the connection is made anew. */
+export const MAX_RESTARTS = 2;
 /** How long a picture that stopped on a whole connection may go on by itself before a restart is asked for. */
 export const STALL_RESTART_MS = 3_000;
 /** How long that restart has to bring it back before the connection is made anew. */
@@ -46,6 +48,8 @@ export type Input =
   | { type: "answer-made"; peer: number; offer: string; digest: string; sdp: string; hasVideo: boolean }
   | { type: "candidates-found"; peer: number; list: Candidate[]; end: boolean }
   | { type: "peer-connected" | "peer-interrupted" | "peer-failed"; peer: number }
+  /** The browser itself cannot answer what it was offered. */
+  | { type: "peer-unable"; peer: number }
   /** No frame comes although the camera is ready and the connection whole, and: they come again. */
   | { type: "picture-stalled" | "picture-moves"; peer: number }
   | { type: "stop"; reason: string };
@@ -61,6 +65,8 @@ export type Command =
   | { do: "renegotiate"; peer: number; offer: Offer }
   | { do: "add-candidates"; peer: number; list: Candidate[] }
   | { do: "close-peer"; peer: number }
+  /** The broker does not answer any more: connect to it anew. */
+  | { do: "reconnect" }
   | { do: "show"; view: View };
 
 /** Why there is no broker. */
@@ -79,4 +85,4 @@ export interface View {
 }
 
 /** Why it is as it is. */
-export type Reason = BrokerTrouble | "wrong-key" | "needs-key" | "full" | "denied" | "invalid" | "no-path" | "bye" | "no-h264" | "stalled";
+export type Reason = BrokerTrouble | "wrong-key" | "needs-key" | "full" | "denied" | "invalid" | "no-path" | "browser" | "bye" | "revoked" | "no-h264" | "stalled";

@@ -26,6 +26,7 @@ import {
   CONNECT_MS,
   FULL_REST_MS,
   MAX_REFUSED_MS,
+  MAX_RESTARTS,
   MAX_REST_MS,
   MIN_REST_MS,
   OFFER_GRACE_MS,
@@ -41,12 +42,12 @@ import {
 type Phase =
   | { at: "broker" }
   | { at: "collecting"; isAcked: boolean; until?: number; offlineAt?: number }
-  | { at: "subscribing"; grace: boolean }
+  | { at: "subscribing"; grace: boolean; until: number }
   | { at: "asking"; until: number }
   | { at: "answering"; until: number }
   | { at: "answered"; until: number; isAccepted: boolean }
-  | { at: "live"; since: number; restartAt?: number; stall?: Stall }
-  | { at: "resting"; until: number }
+  | { at: "live"; since: number; restartAt?: number | undefined; restarts?: number; stall?: Stall }
+  | Rest
   | { at: "stopped" };
 
 interface Run {
@@ -68,6 +69,12 @@ interface Peer {
   isEnd: boolean;
   sendAt?: number;
 }
+
+/**
+ * Between two attempts. Not before `notBefore` by any means; a new standing offer ends it early unless it
+ * is firm: the device itself sent us away, and its next offer is that for others too.
+ */
+type Rest = { at: "resting"; until: number; notBefore: number; isFirm: boolean };
 
 /** A picture that stopped on a whole connection: when a restart is due, then when to start over. */
 type Stall = { at: number; isAsked: boolean };
@@ -91,6 +98,8 @@ export class Session {
   #trouble: Trouble | undefined;
   #failures = 0;
   #lastHelloBoot: string | undefined;
+  /** The device said that this link counts no more; from then on it answers nothing. */
+  #isRevoked = false;
   #name = "";
   #rights: Right[] = [];
   #shown = "";
@@ -166,6 +175,13 @@ export class Session {
     this.#brokerTrouble = why;
     const { at } = this.#phase;
     if (at === "collecting" || at === "subscribing" || at === "asking") this.#awaitBroker();
+  }
+
+  /** A connection that was good before and now grants nothing has ended without a word. */
+  #brokerSilent(): void {
+    this.#commands.push({ do: "reconnect" });
+    this.#isUp = false;
+    this.#awaitBroker();
   }
 
   #awaitBroker(): void {
@@ -245,28 +261,41 @@ export class Session {
     const phase = this.#phase;
     const answerable = this.#beacon.answerable;
     if (phase.at === "collecting") {
-      // The device comes up: its offer follows its status at once, and is the quicker way in.
-      if (isNewBoot && phase.isAcked) phase.until = now + OFFER_GRACE_MS;
+      // The device comes up: status and offer follow each other at once, and together are the quicker way
+      // in; with one of them alone, hello is said after that time.
+      const isWaiting = phase.isAcked && phase.until === undefined && this.#beacon.boots.length > 0;
+      if (isWaiting || (isNewBoot && phase.isAcked)) phase.until = now + OFFER_GRACE_MS;
       this.#decide(now, false);
-    } else if (phase.at === "resting" && this.#isUp && (answerable !== undefined || isNewBoot)) {
-      this.#failures = 0;
-      this.#renew(answerable === undefined);
+    } else if (phase.at === "resting" && this.#isUp) {
+      this.#cutRest(phase, isNewBoot, now);
     } else if (phase.at === "asking" && answerable !== undefined && answerable.boot !== this.#run.boot) {
-      this.#renew(false);
+      this.#renew(false, now);
     } else {
-      this.#leaveLostBoot();
+      this.#leaveLostBoot(now);
     }
+  }
+
+  /** A device that has started anew is tried at once; one that lit its next offer may have lit it for others. */
+  #cutRest(rest: Rest, isNewBoot: boolean, now: number): void {
+    const answerable = this.#beacon.answerable;
+    const boot = answerable?.boot ?? (isNewBoot ? this.#beacon.status?.boot : undefined);
+    if (boot === undefined) return;
+    const isAnew = boot !== this.#run.boot;
+    if (isAnew) this.#failures = 0;
+    else if (rest.isFirm) return;
+    if (now >= rest.notBefore) this.#renew(answerable === undefined, now);
+    else rest.until = Math.min(rest.until, rest.notBefore);
   }
 
   /**
    * Media that stopped, and an offer of another boot that authenticated: the device has started anew and
    * forgotten us. A restart would ask nobody, and ICE gives a path up only after a quarter of a minute.
    */
-  #leaveLostBoot(): void {
+  #leaveLostBoot(now: number): void {
     const phase = this.#phase;
     const answerable = this.#beacon.answerable;
     if (phase.at !== "live" || phase.restartAt === undefined || answerable === undefined) return;
-    if (answerable.boot !== this.#run.boot) this.#renew(false);
+    if (answerable.boot !== this.#run.boot) this.#renew(false, now);
   }
 
   #heardInSession(session: string, n: number, message: DeviceMessage, now: number): void {
@@ -290,8 +319,15 @@ export class Session {
         return this.#rejected(message, now);
       case "bye":
         this.#run.isHeld = false;
-        return this.#fail({ state: "ended", reason: "bye" }, now, MIN_REST_MS);
+        return this.#dismissed(message.reason, now);
     }
+  }
+
+  #dismissed(reason: string, now: number): void {
+    this.#isRevoked = reason === "revoked";
+    // Another attempt with a link that was withdrawn is for the case that it was given back.
+    if (this.#isRevoked) this.#fail({ state: "ended", reason: "revoked" }, now, MAX_REST_MS);
+    else this.#fail({ state: "ended", reason: "bye" }, now, MIN_REST_MS);
   }
 
   #isRunning(): boolean {
@@ -313,7 +349,10 @@ export class Session {
     peer.isAnswered = false;
     this.#commands.push({ do: "renegotiate", peer: peer.id, offer });
     // The device has noticed as well: a request now would only throw away what it has begun.
-    if (this.#phase.at === "live" && this.#phase.restartAt !== undefined) this.#phase.restartAt = now + RESTART_AGAIN_MS;
+    if (this.#phase.at === "live" && this.#phase.restartAt !== undefined) {
+      this.#phase.restartAt = now + RESTART_AGAIN_MS;
+      this.#phase.restarts = 0;
+    }
   }
 
   #accepted(offer: string, rights: Right[], now: number): void {
@@ -345,7 +384,8 @@ export class Session {
     const until = now + Math.min(Math.max(retryMs, MIN_REST_MS), MAX_REFUSED_MS);
     this.#closePeer();
     this.#trouble = { state: "refused", reason, retryAt: until };
-    this.#phase = { at: "resting", until };
+    // A full device lights its offer again when a place is free; one that denies lights it for others.
+    this.#phase = { at: "resting", until, notBefore: now + MIN_REST_MS, isFirm: reason === "denied" };
   }
 
   // The peer connection.
@@ -361,13 +401,14 @@ export class Session {
         return;
       case "peer-connected":
         // It counts as a reply, whether or not the accept arrived.
+        this.#isRevoked = false;
         if (this.#phase.at === "answered") this.#phase = { at: "live", since: now };
-        else if (this.#phase.at === "live") delete this.#phase.restartAt;
+        else if (this.#phase.at === "live") this.#phase = { ...this.#phase, restartAt: undefined, restarts: 0 };
         this.#trouble = undefined;
         return;
       case "peer-interrupted":
         if (this.#phase.at === "live") this.#phase.restartAt ??= now + RESTART_AFTER_MS;
-        return this.#leaveLostBoot();
+        return this.#leaveLostBoot(now);
       case "picture-stalled":
         if (this.#phase.at === "live") this.#phase.stall ??= { at: now + STALL_RESTART_MS, isAsked: false };
         return;
@@ -376,6 +417,8 @@ export class Session {
         return;
       case "peer-failed":
         return this.#fail(this.#phase.at === "live" ? undefined : { state: "ended", reason: "no-path" }, now);
+      case "peer-unable":
+        return this.#fail({ state: "ended", reason: "browser" }, now);
     }
   }
 
@@ -425,6 +468,8 @@ export class Session {
     if (phase.at === "live") return this.#livePassed(phase, now);
     if (!("until" in phase) || now < phase.until) return;
     switch (phase.at) {
+      case "subscribing":
+        return this.#brokerSilent();
       case "asking":
         return this.#fail({ state: "offline" }, now);
       case "answering":
@@ -432,7 +477,7 @@ export class Session {
       case "answered":
         return this.#fail(phase.isAccepted ? { state: "ended", reason: "no-path" } : { state: "offline" }, now);
       case "resting":
-        return this.#renew(false);
+        return this.#renew(false, now);
     }
   }
 
@@ -450,6 +495,10 @@ export class Session {
   #livePassed(phase: Phase & { at: "live" }, now: number): void {
     if (!this.#isUp) return;
     if (phase.restartAt !== undefined && phase.restartAt <= now) {
+      const asked = phase.restarts ?? 0;
+      // A device that does not answer may know nothing of this session any more.
+      if (asked >= MAX_RESTARTS) return this.#fail(undefined, now);
+      phase.restarts = asked + 1;
       phase.restartAt = now + RESTART_AGAIN_MS;
       this.#send({ type: "restart", reason: "disconnected" });
     }
@@ -463,22 +512,25 @@ export class Session {
     this.#send({ type: "restart", reason: "stalled" });
   }
 
-  /** Ends this attempt and goes on to the next: at once the first time, then after 1, 2, 4 ... 30 s. */
+  /**
+   * Ends this attempt and goes on to the next: at once the first time, then after 1, 2, 4 ... 30 s; where
+   * the device itself ended it, not before `minRest`.
+   */
   #fail(trouble: Trouble | undefined, now: number, minRest = 0): void {
     if (this.#phase.at === "live" && now - this.#phase.since >= STABLE_MS) this.#failures = 0;
     this.#endRun("retry");
     if (trouble !== undefined) this.#trouble = trouble;
     const rest = this.#failures === 0 ? 0 : Math.min(1_000 * 2 ** (this.#failures - 1), MAX_REST_MS);
     this.#failures += 1;
-    if (rest === 0 && minRest === 0) this.#renew(false);
-    else this.#phase = { at: "resting", until: now + Math.max(rest, minRest) };
+    if (rest === 0 && minRest === 0) this.#renew(false, now);
+    else this.#phase = { at: "resting", until: now + Math.max(rest, minRest), notBefore: now + minRest, isFirm: minRest > 0 };
   }
 
   /** Starts over under a new session id; with `grace`, a standing offer is waited for. */
-  #renew(grace: boolean): void {
+  #renew(grace: boolean, now: number): void {
     this.#endRun("retry");
     this.#renewRun();
-    this.#phase = this.#isUp ? { at: "subscribing", grace } : { at: "broker" };
+    this.#phase = this.#isUp ? { at: "subscribing", grace, until: now + REPLY_MS } : { at: "broker" };
   }
 
   #renewRun(): void {
@@ -532,6 +584,7 @@ export class Session {
   }
 
   #offlineReason(): { reason?: Reason } {
+    if (this.#isRevoked) return { reason: "revoked" };
     if (this.#beacon.isForged) return { reason: "wrong-key" };
     if (!this.#isSealed && this.#beacon.status?.security === "sealed") return { reason: "needs-key" };
     return {};

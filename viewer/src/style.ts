@@ -20,9 +20,10 @@ const CSS = `
 [hidden] { display: none !important; }
 
 .root { position: absolute; inset: 0; container-type: size; }
-video { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; transition: opacity .3s, filter .3s; }
+video { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; }
 .root[data-picture="none"] video { opacity: 0; }
-.root[data-picture="old"] video { opacity: .35; filter: grayscale(1); }
+/* It fades when it stops, and not when it comes: the first picture is there at once. */
+.root[data-picture="old"] video { opacity: .35; filter: grayscale(1); transition: opacity .3s, filter .3s; }
 
 .notice {
   position: absolute; inset: 0 0 72px; display: grid; place-content: center; justify-items: center; gap: 10px;
@@ -78,7 +79,7 @@ button.play svg { width: 38px; height: 38px; fill: currentColor; }
 
 @media (prefers-reduced-motion: reduce) {
   .beam::after, .dot { animation-duration: 6s !important; }
-  video { transition: none; }
+  .root[data-picture="old"] video { transition: none; }
 }
 `;
 

@@ -13,6 +13,7 @@ import { Peer, warmUp } from "./peer";
 import { sdpDigest } from "./seal";
 import { Session } from "./session";
 import type { Command, Input, View } from "./session-io";
+import { Sleep } from "./sleep";
 import { Stall } from "./stall";
 import { type Counters, type Stats, statsBetween } from "./stats";
 
@@ -36,7 +37,7 @@ export class Watch {
   readonly #session: Session;
   readonly #broker: Broker;
   readonly #mayTalk: boolean;
-  #peer: { id: number; link: Peer; stall: Stall } | undefined;
+  #peer: { id: number; link: Peer; stall: Stall; sleep: Sleep } | undefined;
   #remote: Remote | undefined;
   #camera: BoardState["camera"] | undefined;
   #microphone: MediaStreamTrack | null = null;
@@ -110,8 +111,10 @@ export class Watch {
         return this.#broker.send(topic, bytes);
       }
       case "open-peer":
-        this.#peer = { id: command.peer, link: this.#newPeer(command.peer), stall: new Stall() };
+        this.#peer = { id: command.peer, link: this.#newPeer(command.peer), stall: new Stall(), sleep: new Sleep() };
         return this.#peer.link.answer(command.offer);
+      case "reconnect":
+        return this.#broker.reconnect();
       case "show":
         return this.#events.view(command.view);
     }
@@ -137,8 +140,13 @@ export class Watch {
           this.#take({ type: "answer-made", peer, offer: offer.offer, digest: sdpDigest(offer.sdp), sdp, hasVideo }),
         candidatesFound: (list, end) => this.#take({ type: "candidates-found", peer, list, end }),
         connected: () => this.#take({ type: "peer-connected", peer }),
-        interrupted: () => this.#take({ type: "peer-interrupted", peer }),
+        interrupted: () => {
+          this.#take({ type: "peer-interrupted", peer });
+          // What took the media away may have taken the broker too, and the way back leads by it.
+          this.#broker.probe();
+        },
         failed: () => this.#take({ type: "peer-failed", peer }),
+        unable: () => this.#take({ type: "peer-unable", peer }),
         media: (stream) => {
           if (this.#peer?.id === peer) this.#events.media(stream);
         },
@@ -180,6 +188,10 @@ export class Watch {
     if (this.#peer !== peer) return;
     this.#counters = after;
     if (before !== undefined) this.#events.stats(statsBetween(before, after));
+    if (peer.sleep.look(after.bytes, Date.now())) {
+      this.#take({ type: "peer-failed", peer: peer.id });
+      return this.#broker.probe();
+    }
     // A page in the background need not decode, and nobody would miss it.
     const isExpected = this.#camera === "ready" && document.visibilityState === "visible";
     const turn = peer.stall.look(after.framesDecoded, isExpected, after.at);

@@ -46,64 +46,75 @@ export function wordsFor(view: View): Words {
   }
 }
 
+/** What to say to whoever can look at the camera's side; docs/troubleshooting.md lists the codes. */
+function tell(code: string): string {
+  return `If it stays so, tell whoever gave you the link: ${code}.`;
+}
+
 const NO_H264: Words = {
   title: "No picture in this browser",
-  detail: "The camera sends H.264 video, which this browser cannot play. Sound still works. Try Chrome, Edge, Safari, or Firefox with its OpenH264 plugin enabled.",
+  detail: `Open the link in another browser: Chrome, Edge, Safari or Firefox. Sound still works here. ${tell("no-h264")}`,
   tone: "warning",
 };
 
 const OFFLINE: Words = {
   title: "Camera offline",
-  detail: "The camera does not answer. Check that it has power and network; the picture comes by itself once it is back.",
+  detail: `Check that the camera has power and network; the picture comes by itself once it is back. ${tell("camera-offline")}`,
   tone: "bad",
 };
 
 const BY_REASON: Record<Reason, Words> = {
   unreachable: {
     title: "No connection",
-    detail: "The message broker that introduces you to the camera cannot be reached. Check this device's network; it is tried again all the time.",
+    detail: `Check that this device is connected to the internet, or to the camera's Wi-Fi; it is tried again all the time. ${tell("broker-unreachable")}`,
     tone: "bad",
   },
   refused: {
     title: "Not let in",
-    detail: "The message broker does not accept this link. It may have been revoked: ask for a new one.",
+    detail: `Ask for a new link: this one is not accepted. Tell whoever gave it to you: broker-refused.`,
     tone: "bad",
   },
   "wrong-key": {
     title: "The key does not fit",
-    detail: "The camera is there, but this link's key does not open what it says. The link may be damaged or out of date: ask for a new one.",
+    detail: "Open the whole link again; if it stays so, it is damaged or out of date: ask for a new one. Tell whoever gave it to you: wrong-key.",
     tone: "bad",
   },
   "needs-key": {
     title: "A key is needed",
-    detail: "This camera speaks only to viewers with a key. Open the whole link that you were given.",
+    detail: `Open the whole link that you were given: this camera shows itself to nobody without. ${tell("no-key")}`,
     tone: "bad",
   },
   full: {
     title: "All places are taken",
-    detail: "The camera has as many viewers as it can serve. You get in by yourself when a place is free.",
+    detail: "Wait a little: the camera has as many viewers as it can serve. You get in by yourself when a place is free.",
     tone: "warning",
   },
   denied: {
     title: "Access denied",
-    detail: "The camera does not let this link in. Ask its owner whether it was revoked.",
+    detail: "Ask for a new link: the camera does not let this one in. Tell whoever gave it to you: denied.",
     tone: "bad",
   },
+  revoked: { title: "This link was withdrawn", detail: "Ask for a new one.", tone: "bad" },
   invalid: {
     title: "Not understood",
-    detail: "The camera could not use this browser's answer. It is tried again; if it stays so, try another browser.",
+    detail: `Wait a moment: it is tried again by itself. Then try another browser. ${tell("answer-invalid")}`,
     tone: "warning",
+  },
+  browser: {
+    title: "This browser cannot do it",
+    detail: `Reload this page, or open the link in another browser. ${tell("browser-failed")}`,
+    tone: "bad",
   },
   "no-path": {
     title: "No way through",
-    detail: "The camera answers, but no network path to it works. Different networks may need a TURN server in the camera's configuration.",
+    detail: `Try another network: Wi-Fi instead of mobile data, or the other way round. ${tell("no-path")}`,
     tone: "bad",
   },
   bye: { title: "The camera hung up", detail: "It is asked again by itself.", tone: "warning" },
   "no-h264": NO_H264,
   stalled: {
     title: "The picture has stopped",
-    detail: "The camera is connected and no picture comes. It is asked to begin anew; if that does not help, reload this page.",
+    detail: `Wait a moment: the camera is asked to begin anew. Then reload this page. ${tell("no-picture")}`,
     tone: "warning",
   },
 };
@@ -121,7 +132,7 @@ const PRIVATE: Words = {
 
 const CAMERA_LOST: Words = {
   title: "The board has lost its camera",
-  detail: "Its cable may be loose. The board looks for it all the time, and the picture comes by itself once it is back.",
+  detail: `Check the camera's cable; the picture comes by itself once it is back. ${tell("camera-lost")}`,
   tone: "bad",
 };
 
@@ -131,36 +142,32 @@ export function wordsForBoard(camera: BoardState["camera"]): Words | undefined {
   return camera === "lost" ? CAMERA_LOST : undefined;
 }
 
-const LINK_DAMAGED = "Copy the whole link that you were given, from its beginning to its last character, and open it again.";
+const COPY_WHOLE = "Copy the whole link that you were given, from its beginning to its last character, and open it again.";
+
+function damaged(code: string): Words {
+  return { title: "The link is damaged", detail: `${COPY_WHOLE} ${tell(code)}`, tone: "bad" };
+}
 
 const BY_REFUSAL: Record<Refusal, Words> = {
   "no-link": {
     title: "No camera named",
-    detail: "This page was opened without a camera's link. Open the whole link that you were given.",
+    detail: "Open the whole link that you were given: this page was opened without one.",
     tone: "bad",
   },
-  incomplete: { title: "The link is incomplete", detail: LINK_DAMAGED, tone: "bad" },
-  version: {
-    title: "Unknown kind of link",
-    detail: "This link was made for another version of the page, or its beginning is damaged. " + LINK_DAMAGED,
-    tone: "bad",
-  },
-  device: { title: "The link is damaged", detail: `Its camera id is not whole. ${LINK_DAMAGED}`, tone: "bad" },
-  kid: { title: "The link is damaged", detail: `Its key id is not whole. ${LINK_DAMAGED}`, tone: "bad" },
-  key: { title: "The link is damaged", detail: `Its key is not whole. ${LINK_DAMAGED}`, tone: "bad" },
-  broker: {
-    title: "The link is damaged",
-    detail: `Its broker address is not a ws:// or wss:// address. ${LINK_DAMAGED}`,
-    tone: "bad",
-  },
+  incomplete: { ...damaged("link-incomplete"), title: "The link is incomplete" },
+  version: { ...damaged("link-version"), title: "Unknown kind of link" },
+  device: damaged("link-device"),
+  kid: damaged("link-kid"),
+  key: damaged("link-key"),
+  broker: damaged("link-broker"),
   "mixed-content": {
     title: "Blocked by the browser",
-    detail: "A page on https:// may not reach a broker on ws://. Open the page on http://, or give the camera a wss:// broker.",
+    detail: "Ask for another link: no browser can open this one. Tell whoever gave it to you: https-needs-wss.",
     tone: "bad",
   },
   "no-webrtc": {
-    title: "No WebRTC in this browser",
-    detail: "This browser cannot receive live video, or it was switched off. Try another browser.",
+    title: "No live video in this browser",
+    detail: `Open the link in another browser: this one cannot receive live video, or was told not to. ${tell("no-webrtc")}`,
     tone: "bad",
   },
 };
@@ -196,5 +203,8 @@ export const LABELS = {
   noStill: "No picture was taken",
   motion: "Motion",
   microphoneRefused: "The microphone was not allowed. Allow it in the browser's settings for this page.",
+  microphoneMissing: "This device has no microphone that the browser could use. Plug one in, and tap again.",
+  microphoneBusy: "The microphone is in use elsewhere. Close the other program or call, and tap again.",
+  microphoneGone: "Your microphone was unplugged or switched off. Tap again to go on talking.",
   microphoneInsecure: "The browser gives the microphone only to pages on https:// or localhost.",
 } as const;

@@ -67,7 +67,7 @@ class Stage {
     const made = { peer: this.peer, offer: asked?.offer.offer ?? "", digest: "dig", sdp: "answer", hasVideo: true };
     return this.give({ type: "answer-made", ...made, ...fields });
   }
-  peerSays(type: "peer-connected" | "peer-interrupted" | "peer-failed" | "picture-stalled" | "picture-moves", peer = this.peer): this {
+  peerSays(type: "peer-connected" | "peer-interrupted" | "peer-failed" | "peer-unable" | "picture-stalled" | "picture-moves", peer = this.peer): this {
     return this.give({ type, peer });
   }
   /** Broker, standing offer, answer, accept, DTLS. */
@@ -207,6 +207,13 @@ describe("hello", () => {
     expect(stage.types).toEqual(["hello"]);
   });
 
+  test("an offer that comes late and that no status confirms is asked about after 300 ms", () => {
+    stage.connect().subscribe().pass(60_000).standing(offer()).pass(299);
+    expect(stage.types).toEqual([]);
+    stage.pass(1);
+    expect(stage.sent[0]).toMatchObject({ to: { boot: BOOT }, message: { type: "hello", boot: BOOT } });
+  });
+
   test("gets a dedicated offer, which is answered", () => {
     stage.connect().status(BOOT).subscribe().pass(300).says({ type: "offer", offer: offer({ offer: id("d1") }) });
     stage.answerMade();
@@ -267,10 +274,74 @@ describe("hello", () => {
 
 test("a device that came back is asked again as if for the first time", () => {
   stage.connect().status(BOOT).subscribe().pass(300);
-  for (let attempt = 0; attempt < 6; attempt += 1) stage.pass(40_000).subscribe();
+  for (let seconds = 0; seconds < 240; seconds += 2) stage.pass(2_000).subscribe();
   stage.pass(3_000).status(OTHER_BOOT).subscribe().pass(300);
   const session = stage.listening;
   stage.pass(3_000);
+  expect(stage.listening).not.toBe(session);
+});
+
+describe("sent away by the device", () => {
+  /** Comes in on this standing offer, and is replaced by another viewer at once. */
+  const replacedOn = (name: string): void => {
+    stage.standing(offer({ offer: id(name) })).subscribe().answerMade();
+    expect(stage.opened.at(-1)).toBe(id(name));
+    stage.says({ type: "bye", reason: "replaced" });
+  };
+
+  /** The fourth time, the rest is of 4 s. */
+  const fourTimes = (): void => {
+    for (const [name, restMs] of [["f1", 1_000], ["f2", 1_000], ["f3", 2_000], ["f4", 0]] as const) {
+      replacedOn(name);
+      stage.pass(restMs);
+    }
+  };
+
+  test("the next standing offer, lit for whoever took the place, does not end the rest", () => {
+    stage.connect().status(BOOT).subscribe();
+    const gaps = ["f1", "f2", "f3", "f4", "f5"].map((name) => {
+      replacedOn(name);
+      const since = stage.now;
+      const before = stage.listening;
+      stage.standing(offer({ offer: id(`${name}e`) }));
+      while (stage.listening === before) stage.pass(100);
+      return stage.now - since;
+    });
+    expect(gaps).toEqual([1_000, 1_000, 2_000, 4_000, 8_000]);
+  });
+
+  test("a device that has started anew does, after the second that a bye asks for", () => {
+    stage.connect().status(BOOT).subscribe();
+    fourTimes();
+    const session = stage.listening;
+    stage.pass(400).status(OTHER_BOOT).standing(offer({ offer: id("f9"), boot: OTHER_BOOT })).pass(599);
+    expect(stage.listening).toBe(session);
+    stage.pass(1).subscribe();
+    expect(stage.opened.at(-1)).toBe(id("f9"));
+  });
+
+  test("one that only came to the broker again is no other device", () => {
+    stage.connect().status(BOOT).subscribe();
+    fourTimes();
+    const session = stage.listening;
+    stage.give({ type: "broker-down", why: "unreachable" }).connect().status(BOOT).standing(offer({ offer: id("f9") })).pass(3_999);
+    expect(stage.listening).toBe(session);
+    stage.pass(1).subscribe();
+    expect(stage.opened.at(-1)).toBe(id("f9"));
+  });
+});
+
+test("a camera that was silent is tried on its next offer at once, and rests longer if it is silent again", () => {
+  stage.connect().status(BOOT).subscribe();
+  for (const name of ["f1", "f2", "f3"]) {
+    stage.standing(offer({ offer: id(name) })).subscribe();
+    expect(stage.opened.at(-1)).toBe(id(name));
+    stage.answerMade().pass(3_000);
+  }
+  const session = stage.listening;
+  stage.pass(1_999);
+  expect(stage.listening).toBe(session);
+  stage.pass(1);
   expect(stage.listening).not.toBe(session);
 });
 
@@ -320,6 +391,13 @@ describe("after the answer", () => {
   test("an offer that was answered before is not answered again", () => {
     stage.says({ type: "reject", code: "taken", offer: offer() });
     expect(stage.opened).toEqual([id("f0")]);
+  });
+
+  test("a browser that cannot answer is named, and not the network", () => {
+    stage = new Stage().connect().status(BOOT).standing(offer()).subscribe().peerSays("peer-unable").subscribe();
+    stage.says({ type: "offer", offer: offer({ offer: id("d1") }) }).peerSays("peer-unable");
+    expect(stage.view).toMatchObject({ state: "ended", reason: "browser" });
+    expect(stage.types).toEqual(["hello", "bye"]);
   });
 
   test("what a closed peer connection still says is ignored", () => {
@@ -451,6 +529,16 @@ describe("while media flows", () => {
     expect(stage.types).toEqual(["hello"]);
   });
 
+  test("a link that was withdrawn is said to be, for as long as nothing else is heard, and tried again after 30 s", () => {
+    const session = stage.listening;
+    stage.says({ type: "bye", reason: "revoked" }).standing(offer({ offer: id("f1") })).pass(29_999);
+    expect(stage.view).toMatchObject({ state: "ended", reason: "revoked" });
+    expect(stage.listening).toBe(session);
+    stage.pass(1).subscribe().answerMade().pass(3_000);
+    expect(stage.listening).not.toBe(session);
+    expect(stage.view).toMatchObject({ state: "offline", reason: "revoked" });
+  });
+
   test("a connection that fails says bye and starts over at once, the next times with rests", () => {
     stage.peerSays("peer-failed").subscribe();
     expect(stage.types).toEqual(["bye", "hello"]);
@@ -530,6 +618,20 @@ describe("while media flows", () => {
     stage.peerSays("peer-connected").pass(60_000);
     expect(stage.view.state).toBe("live");
     expect(stage.types).toHaveLength(2);
+  });
+
+  test("a second restart that nobody answers starts over, and one that is answered does not", () => {
+    stage.peerSays("peer-interrupted").pass(7_000);
+    expect(stage.types).toEqual(["restart", "restart"]);
+    stage.pass(4_999);
+    expect(stage.types).toHaveLength(2);
+    stage.pass(1).subscribe();
+    expect(stage.types).toEqual(["restart", "restart", "bye", "hello"]);
+
+    stage = new Stage().live().clear().peerSays("peer-interrupted").pass(7_000);
+    stage.says({ type: "reoffer", offer: offer({ offer: id("d7"), rev: 1 }) }).answerMade().pass(10_000);
+    expect(stage.types).toEqual(["restart", "restart", "answer", "restart", "restart"]);
+    expect(stage.view.state).toBe("interrupted");
   });
 
   test("a picture that stops is shown at once; a restart is asked for once, 3 s later, and it goes on when it moves", () => {
@@ -652,6 +754,16 @@ describe("the broker", () => {
     stage.connect().standing(offer({ rev: 2 })).give({ type: "broker-down", why: "unreachable" });
     stage.connect().status(BOOT).standing(offer({ rev: 2 }));
     expect(stage.opened).toEqual([id("f0")]);
+  });
+
+  test("that does not answer a subscription in 3 s is connected to anew", () => {
+    stage.live().peerSays("peer-failed").clear().pass(2_999);
+    expect(stage.commands.some((command) => command.do === "reconnect")).toBe(false);
+    stage.pass(1);
+    expect(stage.commands.filter((command) => command.do === "reconnect")).toHaveLength(1);
+    expect(stage.view.state).toBe("connecting");
+    stage.connect().status(BOOT).standing(offer({ offer: id("f1") }));
+    expect(stage.opened.at(-1)).toBe(id("f1"));
   });
 
   test("lost after the answer: the connection may still come up", () => {

@@ -1,7 +1,10 @@
 //! Which file of the viewer page does a path name, and how long may a browser keep it?
+//!
+//! The page's build has compressed its scripts already (`viewer/vite.config.ts`): they are 27 kB instead of 76 on the
+//! way to the first picture, and no board compresses anything while it serves.
 
 use axum::body::{Body, Bytes};
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use rust_embed::{Embed, EmbeddedFile};
 use std::borrow::Cow;
@@ -14,7 +17,7 @@ struct Dist;
 /// Under this folder the name holds the content's hash, so that a file never changes.
 const HASHED: &str = "assets/";
 
-pub(super) async fn file(method: Method, uri: Uri) -> Response {
+pub(super) async fn file(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     if method != Method::GET && method != Method::HEAD {
         return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, HEAD")]).into_response();
     }
@@ -22,10 +25,31 @@ pub(super) async fn file(method: Method, uri: Uri) -> Response {
         "" => "index.html",
         path => path,
     };
-    match Dist::get(path) {
-        Some(file) => found(path, file),
-        None => (StatusCode::NOT_FOUND, "there is no such page\n").into_response(),
-    }
+    let Some(file) = Dist::get(path) else {
+        return (StatusCode::NOT_FOUND, "there is no such page\n").into_response();
+    };
+    let Some(packed) = Dist::get(&format!("{path}.gz")) else { return found(path, file) };
+    let mut response = match takes_gzip(&headers) {
+        true => {
+            let mut response = found(path, packed);
+            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            response
+        }
+        false => found(path, file),
+    };
+    // A cache on the way must not hand the one to a browser that asked for the other.
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    response
+}
+
+/// Whether the browser takes gzip (RFC 9110 §12.5.3); `gzip;q=0` says that it does not.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
+        let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse().ok());
+        name.trim().eq_ignore_ascii_case("gzip") && weight.is_none_or(|weight: f32| weight > 0.0)
+    })
 }
 
 fn found(path: &str, file: EmbeddedFile) -> Response {
