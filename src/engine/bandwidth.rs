@@ -51,6 +51,8 @@ const DRAINED: Duration = Duration::from_millis(15);
 const SUSTAINED: Duration = Duration::from_millis(80);
 /// What arrives is measured over this.
 const RATE_WINDOW: Duration = Duration::from_millis(400);
+/// So many packets at most, whatever times a viewer tells: 1,200 bytes each are 49 Mbit/s.
+const MAX_ARRIVALS: usize = 2048;
 /// The shortest delay of this long a time is the path's own. Longer would not notice another path.
 const BASE_WINDOW: Duration = Duration::from_secs(20);
 /// Two packets of one burst leave within this.
@@ -227,7 +229,9 @@ impl Bandwidth {
     fn arrived(&mut self, now: Instant, fate: &Fate, arrived: Duration) -> i64 {
         let (origin, origin_arrived) = *self.origin.get_or_insert((fate.departed, arrived));
         let after = |later: Instant| later.saturating_duration_since(origin).as_micros() as i64;
-        let delay = arrived.as_micros() as i64 - origin_arrived.as_micros() as i64 - after(fate.departed);
+        // A viewer may tell any time.
+        let us = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        let delay = us(arrived).saturating_sub(us(origin_arrived)).saturating_sub(after(fate.departed));
         while self.base.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > BASE_WINDOW) {
             self.base.pop_front();
         }
@@ -236,7 +240,8 @@ impl Bandwidth {
         }
         self.base.push_back((now, delay));
         let base = self.base.front().map_or(delay, |(_, base)| *base);
-        self.delays.push_back((fate.departed, delay - base));
+        let waited = delay.saturating_sub(base);
+        self.delays.push_back((fate.departed, waited));
         while self
             .delays
             .front()
@@ -245,13 +250,17 @@ impl Bandwidth {
             self.delays.pop_front();
         }
         self.arrivals.push_back((arrived, fate.size));
-        while self.arrivals.front().is_some_and(|(at, _)| *at + RATE_WINDOW < arrived) {
+        // A clock that was set back starts a window of its own.
+        let is_of_now = |at: Duration| at <= arrived && arrived - at <= RATE_WINDOW;
+        while self.arrivals.front().is_some_and(|(at, _)| !is_of_now(*at))
+            || self.arrivals.len() > MAX_ARRIVALS
+        {
             self.arrivals.pop_front();
         }
         if !fate.is_probe {
             self.burst_goes_on(now, fate, arrived);
         }
-        delay - base
+        waited
     }
 
     fn burst_goes_on(&mut self, now: Instant, fate: &Fate, arrived: Duration) {
@@ -279,7 +288,8 @@ impl Bandwidth {
             // Feedback counts in 250 µs: less than that between all of them is as fast as can be seen.
             let spread = burst.to.saturating_sub(from).max(Duration::from_micros(250));
             let shown_bps = behind as f64 * 8.0 / spread.as_secs_f64();
-            let took = Duration::from_secs_f64(burst.bytes as f64 * 8.0 / shown_bps);
+            // What takes longer is no picture.
+            let took = Duration::from_secs_f64((burst.bytes as f64 * 8.0 / shown_bps).min(1.0));
             self.large = Some((fate.departed, took, shown_bps));
             self.showing_bps = Some(shown_bps);
         }

@@ -29,6 +29,7 @@ mod outlet;
 mod path;
 mod sdp;
 mod socket;
+mod viewer_clock;
 mod watch;
 
 use std::net::IpAddr;

@@ -35,6 +35,8 @@ struct Link {
     bucket_bytes: f64,
     /// The probe that is being sent, when it was begun and what of it has left.
     probing: Option<(Probe, u64, usize)>,
+    /// What the viewer's clock, which has nothing to do with ours, shows at the start.
+    clock_us: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,6 +71,7 @@ impl Link {
             is_still: false,
             bucket_bytes: 8_000.0,
             probing: None,
+            clock_us: 77_000_000,
         }
     }
 
@@ -151,8 +154,7 @@ impl Link {
             self.seen.bytes += size;
             self.seen.wait_ms = self.seen.wait_ms.max(wait / 1000);
         }
-        // The viewer's clock has nothing to do with ours.
-        let arrived = (!is_lost).then(|| Duration::from_micros(77_000_000 + arrived_us));
+        let arrived = (!is_lost).then(|| Duration::from_micros(self.clock_us + arrived_us));
         let is_probe = self.probing.is_some();
         if let Some((_, _, sent)) = &mut self.probing {
             *sent += size;
@@ -163,7 +165,7 @@ impl Link {
     fn report(&mut self) {
         let now = self.at(self.ms * 1000);
         // What is still on its way is told later.
-        let told = Duration::from_micros(77_000_000 + self.ms * 1000 - 10_000);
+        let told = Duration::from_micros(self.clock_us + self.ms * 1000 - 10_000);
         let (done, rest) =
             self.unreported.drain(..).partition(|fate| fate.arrived.is_none_or(|at| at <= told));
         self.unreported = rest;
@@ -242,6 +244,40 @@ fn longer_path_is_no_queue_for_good() {
     link.start -= Duration::from_millis(300);
     link.pass(20_000);
     assert_eq!(link.encoder, CEILING);
+}
+
+#[test]
+fn viewers_clock_that_is_set_back_hides_no_queue_and_fills_no_memory() {
+    let mut link = Link::new(4_000);
+    link.clock_us = 1_000_000_000_000;
+    link.pass(5_000);
+    link.clock_us = 0;
+    link.pass(30_000);
+    assert!(link.bandwidth.arrivals.len() < 300, "{}", link.bandwidth.arrivals.len());
+    assert_eq!(link.encoder, CEILING);
+    link.kbps = 1_000;
+    let (step, narrow) = (link.pass(2_000), link.pass(15_000));
+    assert!(step.lost <= 60 && narrow.lost <= 3 && narrow.wait_ms < 200, "{step:?} {narrow:?}");
+}
+
+#[test]
+fn viewer_that_tells_no_true_times_fills_no_memory() {
+    let tells: [fn(u64) -> Duration; 4] = [
+        |_| Duration::ZERO,
+        |n| Duration::from_micros(u64::MAX >> (n % 64)),
+        |n| Duration::from_secs(1_000_000 - n),
+        |n| if n % 2 == 0 { Duration::MAX } else { Duration::ZERO },
+    ];
+    for tell in tells {
+        let mut link = Link::new(4_000);
+        for n in 0..20_000 {
+            let departed = link.at(n * 1_000);
+            let fate = Fate { departed, arrived: Some(tell(n)), size: PACKET, is_probe: n % 3 == 0 };
+            link.bandwidth.reported(departed, &[fate]);
+        }
+        let Bandwidth { arrivals, delays, base, .. } = &link.bandwidth;
+        assert!(arrivals.len() <= MAX_ARRIVALS && delays.len() <= 100 && base.len() <= 20_000);
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //! Nothing of this may block: what does not fit into a channel is left out, and is asked for or told again soon.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rtc::interceptor::{Interceptor, Packet, StreamInfo, TaggedPacket};
@@ -29,14 +29,12 @@ use tokio::sync::mpsc;
 
 use super::PeerEvent;
 use super::keys::Overheard;
+use super::viewer_clock::ViewerClock;
 use crate::engine::bucket::Bucket;
 use crate::units::PeerId;
 
 /// Feedback that waits for the task which sends. A browser has some 30 messages a second.
 const MAX_WAITING: usize = 128;
-/// The unit of a reference time in transport-wide feedback
-/// (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1).
-const REFERENCE_MS: u64 = 64;
 
 /// What a viewer tells.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,21 +106,35 @@ pub struct Listener {
     id: PeerId,
     events: mpsc::Sender<(PeerId, PeerEvent)>,
     ears: Ears,
-    keyframes: Arc<Mutex<Bucket>>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+/// What is known of one viewer, whichever way it says something.
+struct Shared {
+    /// Its requests for keyframes.
+    keyframes: Bucket,
+    clock: ViewerClock,
 }
 
 impl Listener {
     /// Requests for keyframes also become events. Full channel: the request is left out; a viewer that still
     /// lacks a picture repeats it.
     pub fn new(id: PeerId, events: mpsc::Sender<(PeerId, PeerEvent)>, ears: Ears) -> Listener {
-        let keyframes = Arc::new(Mutex::new(Bucket::new(KEYFRAMES_PER_SECOND, KEYFRAMES_AT_ONCE)));
-        Listener { id, events, ears, keyframes }
+        let keyframes = Bucket::new(KEYFRAMES_PER_SECOND, KEYFRAMES_AT_ONCE);
+        let shared = Shared { keyframes, clock: ViewerClock::default() };
+        Listener { id, events, ears, shared: Arc::new(Mutex::new(shared)) }
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        // Nothing that could panic runs under this lock.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn look_at(&self, now: Instant, packet: &dyn rtc::rtcp::Packet) {
         let packet = packet.as_any();
         if let Some(transport) = packet.downcast_ref::<TransportLayerCc>() {
-            self.ears.tell(Feedback::Arrivals(arrivals(transport)));
+            let reference = self.shared().clock.time(transport.reference_time);
+            self.ears.tell(Feedback::Arrivals(arrivals(transport, reference)));
         } else if let Some(report) = packet.downcast_ref::<ReceiverReport>() {
             self.reports(now, &report.reports);
         } else if let Some(report) = packet.downcast_ref::<SenderReport>() {
@@ -132,7 +144,7 @@ impl Listener {
             self.ears.tell(Feedback::Missing { ssrc: nack.media_ssrc, sequences });
         } else if packet.is::<PictureLossIndication>() || packet.is::<FullIntraRequest>() {
             // RFC 4585 §6.3.1, RFC 5104 §4.3.1.
-            if self.keyframes.lock().unwrap_or_else(PoisonError::into_inner).take(now) {
+            if self.shared().keyframes.take(now) {
                 let _ = self.events.try_send((self.id, PeerEvent::KeyframeRequested));
             }
             self.ears.tell(Feedback::KeyframeWanted);
@@ -200,7 +212,7 @@ pub enum Taken {
 
 /// What transport-wide feedback says of each packet
 /// (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1).
-fn arrivals(feedback: &TransportLayerCc) -> Vec<(u16, Option<Duration>)> {
+fn arrivals(feedback: &TransportLayerCc, reference: Duration) -> Vec<(u16, Option<Duration>)> {
     let symbols = feedback.packet_chunks.iter().flat_map(|chunk| match chunk {
         PacketStatusChunk::RunLengthChunk(run) => {
             vec![run.packet_status_symbol; usize::from(run.run_length)]
@@ -208,8 +220,7 @@ fn arrivals(feedback: &TransportLayerCc) -> Vec<(u16, Option<Duration>)> {
         PacketStatusChunk::StatusVectorChunk(vector) => vector.symbol_list.clone(),
     });
     let mut deltas = feedback.recv_deltas.iter();
-    // 24 bits of 64 ms: far from the end of 64 bits of microseconds.
-    let mut clock_us = (u64::from(feedback.reference_time) * REFERENCE_MS * 1000) as i64;
+    let mut clock_us = i64::try_from(reference.as_micros()).unwrap_or(i64::MAX);
     let mut told = Vec::with_capacity(usize::from(feedback.packet_status_count));
     for (n, symbol) in symbols.take(usize::from(feedback.packet_status_count)).enumerate() {
         // The count has 16 bits.
@@ -312,7 +323,6 @@ mod tests {
         let feedback = TransportLayerCc {
             base_sequence_number: 65_534,
             packet_status_count: 5,
-            reference_time: 2,
             packet_chunks: vec![
                 PacketStatusChunk::RunLengthChunk(RunLengthChunk {
                     type_tcc: StatusChunkTypeTcc::RunLengthChunk,
@@ -339,8 +349,9 @@ mod tests {
         };
         let at = |us: u64| Some(Duration::from_micros(128_000 + us));
         let expected = [(65_534, at(250)), (65_535, at(750)), (0, None), (1, at(1_750)), (2, at(1_000))];
-        assert_eq!(arrivals(&feedback), expected);
+        let reference = Duration::from_millis(128);
+        assert_eq!(arrivals(&feedback, reference), expected);
         let cut_off = TransportLayerCc { recv_deltas: vec![delta(250)], ..feedback };
-        assert_eq!(arrivals(&cut_off), expected[..1]);
+        assert_eq!(arrivals(&cut_off, reference), expected[..1]);
     }
 }
