@@ -37,6 +37,10 @@ struct Link {
     probing: Option<(Probe, u64, usize)>,
     /// What the viewer's clock, which has nothing to do with ours, shows at the start.
     clock_us: u64,
+    /// How much longer the path is now than at the start.
+    longer_us: u64,
+    /// What others send over the same link keeps ours waiting for up to so many milliseconds.
+    others_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,7 +76,18 @@ impl Link {
             bucket_bytes: 8_000.0,
             probing: None,
             clock_us: 77_000_000,
+            longer_us: 0,
+            others_ms: 0,
         }
+    }
+
+    /// The queue of others: as with TCP it becomes longer for four seconds, and then falls to a half at once.
+    fn queue_of_others_us(&self) -> u64 {
+        const PERIOD_MS: u64 = 4_000;
+        let (ms, half_us) = (self.ms % PERIOD_MS, self.others_ms * 1000 / 2);
+        // No packet overtakes another: it falls as fast as time goes by.
+        let falling_us = half_us.saturating_sub(ms * 900);
+        half_us + falling_us.max(half_us * ms / PERIOD_MS)
     }
 
     fn draw(&mut self) -> f64 {
@@ -149,7 +164,8 @@ impl Link {
             self.busy_until_us = begins + service_us;
         }
         let noise = (self.draw() * self.noise_us as f64) as u64;
-        let arrived_us = self.busy_until_us.max(departed_us) + 10_000 + noise;
+        let longer_us = self.longer_us + self.queue_of_others_us();
+        let arrived_us = self.busy_until_us.max(departed_us) + 10_000 + longer_us + noise;
         if !is_lost {
             self.seen.bytes += size;
             self.seen.wait_ms = self.seen.wait_ms.max(wait / 1000);
@@ -277,6 +293,47 @@ fn viewer_that_tells_no_true_times_fills_no_memory() {
         }
         let Bandwidth { arrivals, delays, base, .. } = &link.bandwidth;
         assert!(arrivals.len() <= MAX_ARRIVALS && delays.len() <= 100 && base.len() <= 20_000);
+    }
+}
+
+#[test]
+fn path_that_becomes_longer_while_a_queue_drains_is_used_well_soon() {
+    for longer_us in [20_000, 30_000, 40_000, 100_000] {
+        let mut link = Link::new(4_000);
+        link.pass(5_000);
+        link.kbps = 1_000;
+        link.pass(700);
+        assert!(link.bandwidth.is_draining());
+        link.longer_us = longer_us;
+        link.pass(2_500);
+        assert!(!link.bandwidth.is_draining(), "{longer_us}");
+        let seen = link.pass(6_000);
+        assert!(kbps(seen, 6_000) >= 600 && seen.wait_ms < 200, "{longer_us}: {seen:?}");
+    }
+}
+
+#[test]
+fn path_that_is_a_little_longer_keeps_nobody_from_going_up() {
+    for is_still in [false, true] {
+        let mut link = Link::new(800);
+        link.pass(10_000);
+        link.is_still = is_still;
+        link.pass(2_000);
+        (link.kbps, link.longer_us) = (20_000, 25_000);
+        link.pass(9_000);
+        assert_eq!(link.encoder, CEILING, "is it still: {is_still}");
+    }
+}
+
+#[test]
+fn whoever_shares_a_link_with_tcp_does_not_starve() {
+    for (others_ms, noise_us) in [(60, 0), (120, 0), (120, 5_000), (240, 5_000)] {
+        let mut link = Link::new(20_000);
+        link.pass(5_000);
+        (link.others_ms, link.noise_us) = (others_ms, noise_us);
+        link.pass(20_000);
+        let seen = link.pass(60_000);
+        assert!(kbps(seen, 60_000) >= 1_200, "{others_ms} ms: {} kbit/s", kbps(seen, 60_000));
     }
 }
 
