@@ -15,6 +15,7 @@ mod address;
 mod channel;
 mod clock;
 mod codecs;
+mod compound;
 mod connection;
 mod ear;
 mod early;

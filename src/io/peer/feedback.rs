@@ -28,6 +28,7 @@ use rtc::srtp::context::Context;
 use tokio::sync::mpsc;
 
 use super::PeerEvent;
+use super::compound::{first_part, told};
 use super::keys::Overheard;
 use super::viewer_clock::ViewerClock;
 use crate::engine::bucket::Bucket;
@@ -35,6 +36,15 @@ use crate::units::PeerId;
 
 /// Feedback that waits for the task which sends. A browser has some 30 messages a second.
 const MAX_WAITING: usize = 128;
+
+/// Packets of RTCP that are read of one viewer, a second and at once: several times what a browser sends that loses
+/// half of its packets.
+const PACKETS_PER_SECOND: u32 = 200;
+const PACKETS_AT_ONCE: u32 = 400;
+/// A viewer sends reports under one or two sources of its own; for each that is tried there is some memory.
+const MAX_SOURCES: usize = 32;
+/// Feedback on more packets than can be on their way, of which some bytes can tell 65,535 times the same.
+const MAX_TOLD: u16 = 2048;
 
 /// What a viewer tells.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,6 +123,7 @@ pub struct Listener {
 struct Shared {
     /// Its requests for keyframes.
     keyframes: Bucket,
+    packets: Bucket,
     clock: ViewerClock,
 }
 
@@ -121,7 +132,8 @@ impl Listener {
     /// lacks a picture repeats it.
     pub fn new(id: PeerId, events: mpsc::Sender<(PeerId, PeerEvent)>, ears: Ears) -> Listener {
         let keyframes = Bucket::new(KEYFRAMES_PER_SECOND, KEYFRAMES_AT_ONCE);
-        let shared = Shared { keyframes, clock: ViewerClock::default() };
+        let packets = Bucket::new(PACKETS_PER_SECOND, PACKETS_AT_ONCE);
+        let shared = Shared { keyframes, packets, clock: ViewerClock::default() };
         Listener { id, events, ears, shared: Arc::new(Mutex::new(shared)) }
     }
 
@@ -130,9 +142,32 @@ impl Listener {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Reads a packet that has been decrypted: what can be read of it, unless there are too many.
+    fn read(&self, now: Instant, mut compound: &[u8]) {
+        if !self.shared().packets.take(now) {
+            return log::trace!(peer:% = self.id; "a viewer reports too much");
+        }
+        while let Some((mut part, rest)) = first_part(compound) {
+            compound = rest;
+            if told(part).is_some_and(|count| count > MAX_TOLD) {
+                log::debug!(peer:% = self.id; "a viewer tells of more packets than it was sent");
+                continue;
+            }
+            match rtc::rtcp::packet::unmarshal(&mut part) {
+                Ok(parts) => parts.iter().for_each(|part| self.look_at(now, part.as_ref())),
+                Err(error) => {
+                    log::debug!(peer:% = self.id, error:%; "a part of a viewer's report cannot be read");
+                }
+            }
+        }
+    }
+
     fn look_at(&self, now: Instant, packet: &dyn rtc::rtcp::Packet) {
         let packet = packet.as_any();
         if let Some(transport) = packet.downcast_ref::<TransportLayerCc>() {
+            if transport.packet_status_count > MAX_TOLD {
+                return;
+            }
             let reference = self.shared().clock.time(transport.reference_time);
             self.ears.tell(Feedback::Arrivals(arrivals(transport, reference)));
         } else if let Some(report) = packet.downcast_ref::<ReceiverReport>() {
@@ -169,13 +204,21 @@ const SENDER_REPORT: u8 = 200;
 /// Takes a viewer's RTCP where it comes in.
 pub struct Shortcut {
     overheard: Arc<Overheard>,
-    inside: Mutex<(Option<Context>, Listener)>,
+    inside: Mutex<Inside>,
+}
+
+struct Inside {
+    context: Option<Context>,
+    /// For which the context keeps something: those that were heard, and those that were tried.
+    sources: Vec<u32>,
+    listener: Listener,
 }
 
 impl Shortcut {
     /// Under the viewer's keys, once they are heard.
     pub fn new(overheard: Arc<Overheard>, listener: Listener) -> Shortcut {
-        Shortcut { overheard, inside: Mutex::new((None, listener)) }
+        let inside = Inside { context: None, sources: Vec::new(), listener };
+        Shortcut { overheard, inside: Mutex::new(inside) }
     }
 
     /// Reads a packet, unless it is the library's. What the viewer has not sent is nobody's.
@@ -185,16 +228,23 @@ impl Shortcut {
             return Taken::LongWay;
         }
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        let (context, listener) = &mut *inside;
+        let Inside { context, sources, listener } = &mut *inside;
         if context.is_none() {
             *context = self.overheard.incoming();
         }
         let Some(context) = context else { return Taken::LongWay };
-        let Ok(mut packet) = context.decrypt_rtcp(encrypted) else { return Taken::Forged };
-        match rtc::rtcp::packet::unmarshal(&mut packet) {
-            Ok(parts) => parts.iter().for_each(|part| listener.look_at(now, part.as_ref())),
-            Err(error) => log::debug!(error:%; "a viewer's report cannot be read"),
+        let Some(source) = encrypted.get(4..8).and_then(|source| source.first_chunk()) else {
+            return Taken::Forged;
+        };
+        let source = u32::from_be_bytes(*source);
+        if !sources.contains(&source) {
+            if sources.len() >= MAX_SOURCES {
+                return Taken::Forged;
+            }
+            sources.push(source);
         }
+        let Ok(packet) = context.decrypt_rtcp(encrypted) else { return Taken::Forged };
+        listener.read(now, &packet);
         Taken::Read
     }
 }
@@ -263,8 +313,8 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for FeedbackTap {
 
     fn handle_read(&mut self, packet: TaggedPacket) -> Result<(), Error> {
         if let Packet::Rtcp(compound) = &packet.message.packet {
-            for part in compound {
-                self.listener.look_at(packet.now, part.as_ref());
+            if self.listener.shared().packets.take(packet.now) {
+                compound.iter().for_each(|part| self.listener.look_at(packet.now, part.as_ref()));
             }
         }
         self.read.push_back(packet);
@@ -314,6 +364,95 @@ mod tests {
         let asked = std::iter::from_fn(|| received.try_recv().ok()).count();
         assert_eq!(asked, 3 + 9, "in ten seconds");
         assert_eq!(std::iter::from_fn(|| heard.try_recv().ok()).count(), 40);
+    }
+
+    /// A listener, what it tells, and the moment that virtual time counts from.
+    #[expect(clippy::disallowed_methods, reason = "virtual time needs a moment to count from")]
+    fn listener() -> (Listener, mpsc::Receiver<Feedback>, Instant) {
+        let (events, _) = mpsc::channel(1);
+        let ears = Ears::default();
+        let heard = ears.listen();
+        (Listener::new(PeerId(1), events, ears), heard, Instant::now())
+    }
+
+    /// A receiver report (RFC 3550 §6.4.2) on one source.
+    fn report(lost: u8) -> Vec<u8> {
+        let mut bytes = vec![0x81, 201, 0, 7, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, lost];
+        bytes.resize(32, 0);
+        bytes
+    }
+
+    /// Transport-wide feedback: so many packets have not arrived.
+    fn none_of(count: u16) -> Vec<u8> {
+        let mut bytes = vec![0x8f, 205, 0, 0, 0, 0, 0, 1, 0, 0, 0, 7, 0, 1];
+        bytes.extend(count.to_be_bytes());
+        bytes.extend([0, 0, 1, 0]);
+        for run in 0..count.div_ceil(0x1fff) {
+            bytes.extend((count - run * 0x1fff).min(0x1fff).to_be_bytes());
+        }
+        bytes.resize(bytes.len().next_multiple_of(4) + 4, 0);
+        bytes[3] = (bytes.len() / 4 - 1) as u8;
+        bytes
+    }
+
+    fn all(heard: &mut mpsc::Receiver<Feedback>) -> Vec<Feedback> {
+        std::iter::from_fn(|| heard.try_recv().ok()).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_read_hides_nothing_that_stands_beside_it() {
+        let (listener, mut heard, now) = listener();
+        // An estimate with the source of the picture, which the draft wants to be zero; and one part that is cut off.
+        let estimate =
+            [0x8f, 206, 0, 5, 0, 0, 0, 1, 0, 0, 0, 7, b'R', b'E', b'M', b'B', 1, 2, 3, 4, 0, 0, 0, 7];
+        let cut_off = [0x81, 201, 0, 7, 0, 0, 0, 1];
+        listener.read(now, &[&report(1)[..], &estimate, &report(2), &cut_off].concat());
+        let lost = |told: &Feedback| if let Feedback::Report { lost, .. } = told { *lost } else { 0 };
+        assert_eq!(all(&mut heard).iter().map(lost).collect::<Vec<_>>(), [1, 2]);
+        listener.read(now, &[]);
+        listener.read(now, &[0x80]);
+        assert!(all(&mut heard).is_empty());
+    }
+
+    #[test]
+    fn few_bytes_do_not_tell_of_more_packets_than_there_can_be() {
+        let (listener, mut heard, now) = listener();
+        let most = none_of(u16::MAX);
+        assert!(most.len() < 60);
+        listener.read(now, &most);
+        assert!(all(&mut heard).is_empty());
+        listener.read(now, &none_of(MAX_TOLD));
+        let told = all(&mut heard);
+        assert!(matches!(&told[..], [Feedback::Arrivals(all)] if all.len() == usize::from(MAX_TOLD)));
+    }
+
+    #[test]
+    fn flood_of_reports_is_not_read() {
+        let (listener, mut heard, start) = listener();
+        let mut read = 0;
+        for n in 0..10_000u64 {
+            listener.read(start + Duration::from_millis(n), &report(1));
+            read += all(&mut heard).len();
+        }
+        assert!((2_000..2_500).contains(&read), "{read} in ten seconds");
+    }
+
+    #[test]
+    fn forged_sources_are_tried_a_few_times_and_the_viewers_own_is_heard_all_the_same() {
+        let (listener, mut heard, now) = listener();
+        let (overheard, mut viewer) = Overheard::shaken();
+        let shortcut = Shortcut::new(overheard, listener);
+        let said = viewer.encrypt_rtcp(&report(1)).expect("a report");
+        assert_eq!(shortcut.take(now, &said), Taken::Read);
+        for source in 0..1_000u32 {
+            let mut forged = said.to_vec();
+            forged[4..8].copy_from_slice(&(1_000 + source).to_be_bytes());
+            assert_eq!(shortcut.take(now, &forged), Taken::Forged);
+        }
+        assert!(shortcut.inside.lock().expect("nothing panics").sources.len() <= MAX_SOURCES);
+        let said = viewer.encrypt_rtcp(&report(2)).expect("a report");
+        assert_eq!(shortcut.take(now, &said), Taken::Read);
+        assert_eq!(all(&mut heard).len(), 2);
     }
 
     #[test]
