@@ -13,9 +13,14 @@
 //! first part is left out, since many links let some pass at once and only then keep to their rate. A picture
 //! that is still has no such bursts: then a probe finds out (`probe`).
 //!
+//! A wait that sending less does not shorten is no queue of ours (`course`): the path has become longer, or others
+//! fill it. What arrives is then only what we send, and says nothing of the link. Such a wait is taken for the path's
+//! own, since to give way to it would be to give way for good.
+//!
 //! The times of arrival are those of transport-wide feedback (draft-holmer-rmcat-transport-wide-cc-extensions).
 //! Pure: it is told the time.
 
+mod course;
 mod fallback;
 mod probe;
 
@@ -23,6 +28,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::units::Bitrate;
+use course::{Course, Waits};
 use probe::{ANSWER_HOLDS, Prober};
 
 pub use fallback::Fallback;
@@ -51,6 +57,8 @@ const DRAINED: Duration = Duration::from_millis(15);
 const SUSTAINED: Duration = Duration::from_millis(80);
 /// What arrives is measured over this.
 const RATE_WINDOW: Duration = Duration::from_millis(400);
+/// So many packets at most, whatever times a viewer tells: 1,200 bytes each are 49 Mbit/s.
+const MAX_ARRIVALS: usize = 2048;
 /// The shortest delay of this long a time is the path's own. Longer would not notice another path.
 const BASE_WINDOW: Duration = Duration::from_secs(20);
 /// Two packets of one burst leave within this.
@@ -66,6 +74,8 @@ const STEP_UP: f64 = 1.4;
 const STEP_TIME: Duration = Duration::from_millis(300);
 /// At what is sent meanwhile, the longest queue is gone after half of this.
 const QUEUE_IS_GONE: Duration = Duration::from_millis(1200);
+/// A wait that is the same for so long, though it is no queue's, is looked into: by sending less for a moment.
+const ODD_WAIT: Duration = Duration::from_secs(2);
 /// Without a burst that shows something, a step is tried after this; and after twice that when it failed.
 const BLIND_AFTER: Duration = Duration::from_secs(2);
 const BLIND_AT_MOST: Duration = Duration::from_secs(30);
@@ -92,6 +102,8 @@ pub struct Bandwidth {
     arrivals: VecDeque<(Duration, usize)>,
     /// The delays of the latest packets: when they departed, microseconds above the base.
     delays: VecDeque<(Instant, i64)>,
+    /// The waits of the latest reports.
+    waits: Waits,
     /// Lost and all packets since the last look.
     lost: (u32, u32),
     loss_looked_at: Option<Instant>,
@@ -125,6 +137,8 @@ enum State {
         before_bps: f64,
         /// How long packets waited at the beginning.
         waited: Duration,
+        /// Sending less made the wait shorter.
+        is_queue: bool,
     },
 }
 
@@ -152,6 +166,7 @@ impl Bandwidth {
             base: VecDeque::new(),
             arrivals: VecDeque::new(),
             delays: VecDeque::new(),
+            waits: Waits::default(),
             lost: (0, 0),
             loss_looked_at: None,
             burst: Burst::default(),
@@ -227,7 +242,9 @@ impl Bandwidth {
     fn arrived(&mut self, now: Instant, fate: &Fate, arrived: Duration) -> i64 {
         let (origin, origin_arrived) = *self.origin.get_or_insert((fate.departed, arrived));
         let after = |later: Instant| later.saturating_duration_since(origin).as_micros() as i64;
-        let delay = arrived.as_micros() as i64 - origin_arrived.as_micros() as i64 - after(fate.departed);
+        // A viewer may tell any time.
+        let us = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        let delay = us(arrived).saturating_sub(us(origin_arrived)).saturating_sub(after(fate.departed));
         while self.base.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > BASE_WINDOW) {
             self.base.pop_front();
         }
@@ -236,7 +253,8 @@ impl Bandwidth {
         }
         self.base.push_back((now, delay));
         let base = self.base.front().map_or(delay, |(_, base)| *base);
-        self.delays.push_back((fate.departed, delay - base));
+        let waited = delay.saturating_sub(base);
+        self.delays.push_back((fate.departed, waited));
         while self
             .delays
             .front()
@@ -245,13 +263,17 @@ impl Bandwidth {
             self.delays.pop_front();
         }
         self.arrivals.push_back((arrived, fate.size));
-        while self.arrivals.front().is_some_and(|(at, _)| *at + RATE_WINDOW < arrived) {
+        // A clock that was set back starts a window of its own.
+        let is_of_now = |at: Duration| at <= arrived && arrived - at <= RATE_WINDOW;
+        while self.arrivals.front().is_some_and(|(at, _)| !is_of_now(*at))
+            || self.arrivals.len() > MAX_ARRIVALS
+        {
             self.arrivals.pop_front();
         }
         if !fate.is_probe {
             self.burst_goes_on(now, fate, arrived);
         }
-        delay - base
+        waited
     }
 
     fn burst_goes_on(&mut self, now: Instant, fate: &Fate, arrived: Duration) {
@@ -279,7 +301,8 @@ impl Bandwidth {
             // Feedback counts in 250 µs: less than that between all of them is as fast as can be seen.
             let spread = burst.to.saturating_sub(from).max(Duration::from_micros(250));
             let shown_bps = behind as f64 * 8.0 / spread.as_secs_f64();
-            let took = Duration::from_secs_f64(burst.bytes as f64 * 8.0 / shown_bps);
+            // What takes longer is no picture.
+            let took = Duration::from_secs_f64((burst.bytes as f64 * 8.0 / shown_bps).min(1.0));
             self.large = Some((fate.departed, took, shown_bps));
             self.showing_bps = Some(shown_bps);
         }
@@ -312,31 +335,44 @@ impl Bandwidth {
             _ => Duration::ZERO,
         };
         let queued = self.tolerated_wait(now);
+        self.waits.look(now, waiting);
         match self.state {
-            State::Free if waiting > queued && span * 2 >= SUSTAINED => self.begin_to_drain(now, waiting),
+            State::Free if waiting > queued && span * 2 >= SUSTAINED => {
+                self.begin_to_drain(now, waiting, self.arriving_bps().min(self.target_bps));
+            }
+            State::Free if waiting > DRAINED && self.waits.same_for(now) >= ODD_WAIT => {
+                self.begin_to_drain(now, waiting, self.target_bps);
+            }
             State::Free => self.go_up(now),
             State::Draining { .. } if waiting < DRAINED => self.end_of_the_queue(now),
-            State::Draining { since, capacity_bps, before_bps, waited } => {
-                let so_long = now.saturating_duration_since(since);
-                // So little is sent that a queue would be gone: the path has become longer.
-                if so_long > QUEUE_IS_GONE && waiting * 4 > waited * 3 {
-                    self.base.clear();
-                    self.delays.clear();
-                    (self.state, self.target_bps, self.stepped_at) =
-                        (State::Free, before_bps * 0.9, Some(now));
+            State::Draining { since, capacity_bps, before_bps, waited, is_queue } => {
+                let (so_long, course) = (now.saturating_duration_since(since), self.waits.course());
+                let is_queue = is_queue || course == Course::Shrinks;
+                // So little is sent that a queue would be gone, or become shorter at least.
+                if so_long > QUEUE_IS_GONE && (waiting * 4 > waited * 3 || course == Course::Stays) {
+                    self.path_is_longer(now, if is_queue { capacity_bps } else { before_bps });
                     return;
                 }
-                // The first window still has arrivals from before the queue.
                 let arriving = self.arriving_bps();
-                let capacity_bps = if so_long > RATE_WINDOW {
-                    capacity_bps * 0.7 + arriving * 0.3
-                } else {
-                    capacity_bps.min(arriving)
+                let capacity_bps = match course {
+                    // The first window still has arrivals from before the queue.
+                    _ if so_long <= RATE_WINDOW => capacity_bps.min(arriving),
+                    // What keeps up with what is sent does not show what the link carries, but that it carries this.
+                    Course::Stays | Course::Shrinks if arriving < capacity_bps => capacity_bps,
+                    _ => capacity_bps * 0.7 + arriving * 0.3,
                 };
-                self.state = State::Draining { since, capacity_bps, before_bps, waited };
+                self.state = State::Draining { since, capacity_bps, before_bps, waited, is_queue };
                 self.target_bps = draining(capacity_bps, waiting);
             }
         }
+    }
+
+    /// Or others keep it full.
+    fn path_is_longer(&mut self, now: Instant, carries_bps: f64) {
+        self.base.clear();
+        self.delays.clear();
+        self.waits.clear();
+        (self.state, self.target_bps, self.stepped_at) = (State::Free, carries_bps * 0.9, Some(now));
     }
 
     /// How long packets may wait before the link counts as full.
@@ -351,11 +387,16 @@ impl Bandwidth {
         behind_a_picture.map_or(behind_a_probe, |(_, took, _)| behind_a_probe.max(QUEUED + took))
     }
 
-    fn begin_to_drain(&mut self, now: Instant, waiting: Duration) {
-        let capacity_bps = self.arriving_bps().min(self.target_bps);
-        self.state =
-            State::Draining { since: now, capacity_bps, before_bps: self.target_bps, waited: waiting };
+    fn begin_to_drain(&mut self, now: Instant, waiting: Duration, capacity_bps: f64) {
+        self.state = State::Draining {
+            since: now,
+            capacity_bps,
+            before_bps: self.target_bps,
+            waited: waiting,
+            is_queue: false,
+        };
         self.target_bps = draining(capacity_bps, waiting);
+        self.waits.clear();
         self.shown.clear();
         self.showing_bps = None;
         self.prober.rest(now);
@@ -365,8 +406,9 @@ impl Bandwidth {
     }
 
     fn end_of_the_queue(&mut self, now: Instant) {
-        if let State::Draining { capacity_bps, .. } = self.state {
-            self.target_bps = capacity_bps * 0.9;
+        if let State::Draining { capacity_bps, before_bps, is_queue, .. } = self.state {
+            // What vanished all at once was others' and not ours.
+            self.target_bps = if is_queue { capacity_bps } else { before_bps } * 0.9;
         }
         self.state = State::Free;
         self.stepped_at = Some(now);

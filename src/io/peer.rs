@@ -15,6 +15,7 @@ mod address;
 mod channel;
 mod clock;
 mod codecs;
+mod compound;
 mod connection;
 mod ear;
 mod early;
@@ -29,6 +30,7 @@ mod outlet;
 mod path;
 mod sdp;
 mod socket;
+mod viewer_clock;
 mod watch;
 
 use std::net::IpAddr;

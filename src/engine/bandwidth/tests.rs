@@ -35,6 +35,12 @@ struct Link {
     bucket_bytes: f64,
     /// The probe that is being sent, when it was begun and what of it has left.
     probing: Option<(Probe, u64, usize)>,
+    /// What the viewer's clock, which has nothing to do with ours, shows at the start.
+    clock_us: u64,
+    /// How much longer the path is now than at the start.
+    longer_us: u64,
+    /// What others send over the same link keeps ours waiting for up to so many milliseconds.
+    others_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,7 +75,19 @@ impl Link {
             is_still: false,
             bucket_bytes: 8_000.0,
             probing: None,
+            clock_us: 77_000_000,
+            longer_us: 0,
+            others_ms: 0,
         }
+    }
+
+    /// The queue of others: as with TCP it becomes longer for four seconds, and then falls to a half at once.
+    fn queue_of_others_us(&self) -> u64 {
+        const PERIOD_MS: u64 = 4_000;
+        let (ms, half_us) = (self.ms % PERIOD_MS, self.others_ms * 1000 / 2);
+        // No packet overtakes another: it falls as fast as time goes by.
+        let falling_us = half_us.saturating_sub(ms * 900);
+        half_us + falling_us.max(half_us * ms / PERIOD_MS)
     }
 
     fn draw(&mut self) -> f64 {
@@ -146,13 +164,13 @@ impl Link {
             self.busy_until_us = begins + service_us;
         }
         let noise = (self.draw() * self.noise_us as f64) as u64;
-        let arrived_us = self.busy_until_us.max(departed_us) + 10_000 + noise;
+        let longer_us = self.longer_us + self.queue_of_others_us();
+        let arrived_us = self.busy_until_us.max(departed_us) + 10_000 + longer_us + noise;
         if !is_lost {
             self.seen.bytes += size;
             self.seen.wait_ms = self.seen.wait_ms.max(wait / 1000);
         }
-        // The viewer's clock has nothing to do with ours.
-        let arrived = (!is_lost).then(|| Duration::from_micros(77_000_000 + arrived_us));
+        let arrived = (!is_lost).then(|| Duration::from_micros(self.clock_us + arrived_us));
         let is_probe = self.probing.is_some();
         if let Some((_, _, sent)) = &mut self.probing {
             *sent += size;
@@ -163,7 +181,7 @@ impl Link {
     fn report(&mut self) {
         let now = self.at(self.ms * 1000);
         // What is still on its way is told later.
-        let told = Duration::from_micros(77_000_000 + self.ms * 1000 - 10_000);
+        let told = Duration::from_micros(self.clock_us + self.ms * 1000 - 10_000);
         let (done, rest) =
             self.unreported.drain(..).partition(|fate| fate.arrived.is_none_or(|at| at <= told));
         self.unreported = rest;
@@ -242,6 +260,81 @@ fn longer_path_is_no_queue_for_good() {
     link.start -= Duration::from_millis(300);
     link.pass(20_000);
     assert_eq!(link.encoder, CEILING);
+}
+
+#[test]
+fn viewers_clock_that_is_set_back_hides_no_queue_and_fills_no_memory() {
+    let mut link = Link::new(4_000);
+    link.clock_us = 1_000_000_000_000;
+    link.pass(5_000);
+    link.clock_us = 0;
+    link.pass(30_000);
+    assert!(link.bandwidth.arrivals.len() < 300, "{}", link.bandwidth.arrivals.len());
+    assert_eq!(link.encoder, CEILING);
+    link.kbps = 1_000;
+    let (step, narrow) = (link.pass(2_000), link.pass(15_000));
+    assert!(step.lost <= 60 && narrow.lost <= 3 && narrow.wait_ms < 200, "{step:?} {narrow:?}");
+}
+
+#[test]
+fn viewer_that_tells_no_true_times_fills_no_memory() {
+    let tells: [fn(u64) -> Duration; 4] = [
+        |_| Duration::ZERO,
+        |n| Duration::from_micros(u64::MAX >> (n % 64)),
+        |n| Duration::from_secs(1_000_000 - n),
+        |n| if n % 2 == 0 { Duration::MAX } else { Duration::ZERO },
+    ];
+    for tell in tells {
+        let mut link = Link::new(4_000);
+        for n in 0..20_000 {
+            let departed = link.at(n * 1_000);
+            let fate = Fate { departed, arrived: Some(tell(n)), size: PACKET, is_probe: n % 3 == 0 };
+            link.bandwidth.reported(departed, &[fate]);
+        }
+        let Bandwidth { arrivals, delays, base, .. } = &link.bandwidth;
+        assert!(arrivals.len() <= MAX_ARRIVALS && delays.len() <= 100 && base.len() <= 20_000);
+    }
+}
+
+#[test]
+fn path_that_becomes_longer_while_a_queue_drains_is_used_well_soon() {
+    for longer_us in [20_000, 30_000, 40_000, 100_000] {
+        let mut link = Link::new(4_000);
+        link.pass(5_000);
+        link.kbps = 1_000;
+        link.pass(700);
+        assert!(link.bandwidth.is_draining());
+        link.longer_us = longer_us;
+        link.pass(2_500);
+        assert!(!link.bandwidth.is_draining(), "{longer_us}");
+        let seen = link.pass(6_000);
+        assert!(kbps(seen, 6_000) >= 600 && seen.wait_ms < 200, "{longer_us}: {seen:?}");
+    }
+}
+
+#[test]
+fn path_that_is_a_little_longer_keeps_nobody_from_going_up() {
+    for is_still in [false, true] {
+        let mut link = Link::new(800);
+        link.pass(10_000);
+        link.is_still = is_still;
+        link.pass(2_000);
+        (link.kbps, link.longer_us) = (20_000, 25_000);
+        link.pass(9_000);
+        assert_eq!(link.encoder, CEILING, "is it still: {is_still}");
+    }
+}
+
+#[test]
+fn whoever_shares_a_link_with_tcp_does_not_starve() {
+    for (others_ms, noise_us) in [(60, 0), (120, 0), (120, 5_000), (240, 5_000)] {
+        let mut link = Link::new(20_000);
+        link.pass(5_000);
+        (link.others_ms, link.noise_us) = (others_ms, noise_us);
+        link.pass(20_000);
+        let seen = link.pass(60_000);
+        assert!(kbps(seen, 60_000) >= 1_200, "{others_ms} ms: {} kbit/s", kbps(seen, 60_000));
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //! Nothing of this may block: what does not fit into a channel is left out, and is asked for or told again soon.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rtc::interceptor::{Interceptor, Packet, StreamInfo, TaggedPacket};
@@ -28,15 +28,23 @@ use rtc::srtp::context::Context;
 use tokio::sync::mpsc;
 
 use super::PeerEvent;
+use super::compound::{first_part, told};
 use super::keys::Overheard;
+use super::viewer_clock::ViewerClock;
 use crate::engine::bucket::Bucket;
 use crate::units::PeerId;
 
 /// Feedback that waits for the task which sends. A browser has some 30 messages a second.
 const MAX_WAITING: usize = 128;
-/// The unit of a reference time in transport-wide feedback
-/// (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1).
-const REFERENCE_MS: u64 = 64;
+
+/// Packets of RTCP that are read of one viewer, a second and at once: several times what a browser sends that loses
+/// half of its packets.
+const PACKETS_PER_SECOND: u32 = 200;
+const PACKETS_AT_ONCE: u32 = 400;
+/// A viewer sends reports under one or two sources of its own; for each that is tried there is some memory.
+const MAX_SOURCES: usize = 32;
+/// Feedback on more packets than can be on their way, of which some bytes can tell 65,535 times the same.
+const MAX_TOLD: u16 = 2048;
 
 /// What a viewer tells.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,21 +116,60 @@ pub struct Listener {
     id: PeerId,
     events: mpsc::Sender<(PeerId, PeerEvent)>,
     ears: Ears,
-    keyframes: Arc<Mutex<Bucket>>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+/// What is known of one viewer, whichever way it says something.
+struct Shared {
+    /// Its requests for keyframes.
+    keyframes: Bucket,
+    packets: Bucket,
+    clock: ViewerClock,
 }
 
 impl Listener {
     /// Requests for keyframes also become events. Full channel: the request is left out; a viewer that still
     /// lacks a picture repeats it.
     pub fn new(id: PeerId, events: mpsc::Sender<(PeerId, PeerEvent)>, ears: Ears) -> Listener {
-        let keyframes = Arc::new(Mutex::new(Bucket::new(KEYFRAMES_PER_SECOND, KEYFRAMES_AT_ONCE)));
-        Listener { id, events, ears, keyframes }
+        let keyframes = Bucket::new(KEYFRAMES_PER_SECOND, KEYFRAMES_AT_ONCE);
+        let packets = Bucket::new(PACKETS_PER_SECOND, PACKETS_AT_ONCE);
+        let shared = Shared { keyframes, packets, clock: ViewerClock::default() };
+        Listener { id, events, ears, shared: Arc::new(Mutex::new(shared)) }
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        // Nothing that could panic runs under this lock.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads a packet that has been decrypted: what can be read of it, unless there are too many.
+    fn read(&self, now: Instant, mut compound: &[u8]) {
+        if !self.shared().packets.take(now) {
+            return log::trace!(peer:% = self.id; "a viewer reports too much");
+        }
+        while let Some((mut part, rest)) = first_part(compound) {
+            compound = rest;
+            if told(part).is_some_and(|count| count > MAX_TOLD) {
+                log::debug!(peer:% = self.id; "a viewer tells of more packets than it was sent");
+                continue;
+            }
+            match rtc::rtcp::packet::unmarshal(&mut part) {
+                Ok(parts) => parts.iter().for_each(|part| self.look_at(now, part.as_ref())),
+                Err(error) => {
+                    log::debug!(peer:% = self.id, error:%; "a part of a viewer's report cannot be read");
+                }
+            }
+        }
     }
 
     fn look_at(&self, now: Instant, packet: &dyn rtc::rtcp::Packet) {
         let packet = packet.as_any();
         if let Some(transport) = packet.downcast_ref::<TransportLayerCc>() {
-            self.ears.tell(Feedback::Arrivals(arrivals(transport)));
+            if transport.packet_status_count > MAX_TOLD {
+                return;
+            }
+            let reference = self.shared().clock.time(transport.reference_time);
+            self.ears.tell(Feedback::Arrivals(arrivals(transport, reference)));
         } else if let Some(report) = packet.downcast_ref::<ReceiverReport>() {
             self.reports(now, &report.reports);
         } else if let Some(report) = packet.downcast_ref::<SenderReport>() {
@@ -132,7 +179,7 @@ impl Listener {
             self.ears.tell(Feedback::Missing { ssrc: nack.media_ssrc, sequences });
         } else if packet.is::<PictureLossIndication>() || packet.is::<FullIntraRequest>() {
             // RFC 4585 §6.3.1, RFC 5104 §4.3.1.
-            if self.keyframes.lock().unwrap_or_else(PoisonError::into_inner).take(now) {
+            if self.shared().keyframes.take(now) {
                 let _ = self.events.try_send((self.id, PeerEvent::KeyframeRequested));
             }
             self.ears.tell(Feedback::KeyframeWanted);
@@ -157,13 +204,21 @@ const SENDER_REPORT: u8 = 200;
 /// Takes a viewer's RTCP where it comes in.
 pub struct Shortcut {
     overheard: Arc<Overheard>,
-    inside: Mutex<(Option<Context>, Listener)>,
+    inside: Mutex<Inside>,
+}
+
+struct Inside {
+    context: Option<Context>,
+    /// For which the context keeps something: those that were heard, and those that were tried.
+    sources: Vec<u32>,
+    listener: Listener,
 }
 
 impl Shortcut {
     /// Under the viewer's keys, once they are heard.
     pub fn new(overheard: Arc<Overheard>, listener: Listener) -> Shortcut {
-        Shortcut { overheard, inside: Mutex::new((None, listener)) }
+        let inside = Inside { context: None, sources: Vec::new(), listener };
+        Shortcut { overheard, inside: Mutex::new(inside) }
     }
 
     /// Reads a packet, unless it is the library's. What the viewer has not sent is nobody's.
@@ -173,16 +228,23 @@ impl Shortcut {
             return Taken::LongWay;
         }
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        let (context, listener) = &mut *inside;
+        let Inside { context, sources, listener } = &mut *inside;
         if context.is_none() {
             *context = self.overheard.incoming();
         }
         let Some(context) = context else { return Taken::LongWay };
-        let Ok(mut packet) = context.decrypt_rtcp(encrypted) else { return Taken::Forged };
-        match rtc::rtcp::packet::unmarshal(&mut packet) {
-            Ok(parts) => parts.iter().for_each(|part| listener.look_at(now, part.as_ref())),
-            Err(error) => log::debug!(error:%; "a viewer's report cannot be read"),
+        let Some(source) = encrypted.get(4..8).and_then(|source| source.first_chunk()) else {
+            return Taken::Forged;
+        };
+        let source = u32::from_be_bytes(*source);
+        if !sources.contains(&source) {
+            if sources.len() >= MAX_SOURCES {
+                return Taken::Forged;
+            }
+            sources.push(source);
         }
+        let Ok(packet) = context.decrypt_rtcp(encrypted) else { return Taken::Forged };
+        listener.read(now, &packet);
         Taken::Read
     }
 }
@@ -200,7 +262,7 @@ pub enum Taken {
 
 /// What transport-wide feedback says of each packet
 /// (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1).
-fn arrivals(feedback: &TransportLayerCc) -> Vec<(u16, Option<Duration>)> {
+fn arrivals(feedback: &TransportLayerCc, reference: Duration) -> Vec<(u16, Option<Duration>)> {
     let symbols = feedback.packet_chunks.iter().flat_map(|chunk| match chunk {
         PacketStatusChunk::RunLengthChunk(run) => {
             vec![run.packet_status_symbol; usize::from(run.run_length)]
@@ -208,8 +270,7 @@ fn arrivals(feedback: &TransportLayerCc) -> Vec<(u16, Option<Duration>)> {
         PacketStatusChunk::StatusVectorChunk(vector) => vector.symbol_list.clone(),
     });
     let mut deltas = feedback.recv_deltas.iter();
-    // 24 bits of 64 ms: far from the end of 64 bits of microseconds.
-    let mut clock_us = (u64::from(feedback.reference_time) * REFERENCE_MS * 1000) as i64;
+    let mut clock_us = i64::try_from(reference.as_micros()).unwrap_or(i64::MAX);
     let mut told = Vec::with_capacity(usize::from(feedback.packet_status_count));
     for (n, symbol) in symbols.take(usize::from(feedback.packet_status_count)).enumerate() {
         // The count has 16 bits.
@@ -252,8 +313,8 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for FeedbackTap {
 
     fn handle_read(&mut self, packet: TaggedPacket) -> Result<(), Error> {
         if let Packet::Rtcp(compound) = &packet.message.packet {
-            for part in compound {
-                self.listener.look_at(packet.now, part.as_ref());
+            if self.listener.shared().packets.take(packet.now) {
+                compound.iter().for_each(|part| self.listener.look_at(packet.now, part.as_ref()));
             }
         }
         self.read.push_back(packet);
@@ -305,6 +366,95 @@ mod tests {
         assert_eq!(std::iter::from_fn(|| heard.try_recv().ok()).count(), 40);
     }
 
+    /// A listener, what it tells, and the moment that virtual time counts from.
+    #[expect(clippy::disallowed_methods, reason = "virtual time needs a moment to count from")]
+    fn listener() -> (Listener, mpsc::Receiver<Feedback>, Instant) {
+        let (events, _) = mpsc::channel(1);
+        let ears = Ears::default();
+        let heard = ears.listen();
+        (Listener::new(PeerId(1), events, ears), heard, Instant::now())
+    }
+
+    /// A receiver report (RFC 3550 §6.4.2) on one source.
+    fn report(lost: u8) -> Vec<u8> {
+        let mut bytes = vec![0x81, 201, 0, 7, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, lost];
+        bytes.resize(32, 0);
+        bytes
+    }
+
+    /// Transport-wide feedback: so many packets have not arrived.
+    fn none_of(count: u16) -> Vec<u8> {
+        let mut bytes = vec![0x8f, 205, 0, 0, 0, 0, 0, 1, 0, 0, 0, 7, 0, 1];
+        bytes.extend(count.to_be_bytes());
+        bytes.extend([0, 0, 1, 0]);
+        for run in 0..count.div_ceil(0x1fff) {
+            bytes.extend((count - run * 0x1fff).min(0x1fff).to_be_bytes());
+        }
+        bytes.resize(bytes.len().next_multiple_of(4) + 4, 0);
+        bytes[3] = (bytes.len() / 4 - 1) as u8;
+        bytes
+    }
+
+    fn all(heard: &mut mpsc::Receiver<Feedback>) -> Vec<Feedback> {
+        std::iter::from_fn(|| heard.try_recv().ok()).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_read_hides_nothing_that_stands_beside_it() {
+        let (listener, mut heard, now) = listener();
+        // An estimate with the source of the picture, which the draft wants to be zero; and one part that is cut off.
+        let estimate =
+            [0x8f, 206, 0, 5, 0, 0, 0, 1, 0, 0, 0, 7, b'R', b'E', b'M', b'B', 1, 2, 3, 4, 0, 0, 0, 7];
+        let cut_off = [0x81, 201, 0, 7, 0, 0, 0, 1];
+        listener.read(now, &[&report(1)[..], &estimate, &report(2), &cut_off].concat());
+        let lost = |told: &Feedback| if let Feedback::Report { lost, .. } = told { *lost } else { 0 };
+        assert_eq!(all(&mut heard).iter().map(lost).collect::<Vec<_>>(), [1, 2]);
+        listener.read(now, &[]);
+        listener.read(now, &[0x80]);
+        assert!(all(&mut heard).is_empty());
+    }
+
+    #[test]
+    fn few_bytes_do_not_tell_of_more_packets_than_there_can_be() {
+        let (listener, mut heard, now) = listener();
+        let most = none_of(u16::MAX);
+        assert!(most.len() < 60);
+        listener.read(now, &most);
+        assert!(all(&mut heard).is_empty());
+        listener.read(now, &none_of(MAX_TOLD));
+        let told = all(&mut heard);
+        assert!(matches!(&told[..], [Feedback::Arrivals(all)] if all.len() == usize::from(MAX_TOLD)));
+    }
+
+    #[test]
+    fn flood_of_reports_is_not_read() {
+        let (listener, mut heard, start) = listener();
+        let mut read = 0;
+        for n in 0..10_000u64 {
+            listener.read(start + Duration::from_millis(n), &report(1));
+            read += all(&mut heard).len();
+        }
+        assert!((2_000..2_500).contains(&read), "{read} in ten seconds");
+    }
+
+    #[test]
+    fn forged_sources_are_tried_a_few_times_and_the_viewers_own_is_heard_all_the_same() {
+        let (listener, mut heard, now) = listener();
+        let (overheard, mut viewer) = Overheard::shaken();
+        let shortcut = Shortcut::new(overheard, listener);
+        let said = viewer.encrypt_rtcp(&report(1)).expect("a report");
+        assert_eq!(shortcut.take(now, &said), Taken::Read);
+        for source in 0..1_000u32 {
+            let mut forged = said.to_vec();
+            forged[4..8].copy_from_slice(&(1_000 + source).to_be_bytes());
+            assert_eq!(shortcut.take(now, &forged), Taken::Forged);
+        }
+        assert!(shortcut.inside.lock().expect("nothing panics").sources.len() <= MAX_SOURCES);
+        let said = viewer.encrypt_rtcp(&report(2)).expect("a report");
+        assert_eq!(shortcut.take(now, &said), Taken::Read);
+        assert_eq!(all(&mut heard).len(), 2);
+    }
+
     #[test]
     fn arrivals_are_read_from_runs_and_vectors_over_the_wrap_of_the_numbers() {
         use SymbolTypeTcc::{PacketNotReceived as Lost, PacketReceivedSmallDelta as Small};
@@ -312,7 +462,6 @@ mod tests {
         let feedback = TransportLayerCc {
             base_sequence_number: 65_534,
             packet_status_count: 5,
-            reference_time: 2,
             packet_chunks: vec![
                 PacketStatusChunk::RunLengthChunk(RunLengthChunk {
                     type_tcc: StatusChunkTypeTcc::RunLengthChunk,
@@ -339,8 +488,9 @@ mod tests {
         };
         let at = |us: u64| Some(Duration::from_micros(128_000 + us));
         let expected = [(65_534, at(250)), (65_535, at(750)), (0, None), (1, at(1_750)), (2, at(1_000))];
-        assert_eq!(arrivals(&feedback), expected);
+        let reference = Duration::from_millis(128);
+        assert_eq!(arrivals(&feedback, reference), expected);
         let cut_off = TransportLayerCc { recv_deltas: vec![delta(250)], ..feedback };
-        assert_eq!(arrivals(&cut_off), expected[..1]);
+        assert_eq!(arrivals(&cut_off, reference), expected[..1]);
     }
 }

@@ -183,6 +183,19 @@ impl RTCCrypto for Overheard {
 mod tests {
     use super::*;
 
+    impl Overheard {
+        /// After a handshake; and what encrypts for the viewer.
+        pub fn shaken() -> (Arc<Overheard>, Context) {
+            let overheard = Overheard::new().expect("ring");
+            let profile = ProtectionProfile::AeadAes128Gcm;
+            let salt = &[3; SALT_BYTES][..profile.salt_len()];
+            let context = |key: &[u8]| Context::new(key, salt, profile, None, None, overheard.crypto());
+            context(&[1; KEY_BYTES]).expect("a context");
+            let viewer = context(&[2; KEY_BYTES]).expect("a context");
+            (overheard, viewer)
+        }
+    }
+
     fn packet(sequence: u16) -> (rtc::rtp::Header, Vec<u8>) {
         let header =
             rtc::rtp::Header { version: 2, sequence_number: sequence, ssrc: 7, ..Default::default() };
