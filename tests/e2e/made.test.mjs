@@ -7,7 +7,7 @@ import { until } from "../lab/guest.mjs";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 /** All is built already; cargo alone looks for seconds whether it is. */
-const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 300_000;
 
 /** The processes of a group that are not yet over. */
 function group(id) {
