@@ -1,11 +1,13 @@
 // A Debian that was just installed, on which a page of the documentation is followed to the letter.
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { at } from "./blocks.mjs";
 
 const { CONTAINER, NS, SHARE, ADDRESS, NAMES } = process.env;
 /** Commands whose status says how the board is, not whether they could do their work. */
 const REPORTS = /^(sudo )?(farol doctor|systemctl status|systemd-analyze)\b/;
+/** The package as the README has it: the board's, though what is installed here is this machine's. */
+export const PACKAGE = `farol_${execFileSync("dpkg-deb", ["--field", `${SHARE}/farol.deb`, "Version"], { encoding: "utf8" }).trim()}_arm64.deb`;
 /** What was followed, in any test of this process. */
 export const followed = new Set();
 
@@ -34,7 +36,7 @@ export async function board(t) {
     rm -f /etc/apt/sources.list /etc/apt/sources.list.d/*
     # As certbot leaves them: for root alone.
     chmod 700 /etc/letsencrypt/live
-    cp /share/farol.deb /home/person/farol_0.1.0_arm64.deb`);
+    cp /share/farol.deb /home/person/${PACKAGE}`);
   return machine;
 }
 

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { launch, open } from "../e2e/browser.mjs";
 import { at, below, blocks, pages } from "./blocks.mjs";
-import { board, followed } from "./board.mjs";
+import { PACKAGE, board, followed } from "./board.mjs";
 
 const FAROL_TOML = "/etc/farol/farol.toml";
 /** There is no camera in a container. */
@@ -71,7 +71,7 @@ test("the README's commands lead from a plain Debian to a moving picture, and ba
 
 test("a broker at home with the rules of the page leads to a picture", async (t) => {
   const machine = await board(t);
-  await machine.person("sudo apt install ./farol_0.1.0_arm64.deb");
+  await machine.person(`sudo apt install ./${PACKAGE}`);
   await machine.follow(blocks("docs/gpio.md").filter(({ file }) => file === "/etc/mosquitto/farol.acl"));
   await machine.follow(below("docs/brokers.md", "Mosquitto at home"), { [FAROL_TOML]: PATTERN });
   await lit(machine);
@@ -83,7 +83,7 @@ test("a broker and a server on the internet with passwords, TLS and relays lead 
   const brokers = below("docs/brokers.md", "Mosquitto on the internet");
   const server = below("docs/remote.md", "A server of your own");
   const turn = below("docs/remote.md", "A TURN server");
-  await machine.person("sudo apt install ./farol_0.1.0_arm64.deb");
+  await machine.person(`sudo apt install ./${PACKAGE}`);
   await machine.root("mkdir -p /var/www && cp -r /share/page /var/www/farol");
   await machine.follow(below("docs/brokers.md", "Mosquitto at home").filter(({ file }) => file === "/etc/mosquitto/farol.acl"));
   await machine.follow(server.filter(({ file }) => file === "/etc/nginx/conf.d/farol.conf"));

@@ -217,8 +217,10 @@ test('the notes are the section of the version and no other', () => {
   assert.equal(run(tree('notes', READY), 'scripts/changelog', '1.2.3'), '- New.\n');
 });
 
-test('every manifest of this tree says one version', () => {
+test('every manifest of this tree and the package that the README installs say one version', () => {
   const [, version] = readFileSync(join(ROOT, 'Cargo.toml'), 'utf8').match(/^version = "(.*)"$/m);
+  const packages = [...readFileSync(join(ROOT, 'README.md'), 'utf8').matchAll(/\bfarol_([^_\s]+)_[a-z0-9]+\.deb\b/g)];
+  assert.deepEqual([...new Set(packages.map(([, told]) => told))], [version], 'README.md');
   for (const manifest of ['viewer/package.json', 'viewer/package-lock.json', 'tests/package.json', 'tests/package-lock.json']) {
     assert.equal(JSON.parse(readFileSync(join(ROOT, manifest), 'utf8')).version, version, manifest);
   }
