@@ -137,8 +137,8 @@ exposure: need-lab ## How much the service may still do, by Debian 12's systemd:
 package: need-build need-page need-container need-browser viewer tests/node_modules/.package-lock.json release-parts ## The package: built, and its life on a freshly installed board.
 	@tests/package/stage
 
-reproducible: need-build need-page viewer ## The package built twice, in two places: one hash. Part of `make release`.
-	@tests/package/reproducible "$$(scripts/deb)"
+reproducible: need-build need-page viewer ## The package built twice, in two places: one hash; ARCH=arm64 for a board's. Part of `make release`.
+	@tests/package/reproducible "$$(scripts/deb $(ARCH))"
 
 release-parts: need-page need-release viewer tests/node_modules/.package-lock.json ## What of a release needs no build: bill of materials, archives, version.
 	@node --test tests/release/*.test.mjs
