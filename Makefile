@@ -67,7 +67,7 @@ screenshot: need-page need-browser build tests/node_modules/.package-lock.json #
 newcomer: need-page need-browser need-newcomer tests/node_modules/.package-lock.json ## From a fresh Debian to a moving picture, in commands and minutes; WAYS=package is shorter.
 	@tests/newcomer/run $(WAYS)
 
-release: need-release need-lint viewer tests/node_modules/.package-lock.json ## All that is given away of a version, checked, into target/release-VERSION; DRAFT=1 for a try.
+release: need-release need-lint need-build need-container need-arm64 need-page need-broker need-turn need-whip need-browser viewer tests/node_modules/.package-lock.json ## All that is given away of a version, checked, into target/release-VERSION; DRAFT=1 for a try.
 	@scripts/release
 
 clean: ## Remove what was built here; downloads under ~/.cache/farol stay.
@@ -75,7 +75,7 @@ clean: ## Remove what was built here; downloads under ~/.cache/farol stay.
 
 # ---- the stages of `make test`, each also a target of its own ------------------------------------------
 
-.PHONY: fmt clippy core msrv doc unit lib page types e2e net lab cross-test cross-unit arm64 exposure package docs release-parts deny
+.PHONY: fmt clippy core msrv doc unit lib page types e2e net lab cross-test cross-all cross-unit cross-core cross-image arm64 exposure package test-deb docs reproducible release-parts deny
 fmt: need-lint ## Rust code is formatted.
 	@cargo fmt --check
 
@@ -109,9 +109,14 @@ e2e: need-page need-broker need-browser need-answerer build tests/node_modules/.
 	@cargo build --locked --quiet --example rig
 	@FAROL=$(abspath $(DAEMON)) RIG=$(abspath $(CARGO_DIR)/debug/examples/rig) node --test --test-concurrency=1 $(wildcard tests/e2e/*.test.mjs)
 
-# What is followed is the package, of the same build as in the stage before.
+# Tests of a package take $$DEB if it is set, else one of the development build: what is proven of it holds for the
+# release's too, whose optimisation would take minutes each time. `make release` runs them on what is given away.
+TEST_DEB := DEB_BINARY=$(DAEMON) DEB_DIR=$(CARGO_DIR)/debian-test scripts/deb
+test-deb: need-page build ## A package of the development build, for tests; says where it is.
+	@$(TEST_DEB)
+
 docs: need-page need-broker need-browser need-container need-docs build tests/node_modules/.package-lock.json ## What the documentation tells people to do, done on a fresh Debian and watched.
-	@deb=$$(scripts/deb) && FAROL=$(abspath $(DAEMON)) DEB=$$deb tests/docs/run
+	@deb=$${DEB:-$$($(TEST_DEB))} && FAROL=$(abspath $(DAEMON)) DEB=$$deb tests/docs/run
 
 net: need-page need-broker need-browser need-lab build tests/node_modules/.package-lock.json ## Viewers on slow, lossy and broken networks, in network namespaces.
 	@FAROL=$(abspath $(DAEMON)) tests/net/run
@@ -123,19 +128,31 @@ lab: need-page need-broker need-browser need-lab build tests/node_modules/.packa
 	@FAROL=$(abspath $(DAEMON)) tests/lab/all
 
 cross-unit: need-chroot viewer ## The tests inside src/, built for ARCH=arm64 and emulated. Not a part of `make test`.
-	@scripts/chroot $(or $(ARCH),arm64) tests/cross/inside
+	@scripts/chroot $(or $(ARCH),arm64) tests/cross/inside all
 
-cross-test: cross need-build need-broker need-turn need-whip ## Cargo's tests with the daemon of ARCH=arm64, emulated.
+cross-core: need-chroot ## Those of the core alone.
+	@scripts/chroot $(or $(ARCH),arm64) tests/cross/inside core
+
+cross-image: ## What the container image of the cross build installs is there to be installed.
+	@tests/cross/image
+
+# What differs by processor shows in these already: `make release` runs the others too.
+cross-test: need-chroot need-build need-broker need-turn need-whip viewer cross-image cross-core ## The core's tests, and the main ones of cargo's with the daemon, for ARCH=arm64 and emulated.
+	@CROSS_PROFILE=quick scripts/cross $(or $(ARCH),arm64)
+	@tests/cross/run $(or $(ARCH),arm64) flow cli status turn
+
+cross-all: cross need-build need-broker need-turn need-whip ## All of cargo's tests with the daemon of ARCH=arm64, emulated. Part of `make release`.
 	@tests/cross/run $(or $(ARCH),arm64)
 
 arm64: need-build need-page need-broker need-browser need-arm64 viewer tests/node_modules/.package-lock.json ## The arm64 package on an emulated board: boot, service, picture.
-	@deb=$$(scripts/deb arm64) && DEB=$$deb tests/arm64/run
+	@deb=$${DEB:-$$(CROSS_PROFILE=quick scripts/deb arm64)} && export DEB=$$deb && \
+		node --test tests/package/contents.test.mjs && tests/arm64/run
 
 exposure: need-lab ## How much the service may still do, by Debian 12's systemd: at most 1.3.
 	@tests/lab/exposure
 
-package: need-build need-page need-container need-browser viewer tests/node_modules/.package-lock.json release-parts ## The package: built, and its life on a freshly installed board.
-	@tests/package/stage
+package: need-build need-page need-container need-browser build tests/node_modules/.package-lock.json release-parts ## The package: what is in it, and its life on a freshly installed board.
+	@deb=$${DEB:-$$($(TEST_DEB))} && DEB=$$deb tests/package/stage
 
 reproducible: need-build need-page viewer ## The package built twice, in two places: one hash; ARCH=arm64 for a board's. Part of `make release`.
 	@tests/package/reproducible "$$(scripts/deb $(ARCH))"
