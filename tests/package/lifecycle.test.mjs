@@ -112,7 +112,7 @@ test("a package's life on a fresh Debian", { timeout: 580_000 }, async (t) => {
       assert.equal((await board.attempt("systemctl is-active farol")).status, 3);
       assert.equal((await board.attempt("test -e /usr/bin/farol")).status, 1);
       assert.equal(await board.run("systemctl --failed --plain --no-legend"), "");
-      await board.run("grep -q pattern /etc/farol/farol.toml; grep -q "Ana's phone" /var/lib/private/farol/viewers.toml");
+      await board.run(`grep -q pattern /etc/farol/farol.toml; grep -q "Ana's phone" /var/lib/private/farol/viewers.toml`);
     });
 
     await step("installed again, the same link shows the picture", async () => {
