@@ -102,7 +102,8 @@ fn linked(arguments: &[&str], library: Option<&str>) -> Result<String, String> {
 #[test]
 fn a_binary_for_a_newer_glibc_than_debian_12s_is_told() {
     let told = linked(&["--glibc", "99"], None).expect("no glibc is as new as that");
-    let needed = told.split_once("needs glibc ").and_then(|(_, rest)| rest.split(' ').next()).expect("a version");
+    let needed =
+        told.split_once("needs glibc ").and_then(|(_, rest)| rest.split(' ').next()).expect("a version");
     assert!(needed.starts_with("2."), "{told}");
     linked(&["--glibc", needed], None).expect("the very one that it needs is not too old");
     let refusal = linked(&["--glibc", "2.2"], None).expect_err("it does not run there");

@@ -281,7 +281,9 @@ fn lost(operation: &'static str, device: &Path, cause: io::Error) -> Loss {
         }
         Some(libc::EACCES | libc::EPERM) => "give the user the group `video`",
         Some(libc::EBUSY) => "another program has it: stop that one (`fuser -v` on it names it)",
-        Some(libc::ENOMEM) => "lower video.width and video.height, or give the kernel more contiguous memory (`cma=`)",
+        Some(libc::ENOMEM) => {
+            "lower video.width and video.height, or give the kernel more contiguous memory (`cma=`)"
+        }
         Some(libc::ETIMEDOUT | libc::EIO | libc::EPIPE) => {
             "restart the board if it stays so, or set video.encoder to \"software\"; `dmesg` may say more"
         }

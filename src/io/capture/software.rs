@@ -146,5 +146,7 @@ fn open(settings: Settings) -> Result<Encoder, Loss> {
 }
 
 fn failed(operation: &str, cause: &openh264::Error) -> Loss {
-    Loss::Encoder(format!("OpenH264 could not {operation}: {cause}; lower video.width and video.height, or video.fps"))
+    Loss::Encoder(format!(
+        "OpenH264 could not {operation}: {cause}; lower video.width and video.height, or video.fps"
+    ))
 }

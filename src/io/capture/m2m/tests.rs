@@ -330,7 +330,10 @@ fn a_picture_that_it_cannot_take_is_refused_with_what_to_do() {
         outcome.err().expect("refused").to_string()
     };
     let reason = open((5000, 3000), PixelFormat::Nv12);
-    assert!(reason.contains("up to 4096x2160, not 5000x3000; lower video.width and video.height"), "{reason}");
+    assert!(
+        reason.contains("up to 4096x2160, not 5000x3000; lower video.width and video.height"),
+        "{reason}"
+    );
     let reason = open((640, 480), PixelFormat::Mjpeg);
     assert!(reason.contains("encodes no MJPG pictures"), "{reason}");
 
