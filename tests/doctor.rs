@@ -122,6 +122,10 @@ impl Said {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(text.contains("\"why\"") && text.contains("\"mend\""), "{text}");
+        let mend = self.all(check)[0]["mend"].as_array().expect("a list");
+        let is_comment = |line: &str| line.starts_with('#');
+        let mut lines = mend.iter().flat_map(|entry| entry.as_str().expect("a text").lines());
+        assert!(lines.any(|line| !is_comment(line)), "something can be copied: {text}");
         assert_eq!(self.status, Some(1), "{text}");
     }
 }

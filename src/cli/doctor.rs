@@ -93,7 +93,7 @@ fn shown(diagnosis: &Diagnosis, paint: Paint) -> String {
 }
 
 fn paragraph(finding: &Finding, paint: Paint) -> String {
-    let Finding { check, level, what, why, mend } = finding;
+    let Finding { check, level, what, why, mend, .. } = finding;
     // What the world says may hold anything, and a terminal would obey it.
     let what: String = what.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     let mut text = format!(" {} {check:<14} {}\n", paint.sign(*level), broken(&what));

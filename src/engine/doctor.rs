@@ -5,6 +5,7 @@
 //!
 //! | file | question |
 //! |---|---|
+//! | `finding` | what is a finding, and what does a trouble have to say |
 //! | `board` | can the board itself be relied on: power, heat, memory, disk, clock |
 //! | `access` | may the service open a device, and may who asks |
 //! | `camera` | does a picture come from what is configured |
@@ -18,6 +19,7 @@ pub mod access;
 pub mod board;
 pub mod broker;
 pub mod camera;
+mod finding;
 pub mod network;
 pub mod pins;
 pub mod service;
@@ -25,37 +27,7 @@ pub mod sound;
 
 use serde::Serialize;
 
-/// How bad something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// As it should be.
-    Ok,
-    /// Worth knowing; nothing is wrong.
-    Note,
-    /// It works, or may work, worse than it could.
-    Warning,
-    /// It does not work.
-    Fault,
-}
-
-/// What one check has found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// Which check: one of the names in `docs/doctor.md`, which stay.
-    pub check: &'static str,
-    /// How bad it is.
-    pub level: Level,
-    /// What is the matter, in one sentence without a full stop.
-    pub what: String,
-    /// Why that matters.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
-    /// What mends it, in this order: commands, and lines for the configuration, which begin with `[` or have
-    /// ` = ` in them. A line that begins with `#` says what the ones below it are for.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub mend: Vec<String>,
-}
+pub use finding::{Finding, Level, Unexplained, Unmended};
 
 /// Everything that was found, in the order in which it reads best.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -82,52 +54,6 @@ impl Diagnosis {
     }
 }
 
-impl Finding {
-    fn new(check: &'static str, level: Level, what: impl Into<String>) -> Finding {
-        Finding { check, level, what: what.into(), why: None, mend: Vec::new() }
-    }
-
-    /// As it should be.
-    pub fn ok(check: &'static str, what: impl Into<String>) -> Finding {
-        Finding::new(check, Level::Ok, what)
-    }
-
-    /// Worth knowing.
-    pub fn note(check: &'static str, what: impl Into<String>) -> Finding {
-        Finding::new(check, Level::Note, what)
-    }
-
-    /// It works worse than it could.
-    pub fn warning(check: &'static str, what: impl Into<String>) -> Finding {
-        Finding::new(check, Level::Warning, what)
-    }
-
-    /// It does not work.
-    pub fn fault(check: &'static str, what: impl Into<String>) -> Finding {
-        Finding::new(check, Level::Fault, what)
-    }
-
-    /// Says why it matters.
-    #[must_use]
-    pub fn because(self, why: impl Into<String>) -> Finding {
-        Finding { why: Some(why.into()), ..self }
-    }
-
-    /// Adds a line that mends it.
-    #[must_use]
-    pub fn mend(mut self, line: impl Into<String>) -> Finding {
-        self.mend.push(line.into());
-        self
-    }
-
-    /// Adds several.
-    #[must_use]
-    pub fn mends<T: Into<String>>(mut self, lines: impl IntoIterator<Item = T>) -> Finding {
-        self.mend.extend(lines.into_iter().map(Into::into));
-        self
-    }
-}
-
 /// A command line in which the words with blanks or the shell's own characters are quoted.
 pub fn command(words: &[&str]) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
@@ -147,12 +73,14 @@ mod tests {
         assert_eq!(Diagnosis::of(Vec::new()).level, Level::Ok);
         let found = Diagnosis::of(vec![
             Finding::ok("clock", ""),
-            Finding::warning("power", ""),
+            Finding::warning("power", "").because("").mend(""),
             Finding::note("stun", ""),
         ]);
         assert_eq!((found.level, found.count(Level::Note)), (Level::Warning, 1));
         assert!(!found.is_unconfigured);
-        assert!(Diagnosis::of(vec![Finding::fault("configuration", "")]).is_unconfigured);
+        assert!(
+            Diagnosis::of(vec![Finding::fault("configuration", "").because("").mend("")]).is_unconfigured
+        );
     }
 
     #[test]

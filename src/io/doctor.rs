@@ -159,8 +159,7 @@ fn unconfigured(path: &Path, fault: &ConfigError) -> Finding {
     let mut lines = text.lines();
     let first = lines.next().unwrap_or_default().trim_end_matches(':').to_owned();
     let finding = Finding::fault("configuration", first)
-        .because("the daemon does not start; what depends on the configuration was not looked at")
-        .mends(lines.map(|line| format!("# {}", line.trim())));
+        .because("the daemon does not start; what depends on the configuration was not looked at");
     match fault {
         ConfigError::Unreadable { .. } if !path.exists() => finding
             .mend("# the package brings it again:")
@@ -168,9 +167,11 @@ fn unconfigured(path: &Path, fault: &ConfigError) -> Finding {
             .mend("# or name another:")
             .mend("farol doctor --config FILE"),
         ConfigError::Unreadable { .. } => finding.mend("sudo farol doctor"),
-        ConfigError::Faulty { .. } => finding
-            .mend(crate::engine::doctor::command(&["sudoedit", &path.to_string_lossy()]))
-            .mend("farol check"),
+        ConfigError::Faulty { .. } => {
+            let edit = crate::engine::doctor::command(&["sudoedit", &path.to_string_lossy()]);
+            let told: String = lines.map(|line| format!("# {}\n", line.trim())).collect();
+            finding.mend(told + &edit).mend("farol check")
+        }
     }
 }
 

@@ -215,15 +215,15 @@ fn rule(path: &Path, group: &str) -> String {
 pub fn missing_groups(groups: &Groups, wanted: &[String]) -> Option<Finding> {
     let missing: Vec<&str> =
         wanted.iter().map(String::as_str).filter(|name| groups.gid(name).is_none()).collect();
-    (!missing.is_empty()).then(|| {
-        Finding::fault(
-            "groups",
-            format!("there is no group {}, which the unit names", missing.join(" and no ")),
-        )
-        .because("systemd does not start a service whose group is missing (status=216/GROUP)")
-        .mends(missing.iter().map(|name| command(&["sudo", "groupadd", "--system", name])))
-        .mend("sudo systemctl restart farol")
-    })
+    let (first, others) = missing.split_first()?;
+    let made = |name: &&str| command(&["sudo", "groupadd", "--system", name]);
+    let fault = Finding::fault(
+        "groups",
+        format!("there is no group {}, which the unit names", missing.join(" and no ")),
+    )
+    .because("systemd does not start a service whose group is missing (status=216/GROUP)")
+    .mend(made(first));
+    Some(fault.mends(others.iter().map(made)).mend("sudo systemctl restart farol"))
 }
 
 #[cfg(test)]

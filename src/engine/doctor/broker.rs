@@ -1,6 +1,6 @@
 //! Does the broker let the device in, and take and give what the device does there?
 
-use super::{Finding, command};
+use super::{Finding, Unexplained, Unmended, command};
 
 /// Why there is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ pub fn finding(place: &Place, outcome: Result<&Session, (Trouble, &str)>) -> Fin
     }
 }
 
-fn mends(fault: Finding, place: &Place, trouble: Trouble) -> Finding {
+fn mends(fault: Unexplained, place: &Place, trouble: Trouble) -> Finding {
     let fault = fault.because("the offer waits at the broker: without it no viewer finds this camera");
     let Place { host, port, user, .. } = place;
     let on_this_board = matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1");
@@ -214,7 +214,7 @@ fn connected(place: &Place, session: &Session) -> Finding {
     Finding::ok("broker", format!("{url} lets {who} in{tried}"))
 }
 
-fn acl(fault: Finding, place: &Place) -> Finding {
+fn acl(fault: Unmended, place: &Place) -> Finding {
     let user = place.user.as_deref().unwrap_or("farol");
     let device = &place.device;
     fault

@@ -89,13 +89,22 @@ pub fn v4l2(
     let known = node.and_then(|node| around.nodes.iter().find(|known| known.path == node));
     let Some(known) = known else { return vec![missing(device, around)] };
     if is_raw_receiver(known) {
-        return vec![raw_receiver(known, around)];
+        let what = format!(
+            "{} ({}) is the raw end of a CSI camera: it gives Bayer data, which is no picture yet",
+            known.path.display(),
+            known.driver
+        );
+        return vec![raw_receiver(what, around)];
     }
     let mut findings = vec![match &known.role {
         Role::Camera { plan, .. } => usable(known, plan, around),
         Role::Unreadable(why) => {
             Finding::fault("camera", format!("{} cannot be opened: {why}", device.display()))
                 .because("no picture comes from it")
+                .mend(
+                    "# What the kernel says of it, and whether pulling it out and putting it in again helps:",
+                )
+                .mend("sudo dmesg | grep -iE 'usb|video' | tail")
         }
         Role::Encoder | Role::Other => no_camera(device, known, around),
     }];
@@ -123,30 +132,26 @@ fn is_bayer(fourcc: &[u8; 4]) -> bool {
     }
 }
 
-fn raw_receiver(node: &VideoNode, around: &Surroundings<'_>) -> Finding {
-    let what = format!(
-        "{} ({}) is the raw end of a CSI camera: it gives Bayer data, which is no picture yet",
-        node.path.display(),
-        node.driver
-    );
+fn raw_receiver(what: String, around: &Surroundings<'_>) -> Finding {
     let fault = Finding::fault("camera", what).because(
         "the image processor behind it is driven by libcamera alone, as for every Camera Module on current \
          Raspberry Pi OS: rpicam-vid gives the finished H.264",
     );
-    let fault = match around.has_rpicam {
-        true => fault,
-        false => fault.mend("sudo apt install rpicam-apps-lite"),
-    };
-    fault.mend(RPICAM).mend("sudo systemctl restart farol")
+    match around.has_rpicam {
+        true => fault.mend(RPICAM),
+        false => fault.mend("sudo apt install rpicam-apps-lite").mend(RPICAM),
+    }
+    .mend("sudo systemctl restart farol")
 }
 
 fn missing(device: &Path, around: &Surroundings<'_>) -> Finding {
-    let fault = Finding::fault("camera", format!("there is no camera at {}", device.display()));
-    if let Some(raw) = around.nodes.iter().find(|node| is_raw_receiver(node)) {
-        return Finding { what: fault.what, ..raw_receiver(raw, around) };
+    let what = format!("there is no camera at {}", device.display());
+    if around.nodes.iter().any(is_raw_receiver) {
+        return raw_receiver(what, around);
     }
     let others = cameras(around);
-    let fault = fault.because("no picture comes until it is there; farol takes it as soon as it is");
+    let fault = Finding::fault("camera", what)
+        .because("no picture comes until it is there; farol takes it as soon as it is");
     match (others.first(), around.model) {
         (Some(other), _) => fault
             .mend(format!("# {} is there:", other.card))

@@ -91,7 +91,8 @@ pub fn stun(asked: &[Asked]) -> Finding {
         }
         Some(_) => Finding::warning("stun", failed.join("; "))
             .because("others answer, so viewers are found; each dead server makes gathering slower")
-            .mend("# take it out of [[ice.servers]], or mend it"),
+            .mend("# take out of [[ice.servers]] what stays dead:")
+            .mend("sudoedit /etc/farol/farol.toml"),
         None if silent == asked.len() => {
             Finding::fault("stun", format!("no server answers by UDP: {}", failed.join("; ")))
                 .because("a firewall here seems to block UDP, by which media goes: viewers outside see no picture")
@@ -262,7 +263,8 @@ impl Turn {
                 .mend("# a firewall before the server, or before this board; on the server:")
                 .mend("sudo ufw allow 3478; sudo ufw allow 5349; sudo ufw allow 49152:65535/udp"),
             Allocation::NoAddress(cause) => fault(format!("{url} has no address ({cause})"))
-                .mend("# it is misspelt in [[ice.servers]], or gone"),
+                .mend("# it is misspelt in [[ice.servers]], or gone:")
+                .mend("sudoedit /etc/farol/farol.toml"),
             Allocation::Tls(cause) => fault(format!("no TLS with {url}: {cause}"))
                 .mend("# an authority of your own?")
                 .mend("[ice]\nca_file = \"/etc/farol/ca.pem\""),

@@ -58,15 +58,15 @@ pub fn findings(
         return Vec::new();
     }
     let header = all.iter().find(|chip| is_header(chip));
-    let other = || header.map(|chip| format!("[gpio]\nchip = {:?}", chip.path.display().to_string()));
+    let named = |chip: &Chip| format!("[gpio]\nchip = {:?}", chip.path.display().to_string());
     let chip = match chip {
         Ok(chip) => chip,
         Err(why) => {
             return vec![
                 Finding::fault("pins", format!("{} cannot be used: {why}", configured.display()))
                     .because("LED, switches and sensors stay dead; a privacy switch that cannot be read counts as on")
-                    .mends(other())
-                    .mend("ls -l /dev/gpiochip*"),
+                    .mend("ls -l /dev/gpiochip*")
+                    .mends(header.map(named)),
             ];
         }
     };
@@ -82,7 +82,7 @@ pub fn findings(
         findings.push(
             Finding::warning("pins", what)
                 .because("other lines than those on the header are switched")
-                .mends(other()),
+                .mend(named(header)),
         );
     }
     findings.extend(wanted.iter().filter_map(|(section, line)| trouble(chip, section, line)));

@@ -135,15 +135,16 @@ impl Unit {
             (_, 203) => fault("its program is not there (203/EXEC)")
                 .because("ExecStart= names /usr/bin/farol")
                 .mend("sudo apt install --reinstall farol"),
-            ("watchdog", _) => {
-                fault("it hung, and the watchdog ended it").because("its loop stood still for 10 s")
-            }
+            ("watchdog", _) => fault("it hung, and the watchdog ended it")
+                .because("its loop stood still for 10 s")
+                .mend(restart),
             ("oom-kill", _) => fault("the kernel ended it for want of memory")
                 .because("a smaller picture, or less beside it on this board, helps")
                 .mend("[video]\nwidth = 640\nheight = 480"),
-            (result, status) => {
-                fault(&format!("{result}, exit status {status}")).because("nothing is offered to viewers")
-            }
+            (result, status) => fault(&format!("{result}, exit status {status}"))
+                .because("nothing is offered to viewers")
+                .mend("# its last lines say why; when that is mended:")
+                .mend(restart),
         }
     }
 }
@@ -167,18 +168,27 @@ pub fn daemon(report: Result<&BoardReport, &str>, own_version: &str) -> Vec<Find
         let reason = report.camera.reason.as_deref().unwrap_or("it does not say why");
         findings.push(
             Finding::fault("daemon", format!("the daemon has no picture: {reason}"))
-                .because("viewers who connect see nothing"),
+                .because("viewers who connect see nothing")
+                .mend("# what stands above of the camera comes first; then what the daemon says of it:")
+                .mend("journalctl -u farol -n 30 --no-pager"),
         );
     }
     if let Some(sound) = report.sound.as_ref().filter(|sound| sound.state == Source::Lost) {
         let reason = sound.reason.as_deref().unwrap_or("it does not say why");
-        findings.push(Finding::fault("daemon", format!("the daemon has no sound: {reason}")));
+        findings.push(
+            Finding::fault("daemon", format!("the daemon has no sound: {reason}"))
+                .because("viewers see the picture, and hear nothing")
+                .mend("# what stands above of the microphone comes first; then what there is to record from:")
+                .mend("arecord -l"),
+        );
     }
     if !report.broker.connected {
         let s = report.broker.since_s;
         findings.push(
             Finding::fault("daemon", format!("the daemon has been without its broker for {s} s"))
-                .because("nobody new can connect; who watches goes on"),
+                .because("nobody new can connect; who watches goes on")
+                .mend("# what stands above of the broker comes first; then what the daemon says of it:")
+                .mend("journalctl -u farol -n 30 --no-pager"),
         );
     }
     if report.private {

@@ -43,7 +43,10 @@ pub(super) async fn finding(config: &Config, device: Option<DeviceId>, is_connec
     let (Ok(unknown), Ok(kid), Ok(session), Ok(client)) =
         (random().map(DeviceId), random().map(|n| Kid(n as u64)), random().map(SessionId), random())
     else {
-        return Finding::fault("broker", "the system has no random bytes");
+        return Finding::fault("broker", "the system has no random bytes")
+            .because("without them no connection is safe, and the daemon makes none")
+            .mend("# The kernel gives them as soon as it has gathered enough; what does it say?")
+            .mend("sudo dmesg | grep -iE 'random|crng|hwrng'");
     };
     let device = device.unwrap_or(unknown);
     let roles = exchanges(device, Slot::Kid(kid), session, is_connected);

@@ -59,7 +59,12 @@ pub(super) async fn findings(config: &Config) -> Vec<Finding> {
             let nat = network::nat(&locals, &asked.all);
             findings_of_stun.extend(nat.map(|nat| nat.finding(&locals, has_turn)));
         }
-        Err(cause) => findings_of_stun.push(Finding::fault("stun", format!("no UDP socket: {cause}"))),
+        Err(cause) => findings_of_stun.push(
+            Finding::fault("stun", format!("no UDP socket can be opened: {cause}"))
+                .because("media goes by UDP: there is no picture for anybody")
+                .mend("# Is it a limit on open files, or has the board no network at all?")
+                .mend("ulimit -n; ip -brief address; ss -s"),
+        ),
     }
     findings.extend(findings_of_stun);
     findings.extend(turns.iter().map(Turn::finding));
