@@ -1,14 +1,13 @@
 //! Does a picture come from what is configured: is the camera there, free, and of use, and what encodes it?
 
+mod rpicam;
+
 use std::path::{Path, PathBuf};
 
 use super::board::ModelKind;
 use super::{Finding, command};
 use crate::engine::choice::{Encoder, Encoding, Plan, name};
 
-/// What `rpicam-vid` is told so that farol can read it; `docs/cameras.md` explains each word.
-pub const RPICAM: &str = "[video]\nsource = \"command\"\ncommand = [\"rpicam-vid\", \"--timeout\", \"0\", \
-    \"--nopreview\", \"--inline\", \"--intra\", \"30\", \"--flush\", \"--output\", \"-\"]";
 /// What receives a CSI camera's raw pictures on Raspberry Pis, up to the 4 and on the 5.
 const RAW_RECEIVERS: [&str; 2] = ["unicam", "rp1-cfe"];
 /// Programs that open every camera to see what it is, and let it go until somebody wants it.
@@ -77,6 +76,8 @@ pub struct Surroundings<'a> {
     pub model: ModelKind,
     /// Whether `rpicam-vid` is installed.
     pub has_rpicam: bool,
+    /// The sensors of its Camera Modules, as the kernel names them: `imx708_wide`.
+    pub sensors: &'a [String],
 }
 
 /// Whether a picture comes from a V4L2 camera. `node` is where the configured name leads; `holders` have it open.
@@ -89,8 +90,9 @@ pub fn v4l2(
     let known = node.and_then(|node| around.nodes.iter().find(|known| known.path == node));
     let Some(known) = known else { return vec![missing(device, around)] };
     if is_raw_receiver(known) {
+        let camera = around.sensors.iter().find_map(|sensor| rpicam::module(sensor)).unwrap_or("CSI camera");
         let what = format!(
-            "{} ({}) is the raw end of a CSI camera: it gives Bayer data, which is no picture yet",
+            "{} ({}) is the raw end of a {camera}: it gives Bayer data, which is no picture yet",
             known.path.display(),
             known.driver
         );
@@ -137,11 +139,13 @@ fn raw_receiver(what: String, around: &Surroundings<'_>) -> Finding {
         "the image processor behind it is driven by libcamera alone, as for every Camera Module on current \
          Raspberry Pi OS: rpicam-vid gives the finished H.264",
     );
-    match around.has_rpicam {
-        true => fault.mend(RPICAM),
-        false => fault.mend("sudo apt install rpicam-apps-lite").mend(RPICAM),
-    }
-    .mend("sudo systemctl restart farol")
+    let recipe = rpicam::recipe(around.model, around.sensors);
+    let fault = match around.has_rpicam {
+        // A Pi 5 may have the lite package, which does not do there.
+        true if around.model != ModelKind::PiWithoutEncoder => fault.mend(recipe),
+        _ => fault.mend(rpicam::install(around.model)).mend(recipe),
+    };
+    fault.mends(rpicam::focus_hint(around.sensors)).mend("sudo systemctl restart farol")
 }
 
 fn missing(device: &Path, around: &Surroundings<'_>) -> Finding {
@@ -163,9 +167,11 @@ fn missing(device: &Path, around: &Surroundings<'_>) -> Finding {
             .mend("# A USB camera: plug it in, and see what the kernel says of it:")
             .mend("sudo dmesg | grep -iE 'usb|video' | tail")
             .mend("# A Camera Module: is its ribbon cable in the right way round? This lists it:")
+            .mends((!around.has_rpicam).then(|| rpicam::install(around.model)))
             .mend("rpicam-hello --list-cameras")
             .mend("# and farol reads it so:")
-            .mend(RPICAM),
+            .mend(rpicam::recipe(around.model, around.sensors))
+            .mends(rpicam::focus_hint(around.sensors)),
     }
 }
 
@@ -251,6 +257,10 @@ pub struct Program {
     pub found: Option<PathBuf>,
     /// What it prints when it is asked for its cameras, where it can be asked.
     pub cameras: Option<String>,
+    /// What it prints when it is asked for its version, where it can be asked.
+    pub version: Option<String>,
+    /// Which board it runs on.
+    pub model: ModelKind,
 }
 
 impl Program {
@@ -270,7 +280,7 @@ impl Program {
                 Finding::fault("camera", format!("the program {program} of video.command is not there"))
                     .because(why);
             return match Program::is_rpicam(&self.argv) {
-                true => fault.mend("sudo apt install rpicam-apps-lite"),
+                true => fault.mend(rpicam::install(self.model)),
                 false => fault
                     .mend(command(&["command", "-v", program]))
                     .mend("[video]\ncommand = [\"/the/whole/path\"]"),
@@ -287,25 +297,34 @@ impl Program {
                     .mend("sudo reboot")
                     .mend("rpicam-hello --list-cameras")
             }
-            Some(list) => match rpicam_cameras(list).as_slice() {
-                [] => Finding::ok("camera", format!("{at} is installed; it does not list its cameras")),
-                cameras => Finding::ok("camera", format!("{at} sees {}", cameras.join(" and "))),
-            },
-            None => Finding::ok("camera", format!("{at} is installed")),
+            list => {
+                let unfit = rpicam::unfit(self.model, self.version.as_deref(), &self.argv);
+                unfit.unwrap_or_else(|| Finding::ok("camera", self.seen(list.as_deref())))
+            }
+        }
+    }
+
+    /// What it can do, for people.
+    fn seen(&self, list: Option<&str>) -> String {
+        let at = self.found.as_deref().unwrap_or_else(|| Path::new("")).display();
+        let Some(list) = list else { return format!("{at} is installed") };
+        let shown = |(sensor, size): &(String, String)| match rpicam::module(sensor) {
+            Some(module) => format!("{sensor}, a {module} ({size})"),
+            None => format!("{sensor} ({size})"),
+        };
+        match rpicam::cameras(list).as_slice() {
+            [] => format!("{at} is installed; it does not list its cameras"),
+            cameras => {
+                format!("{at} sees {}", cameras.iter().map(shown).collect::<Vec<_>>().join(" and "))
+            }
         }
     }
 }
 
-/// The cameras that `rpicam-hello --list-cameras` prints: `0 : imx708 [4608x2592 10-bit RGGB] (/base/soc/...)`.
-fn rpicam_cameras(list: &str) -> Vec<String> {
-    let camera = |line: &str| {
-        let (number, rest) = line.split_once(" : ")?;
-        number.trim().parse::<u32>().ok()?;
-        let (name, rest) = rest.split_once(" [")?;
-        let size = rest.split([' ', ']']).next()?;
-        Some(format!("{name} ({size})"))
-    };
-    list.lines().filter_map(camera).collect()
+/// The line of the configuration for a program.
+fn line(argv: &[String]) -> String {
+    // A text is written in TOML as in JSON (TOML 1.0, "Basic strings").
+    format!("[video]\ncommand = {}", serde_json::json!(argv))
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ use crate::io::devices::{self, Direction};
 
 /// `rpicam-hello --list-cameras` starts the camera's pipeline, which takes a second on a Pi Zero.
 const LIST_PATIENCE: Duration = Duration::from_secs(5);
+/// For its `--version`.
+const VERSION_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Who opens the devices.
 #[derive(Clone, Debug)]
@@ -70,7 +72,9 @@ pub(super) fn video(config: &Config, people: &People) -> Vec<Finding> {
             let nodes: Vec<VideoNode> = survey::survey_for(&wish).into_iter().map(known).collect();
             let node = fs::canonicalize(device).ok();
             let has_rpicam = in_path("rpicam-vid").is_some();
-            let around = Surroundings { nodes: &nodes, model: board::model().kind, has_rpicam };
+            let sensors = sensors();
+            let model = board::model().kind;
+            let around = Surroundings { nodes: &nodes, model, has_rpicam, sensors: &sensors };
             let holders = node.as_deref().map(holders::of_file).unwrap_or_default();
             let mut findings = camera::v4l2(device, node.as_deref(), &holders, &around);
             findings.extend(people.check("camera", device, "video"));
@@ -92,11 +96,14 @@ pub(super) fn video(config: &Config, people: &People) -> Vec<Finding> {
 fn program(argv: &[String], people: &People) -> Vec<Finding> {
     let found = argv.first().and_then(|program| in_path(program));
     let is_rpicam = Program::is_rpicam(argv);
-    let cameras = found
-        .as_ref()
-        .filter(|_| is_rpicam)
-        .and_then(|found| said(&found.to_string_lossy(), &["--list-cameras"], LIST_PATIENCE));
-    let mut findings = vec![Program { argv: argv.to_vec(), found, cameras }.finding()];
+    let asked = |question, patience| {
+        let found = found.as_ref().filter(|_| is_rpicam)?;
+        said(&found.to_string_lossy(), &[question], patience)
+    };
+    let cameras = asked("--list-cameras", LIST_PATIENCE);
+    let version = asked("--version", VERSION_PATIENCE);
+    let model = board::model().kind;
+    let mut findings = vec![Program { argv: argv.to_vec(), found, cameras, version, model }.finding()];
     // libcamera takes its buffers from there.
     if is_rpicam {
         let heaps = ["/dev/dma_heap/vidbuf_cached", "/dev/dma_heap/linux,cma"].map(PathBuf::from);
@@ -115,6 +122,14 @@ fn in_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
     let directories = path.split(':').chain(["/usr/local/bin", "/usr/bin", "/bin"]);
     directories.map(|directory| Path::new(directory).join(program)).find(is_program)
+}
+
+/// The sensors of Camera Modules: the kernel's sub-devices, `imx708_wide 10-001a`.
+fn sensors() -> Vec<String> {
+    let nodes = fs::read_dir("/sys/class/video4linux").into_iter().flatten().flatten();
+    let nodes = nodes.filter(|node| node.file_name().to_string_lossy().starts_with("v4l-subdev"));
+    let names = nodes.filter_map(|node| fs::read_to_string(node.path().join("name")).ok());
+    names.filter_map(|name| name.split_whitespace().next().map(str::to_owned)).collect()
 }
 
 fn known(node: Result<survey::VideoNode, survey::Unreadable>) -> VideoNode {

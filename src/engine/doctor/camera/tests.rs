@@ -25,8 +25,12 @@ fn software() -> Encoders {
 }
 
 fn ask(nodes: &[VideoNode], model: ModelKind, holders: &[Holder]) -> Vec<Finding> {
+    ask_with(nodes, model, holders, &[])
+}
+
+fn ask_with(nodes: &[VideoNode], model: ModelKind, holders: &[Holder], sensors: &[String]) -> Vec<Finding> {
     let node = Path::new("/dev/video0");
-    let around = Surroundings { nodes, model, has_rpicam: false };
+    let around = Surroundings { nodes, model, has_rpicam: false, sensors };
     v4l2(node, nodes.iter().any(|known| known.path == node).then_some(node), holders, &around)
 }
 
@@ -56,10 +60,15 @@ fn the_raw_end_of_a_csi_camera_leads_to_the_command_source() {
         (&[b"pBAA", b"BYR2", b"PC1B"][..], "rp1-cfe"),
         (&[b"RGGB"][..], "other"),
     ] {
-        let findings = ask(&[camera(fourccs, driver, &software())], ModelKind::PiWithoutEncoder, &[]);
-        assert_eq!((findings.len(), findings[0].level), (1, Level::Fault), "{findings:?}");
-        assert_eq!(findings[0].mend[0], "sudo apt install rpicam-apps-lite");
-        assert!(findings[0].mend[1].contains("source = \"command\""), "{findings:?}");
+        for (model, package) in [
+            (ModelKind::PiWithEncoder, "sudo apt install rpicam-apps-lite"),
+            (ModelKind::PiWithoutEncoder, "sudo apt install rpicam-apps"),
+        ] {
+            let findings = ask(&[camera(fourccs, driver, &software())], model, &[]);
+            assert_eq!((findings.len(), findings[0].level), (1, Level::Fault), "{findings:?}");
+            assert_eq!(findings[0].mend[0], package);
+            assert!(findings[0].mend[1].contains("source = \"command\""), "{findings:?}");
+        }
     }
     assert!(!is_bayer(b"YUYV") && !is_bayer(b"RGB3") && !is_bayer(b"H264") && !is_bayer(b"BGR3"));
 }
@@ -93,7 +102,8 @@ fn who_holds_the_camera_is_named() {
 fn a_program_is_asked_for_its_cameras() {
     let program = |found: Option<&str>, cameras: Option<&str>| {
         let argv = vec!["rpicam-vid".to_owned(), "--timeout".to_owned(), "0".to_owned()];
-        Program { argv, found: found.map(PathBuf::from), cameras: cameras.map(str::to_owned) }.finding()
+        let (found, cameras) = (found.map(PathBuf::from), cameras.map(str::to_owned));
+        Program { argv, found, cameras, version: None, model: ModelKind::PiWithEncoder }.finding()
     };
     assert_eq!(program(None, None).mend, ["sudo apt install rpicam-apps-lite"]);
     let none = program(Some("/usr/bin/rpicam-vid"), Some("No cameras available!\n"));
@@ -102,5 +112,54 @@ fn a_program_is_asked_for_its_cameras() {
                 0 : imx708 [4608x2592 10-bit RGGB] (/base/axi/pcie@120000/rp1/i2c@88000/imx708@1a)\n    \
                 Modes: 'SRGGB10_CSI2P' : 1536x864 [120.13 fps - (768, 432)/3072x1728 crop]\n";
     let seen = program(Some("/usr/bin/rpicam-vid"), Some(list));
-    assert_eq!(seen, Finding::ok("camera", "/usr/bin/rpicam-vid sees imx708 (4608x2592)"));
+    assert_eq!(seen, Finding::ok("camera", "/usr/bin/rpicam-vid sees imx708, a Camera Module 3 (4608x2592)"));
+}
+
+#[test]
+fn the_recipes_are_those_of_the_documentation() {
+    let documented = include_str!("../../../../docs/cameras.md");
+    for model in [ModelKind::PiWithEncoder, ModelKind::PiWithoutEncoder] {
+        let recipe = rpicam::recipe(model, &[]);
+        assert!(documented.contains(&recipe), "{recipe}");
+    }
+}
+
+#[test]
+fn a_camera_module_3_is_named_and_told_to_focus() {
+    let raw = [camera(&[b"pRAA"], "rp1-cfe", &software())];
+    for (sensor, camera, focuses) in
+        [("imx708_wide", "Camera Module 3", true), ("imx219", "Camera Module 2", false)]
+    {
+        let found = ask_with(&raw, ModelKind::PiWithoutEncoder, &[], &[sensor.to_owned()]);
+        assert!(found[0].what.contains(camera), "{found:?}");
+        let recipe = &found[0].mend[1];
+        assert_eq!(recipe.contains("\"--autofocus-mode\", \"continuous\""), focuses, "{recipe}");
+        assert!(recipe.contains("\"--libav-format\", \"h264\", \"--low-latency\""), "{recipe}");
+    }
+    let unknown = ask_with(&raw, ModelKind::PiWithoutEncoder, &[], &[]);
+    assert!(unknown[0].mend.join("\n").contains("(for a Camera Module 3, also"), "{unknown:?}");
+}
+
+#[test]
+fn what_rpicam_lacks_on_a_pi_5_is_told_with_the_whole_command() {
+    let ask = |model, version: &str, words: &[&str]| {
+        let argv = ["rpicam-vid"].iter().chain(words).map(|word| (*word).to_owned()).collect();
+        let found = Some(PathBuf::from("/usr/bin/rpicam-vid"));
+        Program { argv, found, cameras: None, version: Some(version.to_owned()), model }.finding()
+    };
+    let (lite, whole) =
+        ("rpicam-apps capabilites: egl:1 libav:0\n", "rpicam-apps capabilites: egl:1 libav:1\n");
+    let good = ["--codec", "h264", "--libav-format", "h264", "--low-latency"];
+    use ModelKind::{PiWithEncoder, PiWithoutEncoder};
+    assert_eq!(ask(PiWithoutEncoder, whole, &good).level, Level::Ok);
+    assert_eq!(ask(PiWithEncoder, lite, &["--inline"]).level, Level::Ok, "its own encoder is used");
+    assert_eq!(ask(PiWithoutEncoder, lite, &["--codec", "mjpeg"]).level, Level::Ok);
+    let found = ask(PiWithoutEncoder, lite, &good);
+    assert_eq!((found.level, found.mend[0].as_str()), (Level::Fault, "sudo apt install rpicam-apps"));
+    let found = ask(PiWithoutEncoder, whole, &["--codec", "h264"]);
+    let line = "[video]\ncommand = [\"rpicam-vid\",\"--libav-format\",\"h264\",\"--low-latency\",\"--codec\",\"h264\"]";
+    assert_eq!((found.level, found.mend[0].as_str()), (Level::Fault, line));
+    let found = ask(PiWithoutEncoder, whole, &["--libav-format=h264"]);
+    let line = "[video]\ncommand = [\"rpicam-vid\",\"--low-latency\",\"--libav-format=h264\"]";
+    assert_eq!((found.level, found.mend[0].as_str()), (Level::Warning, line));
 }
