@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use super::Finding;
 use crate::config::board::{Board, IrCut, Line, NightSwitch};
 
+/// Lists the lines that are in use: gpiod 2 prints `consumer="led"` with them, and gpiod 1 `[used]`.
+const IN_USE: &str = "gpioinfo | grep -E 'consumer=|\\[used\\]'";
+
 /// A chip, as far as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chip {
@@ -121,7 +124,7 @@ fn trouble(chip: &Chip, section: &str, line: &Line) -> Option<Finding> {
         Finding::fault("pins", format!("{line} of {at}, which [{section}] names, is in use by {consumer}"))
             .because("a line has one user at a time")
             .mend("# a program that can be stopped, or an overlay in /boot/firmware/config.txt? This lists them:")
-            .mend("gpioinfo | grep -v unused"),
+            .mend(IN_USE),
     )
 }
 
@@ -156,6 +159,21 @@ mod tests {
             assert!(found[0].what.contains(said), "{found:?}");
         }
         assert!(findings(&pins.path, Ok(&pins), &[], &[]).is_empty(), "nothing is configured");
+    }
+
+    /// What `gpioinfo` of Debian 12 (1.6) and of Debian 13 (2.2) print.
+    #[test]
+    fn the_command_that_lists_users_knows_both_forms_of_gpioinfo() {
+        let old = "gpiochip0 - 54 lines:\n\tline   7:  \"SPI_CE1_N\"  \"spi0 CS1\"  output   active-low [used]\n\tline   8:  \"GPIO8\"       unused   input  active-high \n";
+        let new = "gpiochip0 - 54 lines:\n\tline   7:\t\"SPI_CE1_N\"    \toutput active-low consumer=\"spi0 CS1\"\n\tline   8:\t\"GPIO8\"        \tinput\n";
+        let grep = IN_USE.strip_prefix("gpioinfo | ").expect("it filters");
+        for printed in [old, new] {
+            let filter = format!("printf '%s' \"$0\" | {grep}");
+            let done = std::process::Command::new("sh").args(["-c", &filter, printed]).output();
+            let said = String::from_utf8(done.expect("there is a shell").stdout).expect("it is text");
+            assert_eq!(said.lines().count(), 1, "{said}");
+            assert!(said.contains("spi0 CS1"), "{said}");
+        }
     }
 
     #[test]
