@@ -171,6 +171,37 @@ impl Memory {
 
 /// The file system below the state directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
+    /// What sets it on this board.
+    pub keeper: ClockKeeper,
+}
+
+/// The program that follows time servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockKeeper {
+    /// `systemd-timesyncd`, as on Raspberry Pi OS.
+    Timesyncd,
+    /// chrony.
+    Chrony,
+    /// ntpsec, or the ntpd that it comes from.
+    Ntpd,
+    /// None is installed.
+    Nobody,
+}
+
+impl ClockKeeper {
+    /// What lets it set the clock, and what shows whether it does.
+    fn mend(self) -> [&'static str; 2] {
+        match self {
+            ClockKeeper::Timesyncd => ["sudo timedatectl set-ntp true", "timedatectl timesync-status"],
+            ClockKeeper::Chrony => {
+                ["sudo systemctl enable --now chrony", "chronyc tracking; chronyc sources"]
+            }
+            ClockKeeper::Ntpd => {
+                ["sudo systemctl enable --now ntpsec || sudo systemctl enable --now ntp", "ntpq -p"]
+            }
+            ClockKeeper::Nobody => ["sudo apt install systemd-timesyncd", "timedatectl timesync-status"],
+        }
+    }
 pub struct Disk {
     /// The state directory.
     pub path: PathBuf,
@@ -239,7 +270,7 @@ impl Clock {
     pub fn finding(&self) -> Finding {
         let why = "certificates and TURN passwords are judged by it: TLS connections fail with `not valid yet` \
                    or `expired`";
-        let mend = ["sudo timedatectl set-ntp true", "timedatectl timesync-status"];
+        let mend = self.keeper.mend();
         let day = day(self.unix_s);
         if self.unix_s < NO_EARLIER_S {
             return Finding::fault("clock", format!("the clock says {day}, which cannot be"))
@@ -285,6 +316,25 @@ mod tests {
             ("Raspberry Pi 500 Rev 1.0\0", PiWithoutEncoder),
             ("Raspberry Pi Compute Module 5 Rev 1.0\0", PiWithoutEncoder),
             ("Raspberry Pi 4 Model B Rev 1.5\0", PiWithEncoder),
+
+    #[test]
+    fn a_clock_is_mended_by_the_program_that_sets_it() {
+        use ClockKeeper::*;
+        for (keeper, command) in [
+            (Timesyncd, "timedatectl timesync-status"),
+            (Chrony, "chronyc tracking"),
+            (Ntpd, "ntpq -p"),
+            (Nobody, "apt install systemd-timesyncd"),
+        ] {
+            let clock = Clock { unix_s: 1_790_000_000, is_synchronised: Some(false), matters: true, keeper };
+            let mend = clock.finding().mend.join("\n");
+            assert!(mend.contains(command), "{keeper:?}: {mend}");
+            assert!(
+                keeper != Chrony || !mend.contains("timesync-status"),
+                "that asks timesyncd alone: {mend}"
+            );
+        }
+    }
             ("Raspberry Pi 400 Rev 1.0\0", PiWithEncoder),
             ("Raspberry Pi Zero 2 W Rev 1.0\0", PiWithEncoder),
             ("Raspberry Pi Zero W Rev 1.1\0", PiWithEncoder),
@@ -376,7 +426,9 @@ mod tests {
 
     #[test]
     fn a_clock_without_a_battery_is_found_out() {
-        let clock = |unix_s, is_synchronised, matters| Clock { unix_s, is_synchronised, matters }.finding();
+        let keeper = ClockKeeper::Timesyncd;
+        let clock =
+            |unix_s, is_synchronised, matters| Clock { unix_s, is_synchronised, matters, keeper }.finding();
         let at_boot = clock(1_200, Some(false), false);
         assert_eq!(at_boot.level, Level::Fault);
         assert!(at_boot.what.contains("1970-01-01 00:20"), "{}", at_boot.what);

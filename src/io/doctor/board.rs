@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::child::said;
 use crate::config::Config;
 use crate::engine::doctor::Finding;
-use crate::engine::doctor::board::{self, Clock, Disk, Memory, Model};
+use crate::engine::doctor::board::{self, Clock, ClockKeeper, Disk, Memory, Model};
 use crate::io::clock::wall_now;
 
 /// For programs of the board's own.
@@ -100,5 +100,17 @@ fn clock(config: Option<&Config>) -> Clock {
             || config.whip.iter().any(|whip| whip.url.scheme() == "https")
             || urls.into_iter().any(|url| url.starts_with("turns:"))
     };
-    Clock { unix_s: wall_now().as_secs(), is_synchronised, matters: config.is_some_and(goes_by_it) }
+    let matters = config.is_some_and(goes_by_it);
+    Clock { unix_s: wall_now().as_secs(), is_synchronised, matters, keeper: clock_keeper() }
+}
+
+/// Debian's programs for it exclude each other.
+fn clock_keeper() -> ClockKeeper {
+    let programs = [
+        ("/usr/sbin/chronyd", ClockKeeper::Chrony),
+        ("/usr/sbin/ntpd", ClockKeeper::Ntpd),
+        ("/usr/lib/systemd/systemd-timesyncd", ClockKeeper::Timesyncd),
+    ];
+    let there = programs.into_iter().find(|(program, _)| Path::new(program).exists());
+    there.map_or(ClockKeeper::Nobody, |(_, keeper)| keeper)
 }
