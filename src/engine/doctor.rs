@@ -6,7 +6,8 @@
 //! | file | question |
 //! |---|---|
 //! | `finding` | what is a finding, and what does a trouble have to say |
-//! | `board` | can the board itself be relied on: power, heat, memory, disk, clock |
+//! | `board` | can the board itself be relied on: memory, disk, clock |
+//! | `power` | is it slowed down, by its power supply or by its heat |
 //! | `access` | may the service open a device, and may who asks |
 //! | `camera` | does a picture come from what is configured |
 //! | `sound` | are microphone and speaker there and free |
@@ -22,6 +23,7 @@ pub mod camera;
 mod finding;
 pub mod network;
 pub mod pins;
+pub mod power;
 pub mod service;
 pub mod sound;
 

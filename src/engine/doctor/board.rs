@@ -1,4 +1,4 @@
-//! Can the board itself be relied on: its model, power, heat, memory, disk and clock?
+//! Can the board itself be relied on: its model, memory, disk and clock?
 
 use std::path::PathBuf;
 
@@ -6,9 +6,6 @@ use super::{Finding, command};
 
 /// The first moment at which this version could exist: 2025-01-01, seconds since the Unix epoch.
 const NO_EARLIER_S: u64 = 1_735_689_600;
-/// The firmware of a Pi lowers the clock from 80 °C on ("Frequency management and thermal control" in the
-/// Raspberry Pi documentation); most other boards do so a little later.
-const HOT_MILLI_C: i32 = 80_000;
 /// Below this the kernel begins to throw out the program's own code, and pictures stall.
 const LITTLE_MEMORY_KB: u64 = 48 * 1024;
 /// Keys and logs are small; below this the system as a whole is about to fail.
@@ -61,70 +58,12 @@ impl Model {
     pub fn finding(&self, architecture: &str, memory_kb: Option<u64>) -> Finding {
         let name = self.name.as_deref().unwrap_or("a board that does not say its name");
         let memory = memory_kb.map_or(String::new(), |kb| format!(", {} MB of memory", kb / 1024));
-        Finding::ok("model", format!("{name}, {architecture}{memory}"))
+        let lacks = match self.kind {
+            ModelKind::PiWithoutEncoder => ", without an H.264 encoder",
+            ModelKind::PiWithEncoder | ModelKind::Other => "",
+        };
+        Finding::ok("model", format!("{name}, {architecture}{memory}{lacks}"))
     }
-}
-
-/// What the firmware of a Pi says of its power and heat: `vcgencmd get_throttled`, or the kernel's file of
-/// the same name, which leaves out `throttled=0x`.
-pub fn throttled(text: &str) -> Option<u32> {
-    let digits = text.trim().rsplit('=').next()?;
-    u32::from_str_radix(digits.strip_prefix("0x").unwrap_or(digits), 16).ok()
-}
-
-/// Whether the supply is strong enough, from `get_throttled` and the alarm of the kernel's `rpi_volt`.
-/// The bits are those of the Raspberry Pi documentation, "vcgencmd get_throttled".
-pub fn power(throttled: Option<u32>, volt_alarm: Option<bool>) -> Option<Finding> {
-    const UNDER_VOLTAGE: u32 = 1 << 0;
-    const UNDER_VOLTAGE_SINCE_BOOT: u32 = 1 << 16;
-    let bits = throttled.or(volt_alarm.map(u32::from))?;
-    let why = "USB cameras drop off, the SD card is damaged and the processor is slowed down: most pictures \
-               that stall on a Pi stall for this";
-    let mend = [
-        "# Use the official power supply of this model with its own cable (5.1 V; 3 A for a Pi 4, 5 A for a Pi 5),",
-        "# and give USB cameras and disks a powered hub. Then look again:",
-        "vcgencmd get_throttled",
-    ];
-    Some(if bits & UNDER_VOLTAGE != 0 {
-        Finding::fault("power", "the supply voltage is too low now").because(why).mends(mend)
-    } else if bits & UNDER_VOLTAGE_SINCE_BOOT != 0 {
-        Finding::warning("power", "the supply voltage was too low since the board started")
-            .because(why)
-            .mends(mend)
-    } else {
-        Finding::ok("power", "the supply voltage has been good since the board started")
-    })
-}
-
-/// Whether it is too hot, from the hottest zone in thousandths of a degree and from `get_throttled`.
-pub fn temperature(milli_c: Option<i32>, throttled: Option<u32>) -> Option<Finding> {
-    const NOW: u32 = 1 << 1 | 1 << 2 | 1 << 3;
-    const SOFT_LIMIT_SINCE_BOOT: u32 = 1 << 19;
-    let bits = throttled.unwrap_or(0);
-    // A low supply slows the processor down too, and is told as such.
-    let is_slowed = bits & NOW != 0 && bits & 1 == 0;
-    let (degrees, is_hot) = match milli_c {
-        Some(milli_c) => (format!("{} °C", milli_c / 1000), milli_c >= HOT_MILLI_C),
-        None if throttled.is_some() => ("the processor".to_owned(), false),
-        None => return None,
-    };
-    let why = "a hot board lowers its clock: software encoding then loses pictures";
-    let mend = [
-        "# Give it a heat sink or a fan and air around it; this shows whether it helps:",
-        "vcgencmd measure_temp",
-    ];
-    Some(if is_hot || is_slowed {
-        let what = if is_slowed { "slowed down now" } else { "about to be slowed down" };
-        Finding::warning("temperature", format!("{degrees}: {what} for its heat")).because(why).mends(mend)
-    } else if bits & SOFT_LIMIT_SINCE_BOOT != 0 {
-        Finding::note(
-            "temperature",
-            format!("{degrees} now, but it was slowed down for heat since the start"),
-        )
-        .because(why)
-    } else {
-        Finding::ok("temperature", degrees)
-    })
 }
 
 /// The lines of `/proc/meminfo` that matter, in KiB.
@@ -171,37 +110,6 @@ impl Memory {
 
 /// The file system below the state directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-    /// What sets it on this board.
-    pub keeper: ClockKeeper,
-}
-
-/// The program that follows time servers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClockKeeper {
-    /// `systemd-timesyncd`, as on Raspberry Pi OS.
-    Timesyncd,
-    /// chrony.
-    Chrony,
-    /// ntpsec, or the ntpd that it comes from.
-    Ntpd,
-    /// None is installed.
-    Nobody,
-}
-
-impl ClockKeeper {
-    /// What lets it set the clock, and what shows whether it does.
-    fn mend(self) -> [&'static str; 2] {
-        match self {
-            ClockKeeper::Timesyncd => ["sudo timedatectl set-ntp true", "timedatectl timesync-status"],
-            ClockKeeper::Chrony => {
-                ["sudo systemctl enable --now chrony", "chronyc tracking; chronyc sources"]
-            }
-            ClockKeeper::Ntpd => {
-                ["sudo systemctl enable --now ntpsec || sudo systemctl enable --now ntp", "ntpq -p"]
-            }
-            ClockKeeper::Nobody => ["sudo apt install systemd-timesyncd", "timedatectl timesync-status"],
-        }
-    }
 pub struct Disk {
     /// The state directory.
     pub path: PathBuf,
@@ -263,6 +171,37 @@ pub struct Clock {
     pub is_synchronised: Option<bool>,
     /// Whether something that is configured goes by it: certificates, TURN passwords for a time.
     pub matters: bool,
+    /// What sets it on this board.
+    pub keeper: ClockKeeper,
+}
+
+/// The program that follows time servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockKeeper {
+    /// `systemd-timesyncd`, as on Raspberry Pi OS.
+    Timesyncd,
+    /// chrony.
+    Chrony,
+    /// ntpsec, or the ntpd that it comes from.
+    Ntpd,
+    /// None is installed.
+    Nobody,
+}
+
+impl ClockKeeper {
+    /// What lets it set the clock, and what shows whether it does.
+    fn mend(self) -> [&'static str; 2] {
+        match self {
+            ClockKeeper::Timesyncd => ["sudo timedatectl set-ntp true", "timedatectl timesync-status"],
+            ClockKeeper::Chrony => {
+                ["sudo systemctl enable --now chrony", "chronyc tracking; chronyc sources"]
+            }
+            ClockKeeper::Ntpd => {
+                ["sudo systemctl enable --now ntpsec || sudo systemctl enable --now ntp", "ntpq -p"]
+            }
+            ClockKeeper::Nobody => ["sudo apt install systemd-timesyncd", "timedatectl timesync-status"],
+        }
+    }
 }
 
 impl Clock {
@@ -316,25 +255,6 @@ mod tests {
             ("Raspberry Pi 500 Rev 1.0\0", PiWithoutEncoder),
             ("Raspberry Pi Compute Module 5 Rev 1.0\0", PiWithoutEncoder),
             ("Raspberry Pi 4 Model B Rev 1.5\0", PiWithEncoder),
-
-    #[test]
-    fn a_clock_is_mended_by_the_program_that_sets_it() {
-        use ClockKeeper::*;
-        for (keeper, command) in [
-            (Timesyncd, "timedatectl timesync-status"),
-            (Chrony, "chronyc tracking"),
-            (Ntpd, "ntpq -p"),
-            (Nobody, "apt install systemd-timesyncd"),
-        ] {
-            let clock = Clock { unix_s: 1_790_000_000, is_synchronised: Some(false), matters: true, keeper };
-            let mend = clock.finding().mend.join("\n");
-            assert!(mend.contains(command), "{keeper:?}: {mend}");
-            assert!(
-                keeper != Chrony || !mend.contains("timesync-status"),
-                "that asks timesyncd alone: {mend}"
-            );
-        }
-    }
             ("Raspberry Pi 400 Rev 1.0\0", PiWithEncoder),
             ("Raspberry Pi Zero 2 W Rev 1.0\0", PiWithEncoder),
             ("Raspberry Pi Zero W Rev 1.1\0", PiWithEncoder),
@@ -346,53 +266,6 @@ mod tests {
             assert_eq!(Model::of(Some(text)).kind, kind, "{text}");
         }
         assert_eq!(Model::of(None).name, None);
-    }
-
-    #[test]
-    fn the_firmware_s_word_on_power_is_read_in_both_forms() {
-        for (text, bits) in [
-            ("50005\n", Some(0x50005)),
-            ("0\n", Some(0)),
-            ("throttled=0x50000\n", Some(0x50000)),
-            ("VCHI initialization failed\n", None),
-            ("", None),
-        ] {
-            assert_eq!(throttled(text), bits, "{text}");
-        }
-    }
-
-    #[test]
-    fn low_voltage_now_is_a_fault_and_earlier_a_warning() {
-        for (bits, alarm, level) in [
-            (Some(0x0), Some(false), Some(Level::Ok)),
-            (Some(0x50005), None, Some(Level::Fault)),
-            (Some(0x50000), None, Some(Level::Warning)),
-            // Heat alone is no matter of power.
-            (Some(0xe0008), None, Some(Level::Ok)),
-            (None, Some(true), Some(Level::Fault)),
-            (None, None, None),
-        ] {
-            assert_eq!(power(bits, alarm).map(|finding| finding.level), level, "{bits:x?} {alarm:?}");
-        }
-    }
-
-    #[test]
-    fn heat_that_slows_the_board_down_is_a_warning() {
-        for (milli_c, bits, level) in [
-            (Some(48_312), Some(0), Some(Level::Ok)),
-            (Some(82_000), None, Some(Level::Warning)),
-            (Some(70_000), Some(0xe0008), Some(Level::Warning)),
-            (Some(50_000), Some(0x80000), Some(Level::Note)),
-            // Slowed down by a low supply: told as such, not as heat.
-            (Some(50_000), Some(0x50005), Some(Level::Ok)),
-            (None, None, None),
-        ] {
-            assert_eq!(
-                temperature(milli_c, bits).map(|finding| finding.level),
-                level,
-                "{milli_c:?} {bits:x?}"
-            );
-        }
     }
 
     #[test]
@@ -442,5 +315,24 @@ mod tests {
             assert_eq!(clock(now, is_synchronised, matters).level, level);
         }
         assert_eq!(clock(u64::MAX, None, false).level, Level::Ok, "it is told, and no panic");
+    }
+
+    #[test]
+    fn a_clock_is_mended_by_the_program_that_sets_it() {
+        use ClockKeeper::*;
+        for (keeper, command) in [
+            (Timesyncd, "timedatectl timesync-status"),
+            (Chrony, "chronyc tracking"),
+            (Ntpd, "ntpq -p"),
+            (Nobody, "apt install systemd-timesyncd"),
+        ] {
+            let clock = Clock { unix_s: 1_790_000_000, is_synchronised: Some(false), matters: true, keeper };
+            let mend = clock.finding().mend.join("\n");
+            assert!(mend.contains(command), "{keeper:?}: {mend}");
+            assert!(
+                keeper != Chrony || !mend.contains("timesync-status"),
+                "that asks timesyncd alone: {mend}"
+            );
+        }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::child::said;
 use crate::config::Config;
-use crate::engine::doctor::Finding;
-use crate::engine::doctor::board::{self, Clock, ClockKeeper, Disk, Memory, Model};
+use crate::engine::doctor::board::{Clock, ClockKeeper, Disk, Memory, Model};
+use crate::engine::doctor::{Finding, power};
 use crate::io::clock::wall_now;
 
 /// For programs of the board's own.
@@ -24,8 +24,8 @@ pub(super) fn findings(config: Option<&Config>) -> Vec<Finding> {
     let memory = Memory::of(&text("/proc/meminfo").unwrap_or_default());
     let throttled = throttled(&model);
     let mut findings = vec![model.finding(std::env::consts::ARCH, memory.total_kb)];
-    findings.extend(board::power(throttled, volt_alarm()));
-    findings.extend(board::temperature(hottest(), throttled));
+    findings.extend(power::power(throttled, volt_alarm()));
+    findings.extend(power::temperature(hottest(), throttled));
     findings.extend(memory.finding());
     if let Some(config) = config {
         findings.extend(disk(&config.state_dir).map(|disk| disk.finding()));
@@ -46,7 +46,7 @@ fn throttled(model: &Model) -> Option<u32> {
         firmware.into_iter().find_map(|firmware| text(firmware.join("get_throttled")))
     };
     let asked = || said("vcgencmd", &["get_throttled"], PATIENCE).filter(|_| model.is_pi());
-    board::throttled(&of_kernel().or_else(asked)?)
+    power::throttled(&of_kernel().or_else(asked)?)
 }
 
 /// What of a directory begins so.
