@@ -382,6 +382,28 @@ fn a_faulty_configuration_is_78_and_the_board_is_looked_at_all_the_same() {
 }
 
 #[test]
+fn a_configuration_that_is_gone_is_copied_from_the_one_that_the_package_brings() {
+    let board = Board::new("");
+    let path = board.file("farol.toml");
+    fs::remove_file(&path).expect("it is ours");
+    let done = board.command(&["doctor", "--json"]).output().expect("farol can be run");
+    assert_eq!(done.status.code(), Some(78));
+    let text = String::from_utf8_lossy(&done.stdout);
+    let shipped = "/usr/share/doc/farol/examples/farol.toml";
+    let mend = format!("sudo install -D -m 0644 {shipped} {}", path.display());
+    assert!(text.contains(&mend), "{text}");
+    // Where the package lays it, before it is packed.
+    let packing = fs::read_to_string("scripts/deb").expect("tests run in the tree");
+    assert!(packing.contains("cp $stage/farol.toml $stage/doc/examples/"));
+    assert!(
+        fs::read_to_string("Cargo.toml")
+            .expect("it is there")
+            .contains(r#"["target/deb/doc/**/*", "usr/share/doc/farol/""#)
+    );
+    assert!(!text.contains("--reinstall farol"), "the package is in no archive: {text}");
+}
+
+#[test]
 fn a_link_to_farol_s_own_port_waits_for_the_daemon() {
     let port = free_port();
     let board = Board::new(&format!(

@@ -38,7 +38,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use crate::config::{Config, ConfigError, IceUrl};
-use crate::engine::doctor::{Diagnosis, Finding, access, network};
+use crate::engine::doctor::{Diagnosis, Finding, access, command, network};
 use crate::io::network::Network;
 
 /// For each question; the longest of them, the broker's and the TURN servers', are bounded at 8 s by themselves.
@@ -47,6 +47,11 @@ const PATIENCE: Duration = Duration::from_millis(8500);
 const FIRST_PATIENCE: Duration = Duration::from_millis(1500);
 /// For a name.
 const NAME_PATIENCE: Duration = Duration::from_secs(4);
+
+/// Where the configuration is, unless another is named.
+const USUAL: &str = "/etc/farol/farol.toml";
+/// The copy of it that the package brings (`scripts/deb`).
+const SHIPPED: &str = "/usr/share/doc/farol/examples/farol.toml";
 
 /// Looks at everything. With a faulty configuration, at what does not depend on it.
 ///
@@ -162,16 +167,24 @@ fn unconfigured(path: &Path, fault: &ConfigError) -> Finding {
         .because("the daemon does not start; what depends on the configuration was not looked at");
     match fault {
         ConfigError::Unreadable { .. } if !path.exists() => finding
-            .mend("# the package brings it again:")
-            .mend("sudo apt install --reinstall -o Dpkg::Options::=--force-confmiss farol")
+            .mend("# a new one, as the package brings it:")
+            .mend(command(&["sudo", "install", "-D", "-m", "0644", SHIPPED, &path.to_string_lossy()]))
             .mend("# or name another:")
             .mend("farol doctor --config FILE"),
-        ConfigError::Unreadable { .. } => finding.mend("sudo farol doctor"),
+        ConfigError::Unreadable { .. } => finding.mend(command_for("sudo farol doctor", path)),
         ConfigError::Faulty { .. } => {
-            let edit = crate::engine::doctor::command(&["sudoedit", &path.to_string_lossy()]);
+            let edit = command(&["sudoedit", &path.to_string_lossy()]);
             let told: String = lines.map(|line| format!("# {}\n", line.trim())).collect();
-            finding.mend(told + &edit).mend("farol check")
+            finding.mend(told + &edit).mend(command_for("farol check", path))
         }
+    }
+}
+
+/// A command of ours for this configuration, which need not be the usual one.
+fn command_for(begin: &str, path: &Path) -> String {
+    match path == Path::new(USUAL) {
+        true => begin.to_owned(),
+        false => format!("{begin} {}", command(&["--config", &path.to_string_lossy()])),
     }
 }
 

@@ -67,6 +67,7 @@ test("a package's life on a fresh Debian", { timeout: 580_000 }, async (t) => {
     await step("what it brought is whole: configuration, manual, completions, licences", async () => {
       assert.equal(await board.run("dpkg --verify farol"), "");
       assert.match(await board.run("farol check"), /is good/);
+      await board.run("cmp /etc/farol/farol.toml /usr/share/doc/farol/examples/farol.toml");
       await board.run("systemd-analyze verify /usr/lib/systemd/system/farol.service");
       await board.run("bash -n /usr/share/bash-completion/completions/farol");
       const files = await board.run("dpkg -L farol");

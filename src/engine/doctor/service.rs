@@ -134,7 +134,8 @@ impl Unit {
                 .mend("systemctl cat farol | grep -i credential"),
             (_, 203) => fault("its program is not there (203/EXEC)")
                 .because("ExecStart= names /usr/bin/farol")
-                .mend("sudo apt install --reinstall farol"),
+                .mend("# the package again; it is in no archive, so from the file that it came in:")
+                .mend("sudo apt install --reinstall ./farol_*.deb"),
             ("watchdog", _) => fault("it hung, and the watchdog ended it")
                 .because("its loop stood still for 10 s")
                 .mend(restart),
@@ -264,6 +265,7 @@ mod tests {
             (unit("loaded", "active", "success", 0, 3), Level::Warning, "journalctl -u farol"),
             (unit("loaded", "inactive", "success", 0, 0), Level::Fault, "systemctl enable --now farol"),
             (unit("loaded", "failed", "exit-code", 78, 0), Level::Fault, "farol check"),
+            (unit("loaded", "failed", "exit-code", 203, 0), Level::Fault, "--reinstall ./farol_*.deb"),
             (unit("loaded", "failed", "exit-code", 216, 0), Level::Fault, "groupadd"),
             (unit("loaded", "failed", "exit-code", 243, 0), Level::Fault, "grep -i credential"),
             (unit("loaded", "failed", "watchdog", 6, 0), Level::Fault, "journalctl"),
