@@ -126,8 +126,8 @@ fn configured(
         on_thread("camera", move || devices::video(&config, &people))
     };
     let sound = {
-        let (config, runner) = (config.clone(), people.runner);
-        on_thread("sound", move || devices::sound(&config, runner))
+        let (config, people) = (config.clone(), people.clone());
+        on_thread("sound", move || devices::sound(&config, &people))
     };
     let pins = {
         let (config, people) = (config.clone(), people.clone());

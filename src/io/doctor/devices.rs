@@ -9,12 +9,12 @@ use super::child::said;
 use super::{board, holders};
 use crate::config::{Audio, Config, VideoSource};
 use crate::engine::choice::Wish;
-use crate::engine::doctor::Finding;
 use crate::engine::doctor::access::{self, Groups, Node, Runner, Somebody};
 use crate::engine::doctor::camera::{self, Program, Role, Surroundings, VideoNode};
 use crate::engine::doctor::pins::{self, Chip, ChipLine};
 use crate::engine::doctor::sound::{Obstacle, Reading};
 use crate::io::capture::survey;
+use crate::engine::doctor::{Finding, Level};
 use crate::io::devices::{self, Direction};
 
 /// `rpicam-hello --list-cameras` starts the camera's pipeline, which takes a second on a Pi Zero.
@@ -86,6 +86,10 @@ pub(super) fn video(config: &Config, people: &People) -> Vec<Finding> {
             Err(cause) => {
                 Finding::fault("camera", format!("the file {} cannot be read: {cause}", file.display()))
                     .because("it is the picture")
+            if let Some(encoder) = node.as_deref().and_then(|node| around.encoder_of(node)) {
+                findings.extend(people.check("camera", encoder, "video"));
+                findings.extend(camera::encoder_shared(encoder, &holders::of_file(encoder)));
+            }
                     .mend("[video]\nfile = \"/var/lib/farol/recording.h264\"")
             }
         }],
@@ -155,14 +159,22 @@ fn known(node: Result<survey::VideoNode, survey::Unreadable>) -> VideoNode {
 }
 
 /// Whether microphone and speaker can be had, where some are configured.
-pub(super) fn sound(config: &Config, runner: Runner) -> Vec<Finding> {
+pub(super) fn sound(config: &Config, people: &People) -> Vec<Finding> {
     let microphone = match &config.audio {
         Audio::Alsa { device, .. } => Some(("microphone", device.as_str(), Direction::In)),
         Audio::None | Audio::Tone { .. } => None,
     };
     let speaker =
         config.talkback.as_ref().map(|talkback| ("speaker", talkback.device.as_str(), Direction::Out));
-    let read = |(check, device, direction)| reading(check, device, direction, runner).finding();
+    let read = |(check, device, direction)| {
+        let found = reading(check, device, direction, people.runner).finding();
+        // Who asks may, which says nothing of the service.
+        let refused = nodes_of(device, direction).iter().find_map(|node| people.check(check, node, "audio"));
+        match refused.filter(|_| found.level == Level::Ok && people.runner == Runner::Unit) {
+            Some(refused) => refused,
+            None => found,
+        }
+    };
     microphone.into_iter().chain(speaker).map(read).collect()
 }
 
@@ -190,6 +202,26 @@ fn nodes(direction: Direction) -> Vec<PathBuf> {
         Direction::In => 'c',
         Direction::Out => 'p',
     };
+/// The nodes that a name of ALSA's leads to: those of the card in `hw:C270,0`, by its number or its id; else any.
+fn nodes_of(device: &str, direction: Direction) -> Vec<PathBuf> {
+    let card = device.split_once(':').map(|(_, rest)| rest.split(',').next().unwrap_or_default());
+    let card = card.map(|card| card.trim_start_matches("CARD=")).filter(|card| !card.is_empty());
+    let number = card.and_then(|card| match card.parse::<u32>() {
+        Ok(number) => Some(number),
+        // A link such as `C270 -> card1` (the kernel's "Proc Files of ALSA Drivers").
+        Err(_) => {
+            let link = fs::read_link(Path::new("/proc/asound").join(card)).ok()?;
+            link.to_string_lossy().strip_prefix("card")?.parse().ok()
+        }
+    });
+    let mut nodes = nodes(direction);
+    if let Some(number) = number {
+        let begin = format!("pcmC{number}D");
+        nodes.retain(|node| node.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&begin)));
+    }
+    nodes
+}
+
     let entries = fs::read_dir("/dev/snd").into_iter().flatten().flatten();
     let is_one = |name: &str| name.starts_with("pcm") && name.ends_with(end);
     entries.filter(|entry| is_one(&entry.file_name().to_string_lossy())).map(|entry| entry.path()).collect()
@@ -234,7 +266,7 @@ mod tests {
     use super::*;
     use crate::config::board::{Line, Output};
     use crate::config::{CameraInput, EncoderChoice, Video};
-    use crate::engine::doctor::Level;
+    use crate::engine::doctor::service::Unit;
 
     fn root() -> People {
         let groups = Groups::of("root:x:0:\nvideo:x:44:\naudio:x:29:\ngpio:x:997:\n");
