@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::camera::Holder;
-use super::{Finding, command};
+use super::{Finding, command, sandbox};
 
 /// Whether the board is in a network at all.
 pub fn addresses(usable: &[IpAddr]) -> Finding {
@@ -113,6 +113,21 @@ fn failure(asked: &Asked) -> Option<String> {
         Answer::Refused => format!("nothing listens at {url}"),
         Answer::Silent => format!("{url} does not answer"),
         Answer::NoAddress(cause) => format!("{url} has no address ({cause})"),
+    })
+}
+
+/// Servers, each with its address, from which the unit keeps the service; `None`: there are none.
+pub fn barred(check: &'static str, servers: Vec<(String, IpAddr)>) -> Option<Finding> {
+    let (urls, mut addresses): (Vec<String>, Vec<IpAddr>) = servers.into_iter().unzip();
+    addresses.sort();
+    addresses.dedup();
+    (!urls.is_empty()).then(|| {
+        let what = format!("the service may not reach {} ({})", urls.join(", "), sandbox::listed(&addresses));
+        let why =
+            "viewers outside find no way to this board, and those in the local network need no such server";
+        sandbox::barred(Finding::warning(check, what), why, &addresses)
+            .mend("# or, if nobody outside is to watch, take them out of [[ice.servers]]:")
+            .mend("sudoedit /etc/farol/farol.toml")
     })
 }
 

@@ -16,6 +16,7 @@ use super::turn::{self, Credentials};
 use crate::config::{Config, IceKind, IcePolicy, IceServer, IceUrl, Tls, Transport};
 use crate::engine::doctor::Finding;
 use crate::engine::doctor::network::{self, Allocation, Answer, Asked, Turn};
+use crate::engine::doctor::sandbox::Sandbox;
 use crate::engine::ice::IceServers;
 use crate::io::clock::wall_now;
 use crate::io::ice_source;
@@ -44,10 +45,13 @@ struct Server {
 }
 
 /// Everything about STUN, the NAT and TURN.
-pub(super) async fn findings(config: &Config) -> Vec<Finding> {
+pub(super) async fn findings(config: &Config, sandbox: &Sandbox) -> Vec<Finding> {
     let trust = Tls { ca_file: config.ice.ca_file.clone(), client: None };
     let (servers, mut findings) = servers(config, &trust).await;
     let addresses = addresses(&servers).await;
+    let (barred, servers): (Vec<Server>, Vec<Server>) =
+        servers.into_iter().partition(|server| is_barred(sandbox, &addresses, server));
+    findings.extend(barred_servers(&barred, &addresses));
     let locals: Vec<IpAddr> = Network::now(&config.ice).addresses().iter().copied().collect();
     let (asked, turns) =
         tokio::join!(ask_all(&servers, &addresses), allocate_all(&servers, &addresses, &trust));
@@ -55,7 +59,10 @@ pub(super) async fn findings(config: &Config) -> Vec<Finding> {
     let mut findings_of_stun = Vec::new();
     match asked {
         Ok(asked) => {
-            findings_of_stun.push(network::stun(&asked.configured));
+            // That none is configured is not so, where they are only out of reach.
+            if barred.is_empty() || !asked.configured.is_empty() {
+                findings_of_stun.push(network::stun(&asked.configured));
+            }
             let nat = network::nat(&locals, &asked.all);
             findings_of_stun.extend(nat.map(|nat| nat.finding(&locals, has_turn)));
         }
@@ -114,6 +121,24 @@ async fn servers(config: &Config, trust: &Tls) -> (Vec<Server>, Vec<Finding>) {
 }
 
 type Addresses = BTreeMap<(String, u16), Result<SocketAddr, String>>;
+/// What is asked from here is no answer for a service that may not ask.
+fn is_barred(sandbox: &Sandbox, addresses: &Addresses, server: &Server) -> bool {
+    address_of(addresses, &server.url).is_ok_and(|address| sandbox.bars(address.ip()))
+}
+
+fn barred_servers(barred: &[Server], addresses: &Addresses) -> Vec<Finding> {
+    let of_kind = |kind: IceKind| {
+        let servers = barred.iter().filter(move |server| server.url.kind == kind);
+        servers
+            .filter_map(|server| Some((server.text.clone(), address_of(addresses, &server.url).ok()?.ip())))
+            .collect()
+    };
+    [("stun", IceKind::Stun), ("turn", IceKind::Turn)]
+        .into_iter()
+        .filter_map(|(check, kind)| network::barred(check, of_kind(kind)))
+        .collect()
+}
+
 
 /// The first address of each name; IPv4 first, which is what most boards have a way by.
 async fn addresses(servers: &[Server]) -> Addresses {
