@@ -30,7 +30,7 @@ const REPEAT: Duration = Duration::from_millis(500);
 /// For a name, and for the URL that servers are asked for at.
 const NAME_PATIENCE: Duration = Duration::from_secs(2);
 /// For one TURN server, all of its rounds together.
-const TURN_PATIENCE: Duration = Duration::from_secs(4);
+const TURN_PATIENCE: Duration = Duration::from_millis(4400);
 /// OTHER-ADDRESS: where the same server listens as well (RFC 5780 §7.4).
 const OTHER_ADDRESS: u16 = 0x802c;
 /// TURN passwords are made for this name.
@@ -57,8 +57,10 @@ pub(super) async fn findings(config: &Config, sandbox: &Sandbox) -> Vec<Finding>
         tokio::join!(ask_all(&servers, &addresses), allocate_all(&servers, &addresses, &trust));
     let has_turn = turns.iter().any(Turn::works);
     let mut findings_of_stun = Vec::new();
+    let mut is_udp_open = false;
     match asked {
         Ok(asked) => {
+            is_udp_open = asked.configured.iter().any(|asked| matches!(asked.answer, Answer::SeenAs(_)));
             // That none is configured is not so, where they are only out of reach.
             if barred.is_empty() || !asked.configured.is_empty() {
                 findings_of_stun.push(network::stun(&asked.configured));
@@ -74,7 +76,7 @@ pub(super) async fn findings(config: &Config, sandbox: &Sandbox) -> Vec<Finding>
         ),
     }
     findings.extend(findings_of_stun);
-    findings.extend(turns.iter().map(Turn::finding));
+    findings.extend(turns.iter().map(|turn| turn.finding(is_udp_open)));
     if config.ice.policy == IcePolicy::Relay && !has_turn {
         findings.push(network::no_relay());
     }
@@ -120,7 +122,6 @@ async fn servers(config: &Config, trust: &Tls) -> (Vec<Server>, Vec<Finding>) {
     (servers.collect(), findings)
 }
 
-type Addresses = BTreeMap<(String, u16), Result<SocketAddr, String>>;
 /// What is asked from here is no answer for a service that may not ask.
 fn is_barred(sandbox: &Sandbox, addresses: &Addresses, server: &Server) -> bool {
     address_of(addresses, &server.url).is_ok_and(|address| sandbox.bars(address.ip()))
@@ -139,6 +140,7 @@ fn barred_servers(barred: &[Server], addresses: &Addresses) -> Vec<Finding> {
         .collect()
 }
 
+type Addresses = BTreeMap<(String, u16), Result<SocketAddr, String>>;
 
 /// The first address of each name; IPv4 first, which is what most boards have a way by.
 async fn addresses(servers: &[Server]) -> Addresses {
