@@ -2,6 +2,8 @@
 //! coturn; everything on loopback.
 #![cfg(feature = "daemon")]
 
+#[path = "doctor/board.rs"]
+mod board;
 #[path = "common/coturn.rs"]
 mod coturn;
 #[path = "common/mosquitto.rs"]
@@ -11,12 +13,16 @@ mod observer;
 #[path = "common/stun.rs"]
 mod stun;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
+use std::sync::Arc;
 
+use board::Board;
 use coturn::{Coturn, Users};
 use mosquitto::{Mosquitto, free_port};
 use observer::Observer;
@@ -26,108 +32,12 @@ use serde_json::Value;
 use stun::Stun;
 use tempfile::TempDir;
 
-/// A board's configuration and state; the picture is the test pattern's.
-struct Board {
-    dir: TempDir,
-}
-
-/// What a doctor said.
-struct Said {
-    status: Option<i32>,
-    json: Value,
-}
-
-impl Board {
-    /// With these sections; `{dir}` in them is the board's own directory.
-    fn new(sections: &str) -> Board {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let here = dir.path().display().to_string();
-        let text = format!(
-            "[device]\nstate_dir = \"{here}/state\"\n[video]\nsource = \"pattern\"\nwidth = 160\nheight = 120\n{}",
-            sections.replace("{dir}", &here)
-        );
-        fs::write(dir.path().join("farol.toml"), text).expect("the directory is ours");
-        Board { dir }
-    }
-
-    /// A board whose broker is at that port, without and with a login as `farol`.
-    fn at_broker(port: u16) -> Board {
-        Board::new(&format!("[broker]\nurl = \"mqtt://127.0.0.1:{port}\"\n"))
-    }
-
-    fn as_farol(port: u16, password: &str) -> Board {
-        let board = Board::new(&format!(
-            "[broker]\nurl = \"mqtt://127.0.0.1:{port}\"\nusername = \"farol\"\npassword_file = \"{{dir}}/password\"\n"
-        ));
-        fs::write(board.file("password"), password).expect("the directory is ours");
-        board
-    }
-
-    /// A board with these `[[ice.servers]]` and no broker.
-    fn with_ice(servers: &str) -> Board {
-        let broker = free_port();
-        Board::new(&format!(
-            "[broker]\nurl = \"mqtt://127.0.0.1:{broker}\"\n[ice]\naddresses = [\"127.0.0.1\"]\n{servers}"
-        ))
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_farol"));
-        command.args(arguments).arg("--config").arg(self.file("farol.toml"));
-        for name in ["FAROL_LOG", "STATE_DIRECTORY", "RUNTIME_DIRECTORY", "CREDENTIALS_DIRECTORY"] {
-            command.env_remove(name);
-        }
-        command
-    }
-
-    fn pair(&self) {
-        let done = self.command(&["pair", "Ana"]).output().expect("farol can be run");
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    }
-
-    async fn doctor(&self) -> Said {
-        let mut command = self.command(&["doctor", "--json"]);
-        let run = tokio::task::spawn_blocking(move || command.output().expect("farol can be run"));
-        let done = run.await.expect("it was run");
-        let text = String::from_utf8_lossy(&done.stdout).into_owned();
-        let json = serde_json::from_str(&text)
-            .unwrap_or_else(|cause| panic!("{cause}: {text}{}", String::from_utf8_lossy(&done.stderr)));
-        Said { status: done.status.code(), json }
-    }
-}
-
-impl Said {
-    fn all(&self, check: &str) -> Vec<&Value> {
-        let findings = self.json["findings"].as_array().expect("there are findings");
-        findings.iter().filter(|finding| finding["check"] == check).collect()
-    }
-
-    /// The only finding of a check, as its level and everything that it says.
-    fn one(&self, check: &str) -> (&str, String) {
-        match self.all(check)[..] {
-            [finding] => (finding["level"].as_str().expect("a level"), finding.to_string()),
-            _ => panic!("{check}: {}", self.json),
-        }
-    }
-
-    /// That this check has found a fault in which all of this is said.
-    fn faults(&self, check: &str, parts: &[&str]) {
-        let (level, text) = self.one(check);
-        assert_eq!(level, "fault", "{text}");
-        for part in parts {
-            assert!(text.contains(part), "{part}: {text}");
-        }
-        assert!(text.contains("\"why\"") && text.contains("\"mend\""), "{text}");
-        let mend = self.all(check)[0]["mend"].as_array().expect("a list");
-        let is_comment = |line: &str| line.starts_with('#');
-        let mut lines = mend.iter().flat_map(|entry| entry.as_str().expect("a text").lines());
-        assert!(lines.any(|line| !is_comment(line)), "something can be copied: {text}");
-        assert_eq!(self.status, Some(1), "{text}");
-    }
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_warning_alone_ends_with_1() {
+    let mosquitto = Mosquitto::open();
+    let said = Board::at_broker(mosquitto.port).doctor_in("/nonexistent").await;
+    assert_eq!(said.one("viewers").0, "warning", "nobody is paired: {}", said.json);
+    assert_eq!((said.json["faults"].as_u64(), said.status), (Some(0), Some(1)), "{}", said.json);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -144,7 +54,8 @@ async fn a_board_on_which_all_is_well_ends_with_0() {
         ca_file.display()
     ));
     board.pair();
-    let said = board.doctor().await;
+    // Neither systemd nor a time server is asked, which differ from machine to machine.
+    let said = board.doctor_in("/nonexistent").await;
     for (check, part) in [
         ("configuration", "is good"),
         ("broker", "offers and replies go through"),
@@ -159,18 +70,21 @@ async fn a_board_on_which_all_is_well_ends_with_0() {
     }
     let turns = said.all("turn");
     assert_eq!(turns.len(), 3, "by UDP, TCP and TLS: {turns:?}");
-    assert!(turns.iter().all(|turn| turn["level"] == "ok"), "{turns:?}");
-    // What depends on the machine that runs this test: its clock, its memory, its disk.
-    let of_machine = ["model", "power", "temperature", "memory", "disk", "clock", "service", "groups"];
-    let is_wrong = |finding: &&Value| {
-        let is_of_machine = of_machine.iter().any(|check| finding["check"] == *check);
-        !is_of_machine && matches!(finding["level"].as_str(), Some("warning" | "fault"))
-    };
-    let wrong: Vec<&Value> =
-        said.json["findings"].as_array().expect("a list").iter().filter(is_wrong).collect();
-    assert!(wrong.is_empty(), "{wrong:?}");
-    let is_well = !matches!(said.json["level"].as_str(), Some("warning" | "fault"));
-    assert_eq!(said.status == Some(0), is_well);
+    let passes =
+        |turn: &&Value| turn["level"] == "ok" && turn.to_string().contains("pass through them both ways");
+    assert!(turns.iter().all(passes), "{turns:?}");
+    let is_wrong = |finding: &&Value| matches!(finding["level"].as_str(), Some("warning" | "fault"));
+    let findings = said.json["findings"].as_array().expect("a list");
+    let wrong: Vec<&Value> = findings.iter().filter(is_wrong).collect();
+    // A machine that builds and tests may be hot; nothing else of it is excused.
+    let of_machine = ["power", "temperature"];
+    let is_of_machine = |finding: &&&Value| of_machine.iter().any(|check| finding["check"] == *check);
+    assert_eq!(wrong.iter().filter(is_of_machine).count(), wrong.len(), "{wrong:?}");
+    assert_eq!(said.status, Some(if wrong.is_empty() { 0 } else { 1 }), "{wrong:?}");
+    assert_eq!(
+        said.json["warnings"].as_u64().zip(said.json["faults"].as_u64()),
+        Some((wrong.len() as u64, 0))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -328,6 +242,27 @@ async fn a_turn_server_that_does_not_know_the_password_says_what_to_set() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_from_which_the_unit_keeps_the_service_is_not_fine() {
+    let coturn = Coturn::start(Users::Ana).await;
+    let board = Board::with_ice(&format!(
+        "[[ice.servers]]\nusername = \"ana\"\ncredential = \"swordfish\"\nurls = [\"turn:127.0.0.1:{0}\"]\n\
+         [[ice.servers]]\nurls = [\"stun:127.0.0.1:{0}\"]\n",
+        coturn.port
+    ));
+    assert_eq!(board.doctor().await.one("turn").0, "ok", "without a unit it is reached");
+    let unit = "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nSupplementaryGroups=video audio\n\
+                IPAddressDeny=0.0.0.0/0 ::/0\nIPAddressAllow=192.168.0.0/16";
+    let said = board.doctor_with_unit(unit).await;
+    for (check, level) in [("stun", "warning"), ("turn", "warning"), ("broker", "fault")] {
+        let (found, text) = said.one(check);
+        assert_eq!(found, level, "{text}");
+        assert!(text.contains("the service may not reach"), "{text}");
+        assert!(text.contains("IPAddressAllow=127.0.0.1"), "{text}");
+    }
+    assert!(said.all("nat").is_empty(), "whatever was seen from here is no answer: {}", said.json);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn udp_that_is_blocked_is_told_from_a_server_that_is_down() {
     // Nobody reads there: what is sent is swallowed, as by a firewall.
     let hole = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
@@ -412,6 +347,50 @@ fn a_link_to_farol_s_own_port_waits_for_the_daemon() {
     let done = board.command(&["doctor"]).output().expect("farol can be run");
     let text = String::from_utf8_lossy(&done.stdout);
     assert!(text.contains("· links") && text.contains("opens when the daemon runs"), "{text}");
+}
+
+/// A way to a TURN server by UDP on which no Data indication gets through, as where its ports for media are closed.
+/// It ends with the test's runtime.
+async fn without_data(server: u16) -> u16 {
+    let near = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a loopback port");
+    let port = near.local_addr().expect("it is bound").port();
+    tokio::spawn(async move {
+        let mut far: HashMap<SocketAddr, Arc<tokio::net::UdpSocket>> = HashMap::new();
+        let near = Arc::new(near);
+        let mut datagram = [0; 1500];
+        while let Ok((length, from)) = near.recv_from(&mut datagram).await {
+            if let Entry::Vacant(place) = far.entry(from) {
+                let socket =
+                    tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a loopback port");
+                socket.connect((Ipv4Addr::LOCALHOST, server)).await.expect("loopback is there");
+                let (socket, near) = (Arc::new(socket), near.clone());
+                place.insert(socket.clone());
+                tokio::spawn(async move {
+                    let mut datagram = [0; 1500];
+                    while let Ok(length) = socket.recv(&mut datagram).await {
+                        if !datagram.starts_with(&[0x00, 0x17]) {
+                            let _ = near.send_to(&datagram[..length], from).await;
+                        }
+                    }
+                });
+            }
+            let _ = far[&from].send(&datagram[..length]).await;
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_server_that_passes_nothing_on_is_not_said_to() {
+    let coturn = Coturn::start(Users::Ana).await;
+    let port = without_data(coturn.port).await;
+    let board = Board::with_ice(&format!(
+        "[[ice.servers]]\nusername = \"ana\"\ncredential = \"swordfish\"\nurls = [\"turn:127.0.0.1:{port}\"]\n"
+    ));
+    let said = board.doctor().await;
+    // The server is in this board's own network, from which it cannot be judged.
+    let (level, text) = said.one("turn");
+    assert!(level == "ok" && text.contains("was not to be seen from here"), "{text}");
 }
 
 /// `farol run`, ended with the test.

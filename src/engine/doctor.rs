@@ -9,6 +9,7 @@
 //! | `board` | can the board itself be relied on: memory, disk, clock |
 //! | `power` | is it slowed down, by its power supply or by its heat |
 //! | `access` | may the service open a device, and may who asks |
+//! | `sandbox` | does the service reach what who asks can reach |
 //! | `camera` | does a picture come from what is configured |
 //! | `sound` | are microphone and speaker there and free |
 //! | `pins` | are the lines there and free |
@@ -24,6 +25,7 @@ mod finding;
 pub mod network;
 pub mod pins;
 pub mod power;
+pub mod sandbox;
 pub mod service;
 pub mod sound;
 

@@ -38,6 +38,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use crate::config::{Config, ConfigError, IceUrl};
+use crate::engine::doctor::sandbox::Sandbox;
 use crate::engine::doctor::{Diagnosis, Finding, access, command, network};
 use crate::io::network::Network;
 
@@ -126,22 +127,22 @@ fn configured(
         on_thread("camera", move || devices::video(&config, &people))
     };
     let sound = {
-        let (config, runner) = (config.clone(), people.runner);
-        on_thread("sound", move || devices::sound(&config, runner))
+        let (config, people) = (config.clone(), people.clone());
+        on_thread("sound", move || devices::sound(&config, &people))
     };
     let pins = {
         let (config, people) = (config.clone(), people.clone());
         on_thread("pins", move || devices::pins(&config, &people))
     };
     let names = asking("names", {
-        let config = config.clone();
-        async move { names(&config).await }
+        let (config, sandbox) = (config.clone(), people.sandbox.clone());
+        async move { names(&config, &sandbox).await }
     });
     let broker = asking("broker", {
-        let config = config.clone();
+        let (config, sandbox) = (config.clone(), people.sandbox.clone());
         async move {
             let kept = service::kept(&config);
-            vec![broker::finding(&config, kept.device, is_connected).await]
+            vec![broker::finding(&config, kept.device, is_connected, &sandbox).await]
         }
     });
     let links = asking("links", {
@@ -149,8 +150,8 @@ fn configured(
         async move { broker::links(&config, is_running).await.into_iter().collect() }
     });
     let ice = asking("stun", {
-        let config = config.clone();
-        async move { ice::findings(&config).await }
+        let (config, sandbox) = (config.clone(), people.sandbox.clone());
+        async move { ice::findings(&config, &sandbox).await }
     });
     let ports = {
         let config = config.clone();
@@ -189,7 +190,7 @@ fn command_for(begin: &str, path: &Path) -> String {
 }
 
 /// The addresses of the board, and the names in the configuration.
-async fn names(config: &Config) -> Vec<Finding> {
+async fn names(config: &Config, sandbox: &Sandbox) -> Vec<Finding> {
     let usable: Vec<_> = Network::now(&config.ice).addresses().iter().copied().collect();
     let mut findings = vec![network::addresses(&usable)];
     let mut asked = Vec::new();
@@ -209,6 +210,10 @@ async fn names(config: &Config) -> Vec<Finding> {
         named.extend(task.await.ok());
     }
     findings.extend(network::names(&named));
+    if !named.is_empty() {
+        let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        findings.extend(sandbox.bars_names(&text));
+    }
     findings
 }
 

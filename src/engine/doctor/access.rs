@@ -162,6 +162,8 @@ pub struct NamedFile {
     pub key: &'static str,
     /// Under which name the unit could be given it as a credential; `None`: it is no secret.
     pub credential: Option<&'static str>,
+    /// What of the unit hides it from the service.
+    pub hidden: Option<&'static str>,
 }
 
 impl NamedFile {
@@ -169,21 +171,21 @@ impl NamedFile {
     pub fn finding(&self, groups: &Groups, service: &Somebody) -> Option<Finding> {
         let path = self.node.path.display().to_string();
         let closed = self.above.iter().find(|directory| !directory.allows(service, 0o1));
-        let (what, mode) = match (closed, self.node.allows(service, 0o4)) {
-            (None, true) => return None,
+        let (closer, mode) = match (closed, self.node.allows(service, 0o4)) {
+            (None, true) if self.hidden.is_none() => return None,
             (Some(directory), _) => (&directory.path, directory.mode),
-            (None, false) => (&self.node.path, self.node.mode),
+            (None, _) => (&self.node.path, self.node.mode),
         };
         let group = groups.name(closed.map_or(self.node.gid, |directory| directory.gid));
-        let what = format!(
-            "the service may not read {path}, which {} names: {} has mode {:04o}, group {group}",
-            self.key,
-            what.display(),
-            mode & 0o7777
-        );
-        let fault = Finding::fault("files", what).because(
-            "the service runs as a user of its own (DynamicUser=), so root's files are closed to it",
-        );
+        let cause = match self.hidden {
+            Some(by) => format!("its unit hides it ({by})"),
+            None => format!("{} has mode {:04o}, group {group}", closer.display(), mode & 0o7777),
+        };
+        let what = format!("the service may not read {path}, which {} names: {cause}", self.key);
+        let fault = Finding::fault("files", what).because(match self.hidden {
+            Some(_) => "you can open it and the service cannot: for it, nothing is there",
+            None => "the service runs as a user of its own (DynamicUser=), so root's files are closed to it",
+        });
         Some(match (self.credential, closed) {
             (Some(name), _) => fault
                 .mend("# hand it over as a credential: `sudo systemctl edit farol`, and write")
@@ -195,6 +197,21 @@ impl NamedFile {
                         .map(|(section, key)| format!("[{section}]\n{key}_credential = {name:?}")),
                 )
                 .mend("sudo systemctl restart farol"),
+            (None, _) if self.hidden.is_some() => {
+                let to = self
+                    .node
+                    .path
+                    .file_name()
+                    .map_or_else(PathBuf::new, |name| Path::new("/etc/farol").join(name));
+                let to = to.to_string_lossy().into_owned();
+                let line =
+                    self.key.split_once('.').map(|(section, key)| format!("[{section}]\n{key} = {to:?}"));
+                fault
+                    .mend("# where the service sees it:")
+                    .mend(command(&["sudo", "install", "-D", "-m", "0644", &path, &to]))
+                    .mends(line)
+                    .mend("sudo systemctl restart farol")
+            }
             (None, Some(directory)) => {
                 fault.mend(command(&["sudo", "chmod", "o+x", &directory.path.to_string_lossy()]))
             }
@@ -294,6 +311,7 @@ mod tests {
             above: vec![Node { path: "/etc/farol".into(), mode: above, uid: 0, gid: 0 }],
             key: "broker.password_file",
             credential,
+            hidden: None,
         };
         assert_eq!(file(0o644, 0o755, None).finding(&groups, &service), None);
         let secret =
@@ -305,6 +323,15 @@ mod tests {
         let hidden = file(0o644, 0o700, None).finding(&groups, &service).expect("its directory is closed");
         assert!(hidden.what.contains("/etc/farol has mode 0700"), "{}", hidden.what);
         assert_eq!(hidden.mend, ["sudo chmod o+x /etc/farol"]);
+        let at_home =
+            NamedFile { hidden: Some("ProtectHome="), key: "broker.ca_file", ..file(0o644, 0o755, None) };
+        let at_home = at_home.finding(&groups, &service).expect("it is hidden");
+        assert!(at_home.what.ends_with("its unit hides it (ProtectHome=)"), "{}", at_home.what);
+        assert_eq!(at_home.mend[2], "[broker]\nca_file = \"/etc/farol/mqtt-password\"");
+        // systemd reads a credential outside of the sandbox.
+        let secret = NamedFile { hidden: Some("ProtectHome="), ..file(0o600, 0o755, Some("mqtt-password")) };
+        let secret = secret.finding(&groups, &service).expect("it is hidden");
+        assert!(secret.mend[1].contains("LoadCredential="), "{secret:?}");
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Does the broker let the device in, and take and give what the device does there?
 
+use std::net::IpAddr;
+
+use super::sandbox::{self, Sandbox};
 use super::{Finding, Unexplained, Unmended, command};
 
 /// Why there is no connection.
@@ -96,6 +99,16 @@ pub fn finding(place: &Place, outcome: Result<&Session, (Trouble, &str)>) -> Fin
             mends(Finding::fault("broker", what), place, trouble)
         }
     }
+}
+
+/// The finding of a broker from which the unit keeps the service; `None`: from one of its addresses it does not.
+pub fn barred(place: &Place, addresses: &[IpAddr], sandbox: &Sandbox) -> Option<Finding> {
+    let are_barred = !addresses.is_empty() && addresses.iter().all(|address| sandbox.bars(*address));
+    are_barred.then(|| {
+        let what = format!("the service may not reach {} ({})", place.url, sandbox::listed(addresses));
+        let why = "the offer waits at the broker, and without it no viewer finds this camera";
+        sandbox::barred(Finding::fault("broker", what), why, addresses)
+    })
 }
 
 fn mends(fault: Unexplained, place: &Place, trouble: Trouble) -> Finding {
@@ -280,6 +293,7 @@ pub fn web_socket(url: &str, page: Option<&str>, outcome: &WebSocket) -> Finding
 #[cfg(test)]
 mod tests {
     use super::super::Level;
+    use super::super::service::Unit;
     use super::*;
 
     fn place() -> Place {
@@ -349,6 +363,25 @@ mod tests {
             assert_eq!((found.level, found.what.as_str()), (Level::Fault, "it is so"));
             assert!(!found.mend.is_empty(), "{trouble:?}");
         }
+    }
+
+    #[test]
+    fn a_broker_outside_is_out_of_reach_with_the_drop_in_for_the_local_network() {
+        let unit =
+            Unit::of("LoadState=loaded\nIPAddressDeny=0.0.0.0/0 ::/0\nIPAddressAllow=192.168.0.0/16\n");
+        let ask = |addresses: &[&str], unit: &Unit| {
+            let addresses: Vec<IpAddr> = addresses.iter().filter_map(|text| text.parse().ok()).collect();
+            barred(&place(), &addresses, &unit.sandbox)
+        };
+        let found = ask(&["203.0.113.5"], &unit).expect("it is outside");
+        assert_eq!(found.what, "the service may not reach mqtt://b.example:1883 (203.0.113.5)");
+        assert_eq!(found.mend[1], "[Service]\nIPAddressAllow=203.0.113.5");
+        assert_eq!(ask(&["203.0.113.5", "192.168.1.2"], &unit), None, "one of its addresses will do");
+        assert_eq!(ask(&[], &unit), None, "it has none: that is told elsewhere");
+        let plain = Unit::of("LoadState=loaded\nIPAddressDeny=\nIPAddressAllow=\n");
+        assert_eq!(ask(&["203.0.113.5"], &plain), None);
+        let gone = Unit::of("LoadState=not-found\nIPAddressDeny=0.0.0.0/0\n");
+        assert_eq!(ask(&["203.0.113.5"], &gone), None, "farol is run by hand");
     }
 
     #[test]

@@ -80,6 +80,19 @@ pub struct Surroundings<'a> {
     pub sensors: &'a [String],
 }
 
+impl Surroundings<'_> {
+    /// The encoder that is taken for the pictures of a camera, where it is a device.
+    pub fn encoder_of(&self, camera: &Path) -> Option<&Path> {
+        match &self.nodes.iter().find(|node| node.path == camera)?.role {
+            Role::Camera { plan: Ok(plan), .. } => match &plan.encoding {
+                Encoding::Encoded { by: Encoder::Hardware(path), .. } => Some(path),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
 /// Whether a picture comes from a V4L2 camera. `node` is where the configured name leads; `holders` have it open.
 pub fn v4l2(
     device: &Path,
@@ -248,6 +261,24 @@ fn held(device: &Path, holders: &[Holder]) -> Vec<Finding> {
     told.collect()
 }
 
+/// Who else uses the encoder. It serves several at a time (the kernel's "Memory-to-Memory Stateful Video Encoder
+/// Interface": each open file is a stream of its own), which share what it can do.
+pub fn encoder_shared(encoder: &Path, holders: &[Holder]) -> Option<Finding> {
+    let others = holders.iter().filter(|holder| !holder.is_farol() && !holder.is_onlooker());
+    let (names, pids): (Vec<String>, Vec<String>) =
+        others.map(|Holder { pid, name }| (format!("{name}, process {pid}"), pid.to_string())).unzip();
+    (!pids.is_empty()).then(|| {
+        let pids = pids.join(",");
+        let what = format!("the encoder {} is open in {} as well", encoder.display(), names.join(" and "));
+        Finding::note("camera", what)
+            .because(
+                "all who use it share what it can do: a Pi's encodes 1080p at 30 frames per second, in all",
+            )
+            .mend("# if pictures stall, see what it is, and stop it:")
+            .mend(format!("ps -o pid,user,args -p {pids}"))
+    })
+}
+
 /// What is known of the program of the source `command`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
@@ -322,7 +353,7 @@ impl Program {
 }
 
 /// The line of the configuration for a program.
-fn line(argv: &[String]) -> String {
+pub(super) fn line(argv: &[String]) -> String {
     // A text is written in TOML as in JSON (TOML 1.0, "Basic strings").
     format!("[video]\ncommand = {}", serde_json::json!(argv))
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::camera::Holder;
-use super::{Finding, command};
+use super::{Finding, command, sandbox};
 
 /// Whether the board is in a network at all.
 pub fn addresses(usable: &[IpAddr]) -> Finding {
@@ -116,6 +116,21 @@ fn failure(asked: &Asked) -> Option<String> {
     })
 }
 
+/// Servers, each with its address, from which the unit keeps the service; `None`: there are none.
+pub fn barred(check: &'static str, servers: Vec<(String, IpAddr)>) -> Option<Finding> {
+    let (urls, mut addresses): (Vec<String>, Vec<IpAddr>) = servers.into_iter().unzip();
+    addresses.sort();
+    addresses.dedup();
+    (!urls.is_empty()).then(|| {
+        let what = format!("the service may not reach {} ({})", urls.join(", "), sandbox::listed(&addresses));
+        let why =
+            "viewers outside find no way to this board, and those in the local network need no such server";
+        sandbox::barred(Finding::warning(check, what), why, &addresses)
+            .mend("# or, if nobody outside is to watch, take them out of [[ice.servers]]:")
+            .mend("sudoedit /etc/farol/farol.toml")
+    })
+}
+
 /// What stands between this board and the internet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nat {
@@ -189,8 +204,8 @@ impl Nat {
 /// What came of asking a TURN server for an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Allocation {
-    /// It has lent one.
-    Lent(SocketAddr),
+    /// It has lent one; whether datagrams pass through it.
+    Lent(SocketAddr, Passage),
     /// It refuses: the code and its words (RFC 8656 §19).
     Refused(u16, String),
     /// Nothing listens there.
@@ -203,6 +218,19 @@ pub enum Allocation {
     Tls(String),
     /// It is reached in a way that farol does not know: DTLS.
     Unsupported,
+}
+
+/// Whether a stranger's datagrams pass through an address that a TURN server has lent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// To us, and back.
+    BothWays,
+    /// None came within the time.
+    Lost,
+    /// The server forbids it: our address is in a network that it keeps its clients from.
+    Forbidden,
+    /// It could not be tried.
+    Untried,
 }
 
 /// One URL of a TURN server.
@@ -223,16 +251,17 @@ pub struct Turn {
 impl Turn {
     /// Whether media can go by it.
     pub fn works(&self) -> bool {
-        matches!(self.outcome, Allocation::Lent(_))
+        matches!(self.outcome, Allocation::Lent(..))
     }
 
     /// Whether it lends addresses with these credentials.
-    pub fn finding(&self) -> Finding {
+    /// `is_udp_open`: UDP leaves this board's network, so that what does not arrive is lost on the server's side.
+    pub fn finding(&self, is_udp_open: bool) -> Finding {
         let Turn { url, user, .. } = self;
         let why = "viewers whose networks let no direct path through see no picture";
         let fault = |what: String| Finding::fault("turn", what).because(why);
         match &self.outcome {
-            Allocation::Lent(relayed) => self.lent(*relayed),
+            Allocation::Lent(relayed, passage) => self.lent(*relayed, *passage, is_udp_open),
             Allocation::Refused(401 | 441, _) if self.is_shared => {
                 fault(format!("{url} does not take the password made from the shared secret"))
                     .mend("# /etc/turnserver.conf on the server, with what secret_file holds:")
@@ -276,12 +305,13 @@ impl Turn {
     }
 
     /// An address that nobody outside can reach is no help: a server behind a NAT that does not know it.
-    fn lent(&self, relayed: SocketAddr) -> Finding {
+    fn lent(&self, relayed: SocketAddr, passage: Passage, is_udp_open: bool) -> Finding {
         let is_private = |ip: IpAddr| match ip {
             IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
             IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
         };
-        let url = &self.url;
+        let Turn { url, user, .. } = self;
+        let lends = format!("{url} lends addresses to user {user}");
         match self.address {
             Some(server) if is_private(relayed.ip()) && !is_private(server.ip()) => Finding::fault(
                 "turn",
@@ -291,7 +321,36 @@ impl Turn {
             .mend("# /etc/turnserver.conf on the server:")
             .mend(format!("external-ip={}/{}", server.ip(), relayed.ip()))
             .mend("sudo systemctl restart coturn"),
-            _ => Finding::ok("turn", format!("{url} lends addresses to user {}", self.user)),
+            // A router does not always lead a board back into its own network.
+            Some(server) if passage == Passage::Lost && is_udp_open && !is_private(server.ip()) => {
+                Finding::warning(
+                    "turn",
+                    format!(
+                        "{url} lends {relayed}, but a datagram that this board sends there does not arrive"
+                    ),
+                )
+                .because(
+                    "media takes that way: viewers who need the server connect to it, and see no picture",
+                )
+                .mend(
+                    "# on the server, and in the firewall of its provider; these are coturn's ports for it:",
+                )
+                .mend("sudo ufw allow 49152:65535/udp")
+                .mend("# and with another range in /etc/turnserver.conf, that one:")
+                .mend("grep -E 'min-port|max-port|external-ip|relay-ip' /etc/turnserver.conf")
+            }
+            _ => Finding::ok(
+                "turn",
+                match passage {
+                    Passage::BothWays => format!("{lends}, and datagrams pass through them both ways"),
+                    Passage::Forbidden => {
+                        format!("{lends}; it lets none through from this board's own network")
+                    }
+                    Passage::Lost | Passage::Untried => {
+                        format!("{lends}; whether datagrams pass was not to be seen from here")
+                    }
+                },
+            ),
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use super::Finding;
 use super::access::UNIT_GROUPS;
+use super::sandbox::Sandbox;
 use crate::config::Security;
 use crate::engine::tally::{BoardReport, Source};
 
 /// The properties that are asked for with `systemctl show`.
-pub const PROPERTIES: [&str; 8] = [
+pub const PROPERTIES: [&str; 12] = [
     "LoadState",
     "ActiveState",
     "SubState",
@@ -15,6 +16,10 @@ pub const PROPERTIES: [&str; 8] = [
     "ExecMainStatus",
     "NRestarts",
     "SupplementaryGroups",
+    "ProtectHome",
+    "PrivateTmp",
+    "IPAddressDeny",
+    "IPAddressAllow",
 ];
 
 /// The unit, as systemd tells of it.
@@ -34,6 +39,8 @@ pub struct Unit {
     pub restarts: u32,
     /// Its groups.
     pub groups: Vec<String>,
+    /// What it keeps from the service; nothing where no unit is installed.
+    pub sandbox: Sandbox,
 }
 
 impl Unit {
@@ -43,7 +50,9 @@ impl Unit {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
             line.unwrap_or_default().trim().to_owned()
         };
+        let is_installed = value("LoadState") == "loaded";
         Unit {
+            sandbox: if is_installed { Sandbox::of(value) } else { Sandbox::default() },
             load: value("LoadState"),
             active: value("ActiveState"),
             file: value("UnitFileState"),

@@ -3,6 +3,7 @@
 //! While a daemon runs here, nothing is sent to a topic that it reads: it would have to clear it away. What it
 //! says of its own connection stands in for that.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use url::Url;
@@ -18,6 +19,7 @@ use url::Url;
 use crate::config::{Broker, Config, Secret, Tls};
 use crate::engine::doctor::Finding;
 use crate::engine::doctor::broker::{self, Exchange, Place, Role, Session, Trouble, WebSocket};
+use crate::engine::doctor::sandbox::Sandbox;
 use crate::engine::topic::{Slot, Topic};
 use crate::io::mqtt::{Echo, Publication, Subscription, probe};
 use crate::io::tls;
@@ -25,6 +27,8 @@ use crate::units::{DeviceId, Kid, SessionId};
 
 /// For the whole of it.
 const PATIENCE: Duration = Duration::from_secs(7);
+/// For its name.
+const NAME_PATIENCE: Duration = Duration::from_secs(2);
 /// For a connection of a browser's kind.
 const WEB_PATIENCE: Duration = Duration::from_secs(4);
 /// What a test leaves at the broker if it is cut off; it goes by itself.
@@ -33,9 +37,17 @@ const EXPIRY: Duration = Duration::from_secs(30);
 const UNIT_CREDENTIALS: &str = "/run/credentials/farol.service";
 
 /// Whether the broker lets us in and passes on what it must. `device` is who we are, where that is known.
-pub(super) async fn finding(config: &Config, device: Option<DeviceId>, is_connected: bool) -> Finding {
+pub(super) async fn finding(
+    config: &Config,
+    device: Option<DeviceId>,
+    is_connected: bool,
+    sandbox: &Sandbox,
+) -> Finding {
     let (broker, is_lacking) = with_credentials(&config.broker);
     let mut place = place(&broker);
+    if !is_connected && let Some(barred) = barred(&place, sandbox).await {
+        return barred;
+    }
     if is_lacking {
         return lacking(&place, is_connected);
     }
@@ -78,6 +90,14 @@ pub(super) async fn finding(config: &Config, device: Option<DeviceId>, is_connec
         }
         Err((trouble, said)) => broker::finding(&place, Err((trouble, &said))),
     }
+}
+
+/// Whether the unit keeps the service from the broker, whichever of its addresses it takes.
+async fn barred(place: &Place, sandbox: &Sandbox) -> Option<Finding> {
+    let host = place.host.trim_matches(['[', ']']);
+    let found = timeout(NAME_PATIENCE, lookup_host((host, place.port))).await;
+    let addresses: Vec<IpAddr> = found.ok()?.ok()?.map(|address| address.ip()).collect();
+    broker::barred(place, &addresses, sandbox)
 }
 
 /// What is sent: to a viewer that does not exist, since nobody reads there.

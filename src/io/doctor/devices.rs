@@ -9,11 +9,12 @@ use super::child::said;
 use super::{board, holders};
 use crate::config::{Audio, Config, VideoSource};
 use crate::engine::choice::Wish;
-use crate::engine::doctor::Finding;
 use crate::engine::doctor::access::{self, Groups, Node, Runner, Somebody};
 use crate::engine::doctor::camera::{self, Program, Role, Surroundings, VideoNode};
 use crate::engine::doctor::pins::{self, Chip, ChipLine};
+use crate::engine::doctor::sandbox::{Mend, Sandbox};
 use crate::engine::doctor::sound::{Obstacle, Reading};
+use crate::engine::doctor::{Finding, Level};
 use crate::io::capture::survey;
 use crate::io::devices::{self, Direction};
 
@@ -33,12 +34,19 @@ pub(super) struct People {
     pub(super) asker: Somebody,
     /// Which of the two runs farol here.
     pub(super) runner: Runner,
+    /// What is kept from the service.
+    pub(super) sandbox: Sandbox,
 }
 
 impl People {
     /// Whether a device lets in who is meant to open it.
     fn check(&self, check: &'static str, path: &Path, group: &str) -> Option<Finding> {
         access::refused(check, &device(path)?, &self.groups, (&self.service, &self.asker), self.runner, group)
+    }
+
+    /// Whether the service does not see a file that the source of pictures needs.
+    fn hidden(&self, key: &str, path: &Path, mend: Mend<'_>) -> Option<Finding> {
+        self.sandbox.hidden("camera", key, path, mend)
     }
 
     /// Whether only who asks may not look into a device.
@@ -71,17 +79,22 @@ pub(super) fn video(config: &Config, people: &People) -> Vec<Finding> {
             let wish = Wish { input: *input, encoder: encoder.clone(), size: video.size, fps: video.fps };
             let nodes: Vec<VideoNode> = survey::survey_for(&wish).into_iter().map(known).collect();
             let node = fs::canonicalize(device).ok();
-            let has_rpicam = in_path("rpicam-vid").is_some();
+            let has_rpicam = in_path("rpicam-vid", people.runner).is_some();
             let sensors = sensors();
             let model = board::model().kind;
             let around = Surroundings { nodes: &nodes, model, has_rpicam, sensors: &sensors };
             let holders = node.as_deref().map(holders::of_file).unwrap_or_default();
             let mut findings = camera::v4l2(device, node.as_deref(), &holders, &around);
             findings.extend(people.check("camera", device, "video"));
+            if let Some(encoder) = node.as_deref().and_then(|node| around.encoder_of(node)) {
+                findings.extend(people.check("camera", encoder, "video"));
+                findings.extend(camera::encoder_shared(encoder, &holders::of_file(encoder)));
+            }
             findings
         }
         VideoSource::Command { argv } => program(argv, people),
         VideoSource::Replay { file } => vec![match fs::File::open(file) {
+            Ok(_) if let Some(hidden) = people.hidden("video.file", file, Mend::Recording) => hidden,
             Ok(_) => Finding::ok("camera", format!("the file {}", file.display())),
             Err(cause) => {
                 Finding::fault("camera", format!("the file {} cannot be read: {cause}", file.display()))
@@ -94,7 +107,17 @@ pub(super) fn video(config: &Config, people: &People) -> Vec<Finding> {
 }
 
 fn program(argv: &[String], people: &People) -> Vec<Finding> {
-    let found = argv.first().and_then(|program| in_path(program));
+    let found = argv.first().and_then(|program| in_path(program, people.runner));
+    // What it is, where it is a script, or what it plays.
+    let named = argv.iter().skip(1).map(PathBuf::from).filter(|word| word.is_absolute() && word.exists());
+    let mut hidden = found
+        .iter()
+        .cloned()
+        .chain(named)
+        .filter_map(|path| people.hidden("video.command", &path, Mend::Command(argv)));
+    if let Some(hidden) = hidden.next() {
+        return vec![hidden];
+    }
     let is_rpicam = Program::is_rpicam(argv);
     let asked = |question, patience| {
         let found = found.as_ref().filter(|_| is_rpicam)?;
@@ -112,15 +135,20 @@ fn program(argv: &[String], people: &People) -> Vec<Finding> {
     findings
 }
 
-/// Where a program is, as execvp(3) looks for it, in the search path that systemd gives services.
-fn in_path(program: &str) -> Option<PathBuf> {
+/// Where a program is, as execvp(3) looks for it: in the search path that systemd gives services, or in ours.
+fn in_path(program: &str, runner: Runner) -> Option<PathBuf> {
     let is_program =
         |path: &PathBuf| fs::metadata(path).is_ok_and(|about| about.is_file() && about.mode() & 0o111 != 0);
     if program.contains('/') {
         return Some(PathBuf::from(program)).filter(is_program);
     }
-    let path = std::env::var("PATH").unwrap_or_default();
-    let directories = path.split(':').chain(["/usr/local/bin", "/usr/bin", "/bin"]);
+    let path = match runner {
+        // Its own only, or a program would be found that the service does not find.
+        Runner::Unit => String::new(),
+        Runner::Hand => std::env::var("PATH").unwrap_or_default(),
+    };
+    let of_services = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    let directories = path.split(':').filter(|directory| !directory.is_empty()).chain(of_services);
     directories.map(|directory| Path::new(directory).join(program)).find(is_program)
 }
 
@@ -155,15 +183,43 @@ fn known(node: Result<survey::VideoNode, survey::Unreadable>) -> VideoNode {
 }
 
 /// Whether microphone and speaker can be had, where some are configured.
-pub(super) fn sound(config: &Config, runner: Runner) -> Vec<Finding> {
+pub(super) fn sound(config: &Config, people: &People) -> Vec<Finding> {
     let microphone = match &config.audio {
         Audio::Alsa { device, .. } => Some(("microphone", device.as_str(), Direction::In)),
         Audio::None | Audio::Tone { .. } => None,
     };
     let speaker =
         config.talkback.as_ref().map(|talkback| ("speaker", talkback.device.as_str(), Direction::Out));
-    let read = |(check, device, direction)| reading(check, device, direction, runner).finding();
+    let read = |(check, device, direction)| {
+        let found = reading(check, device, direction, people.runner).finding();
+        // Who asks may, which says nothing of the service.
+        let refused = nodes_of(device, direction).iter().find_map(|node| people.check(check, node, "audio"));
+        match refused.filter(|_| found.level == Level::Ok && people.runner == Runner::Unit) {
+            Some(refused) => refused,
+            None => found,
+        }
+    };
     microphone.into_iter().chain(speaker).map(read).collect()
+}
+
+/// The nodes that a name of ALSA's leads to: those of the card in `hw:C270,0`, by its number or its id; else any.
+fn nodes_of(device: &str, direction: Direction) -> Vec<PathBuf> {
+    let card = device.split_once(':').map(|(_, rest)| rest.split(',').next().unwrap_or_default());
+    let card = card.map(|card| card.trim_start_matches("CARD=")).filter(|card| !card.is_empty());
+    let number = card.and_then(|card| match card.parse::<u32>() {
+        Ok(number) => Some(number),
+        // A link such as `C270 -> card1` (the kernel's "Proc Files of ALSA Drivers").
+        Err(_) => {
+            let link = fs::read_link(Path::new("/proc/asound").join(card)).ok()?;
+            link.to_string_lossy().strip_prefix("card")?.parse().ok()
+        }
+    });
+    let mut nodes = nodes(direction);
+    if let Some(number) = number {
+        let begin = format!("pcmC{number}D");
+        nodes.retain(|node| node.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&begin)));
+    }
+    nodes
 }
 
 fn reading(check: &'static str, device: &str, direction: Direction, runner: Runner) -> Reading {
@@ -234,7 +290,7 @@ mod tests {
     use super::*;
     use crate::config::board::{Line, Output};
     use crate::config::{CameraInput, EncoderChoice, Video};
-    use crate::engine::doctor::Level;
+    use crate::engine::doctor::service::Unit;
 
     fn root() -> People {
         let groups = Groups::of("root:x:0:\nvideo:x:44:\naudio:x:29:\ngpio:x:997:\n");
@@ -244,6 +300,7 @@ mod tests {
             groups,
             asker,
             runner: Runner::Hand,
+            sandbox: Sandbox::default(),
         }
     }
 
@@ -303,5 +360,32 @@ mod tests {
         };
         assert_eq!(led(0)[0].level, Level::Ok, "{:?}", led(0));
         assert!(led(4000)[0].what.contains("has no line 4000"), "{:?}", led(4000));
+    }
+
+    /// A recording and a script that everybody may read, in a place that the unit hides.
+    #[test]
+    fn what_the_service_does_not_see_is_no_source_of_pictures() {
+        let dir = tempfile::tempdir_in("/tmp").expect("a temporary directory");
+        let file = dir.path().join("recording.h264");
+        fs::write(&file, b"").expect("the directory is ours");
+        let replay = |file: &Path| Config {
+            video: Video { source: VideoSource::Replay { file: file.to_owned() }, ..Video::default() },
+            ..Config::default()
+        };
+        let argv = vec!["sh".to_owned(), file.display().to_string()];
+        let command = Config {
+            video: Video { source: VideoSource::Command { argv }, ..Video::default() },
+            ..Config::default()
+        };
+        let unit = Unit::of("LoadState=loaded\nProtectHome=yes\nPrivateTmp=yes\n");
+        let inside = People { runner: Runner::Unit, sandbox: unit.sandbox, ..root() };
+        for config in [replay(&file), command] {
+            let by_hand = video(&config, &root());
+            assert_eq!((by_hand.len(), by_hand[0].level), (1, Level::Ok), "{by_hand:?}");
+            let found = video(&config, &inside);
+            // The temporary directory is one of those that the unit has for itself.
+            assert_eq!((found.len(), found[0].level), (1, Level::Fault), "{found:?}");
+            assert!(found[0].what.contains("PrivateTmp="), "{found:?}");
+        }
     }
 }

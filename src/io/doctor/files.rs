@@ -37,7 +37,10 @@ pub(super) fn findings(path: &Path, config: &Config, people: &People) -> Vec<Fin
     }
     let file = |(key, file, credential): (&'static str, &Path, Option<&'static str>)| {
         let above = file.ancestors().skip(1).filter_map(node).collect();
-        NamedFile { node: node(file)?, above, key, credential }.finding(&people.groups, &people.service)
+        // The unit names its configuration by itself, and need not see one that is tried here.
+        let hidden = people.sandbox.hides(file).filter(|_| key != "--config");
+        NamedFile { node: node(file)?, above, key, credential, hidden }
+            .finding(&people.groups, &people.service)
     };
     named.into_iter().filter_map(file).collect()
 }

@@ -16,6 +16,7 @@ use super::turn::{self, Credentials};
 use crate::config::{Config, IceKind, IcePolicy, IceServer, IceUrl, Tls, Transport};
 use crate::engine::doctor::Finding;
 use crate::engine::doctor::network::{self, Allocation, Answer, Asked, Turn};
+use crate::engine::doctor::sandbox::Sandbox;
 use crate::engine::ice::IceServers;
 use crate::io::clock::wall_now;
 use crate::io::ice_source;
@@ -29,7 +30,7 @@ const REPEAT: Duration = Duration::from_millis(500);
 /// For a name, and for the URL that servers are asked for at.
 const NAME_PATIENCE: Duration = Duration::from_secs(2);
 /// For one TURN server, all of its rounds together.
-const TURN_PATIENCE: Duration = Duration::from_secs(4);
+const TURN_PATIENCE: Duration = Duration::from_millis(4400);
 /// OTHER-ADDRESS: where the same server listens as well (RFC 5780 §7.4).
 const OTHER_ADDRESS: u16 = 0x802c;
 /// TURN passwords are made for this name.
@@ -44,18 +45,26 @@ struct Server {
 }
 
 /// Everything about STUN, the NAT and TURN.
-pub(super) async fn findings(config: &Config) -> Vec<Finding> {
+pub(super) async fn findings(config: &Config, sandbox: &Sandbox) -> Vec<Finding> {
     let trust = Tls { ca_file: config.ice.ca_file.clone(), client: None };
     let (servers, mut findings) = servers(config, &trust).await;
     let addresses = addresses(&servers).await;
+    let (barred, servers): (Vec<Server>, Vec<Server>) =
+        servers.into_iter().partition(|server| is_barred(sandbox, &addresses, server));
+    findings.extend(barred_servers(&barred, &addresses));
     let locals: Vec<IpAddr> = Network::now(&config.ice).addresses().iter().copied().collect();
     let (asked, turns) =
         tokio::join!(ask_all(&servers, &addresses), allocate_all(&servers, &addresses, &trust));
     let has_turn = turns.iter().any(Turn::works);
     let mut findings_of_stun = Vec::new();
+    let mut is_udp_open = false;
     match asked {
         Ok(asked) => {
-            findings_of_stun.push(network::stun(&asked.configured));
+            is_udp_open = asked.configured.iter().any(|asked| matches!(asked.answer, Answer::SeenAs(_)));
+            // That none is configured is not so, where they are only out of reach.
+            if barred.is_empty() || !asked.configured.is_empty() {
+                findings_of_stun.push(network::stun(&asked.configured));
+            }
             let nat = network::nat(&locals, &asked.all);
             findings_of_stun.extend(nat.map(|nat| nat.finding(&locals, has_turn)));
         }
@@ -67,7 +76,7 @@ pub(super) async fn findings(config: &Config) -> Vec<Finding> {
         ),
     }
     findings.extend(findings_of_stun);
-    findings.extend(turns.iter().map(Turn::finding));
+    findings.extend(turns.iter().map(|turn| turn.finding(is_udp_open)));
     if config.ice.policy == IcePolicy::Relay && !has_turn {
         findings.push(network::no_relay());
     }
@@ -111,6 +120,24 @@ async fn servers(config: &Config, trust: &Tls) -> (Vec<Server>, Vec<Finding>) {
         credentials,
     });
     (servers.collect(), findings)
+}
+
+/// What is asked from here is no answer for a service that may not ask.
+fn is_barred(sandbox: &Sandbox, addresses: &Addresses, server: &Server) -> bool {
+    address_of(addresses, &server.url).is_ok_and(|address| sandbox.bars(address.ip()))
+}
+
+fn barred_servers(barred: &[Server], addresses: &Addresses) -> Vec<Finding> {
+    let of_kind = |kind: IceKind| {
+        let servers = barred.iter().filter(move |server| server.url.kind == kind);
+        servers
+            .filter_map(|server| Some((server.text.clone(), address_of(addresses, &server.url).ok()?.ip())))
+            .collect()
+    };
+    [("stun", IceKind::Stun), ("turn", IceKind::Turn)]
+        .into_iter()
+        .filter_map(|(check, kind)| network::barred(check, of_kind(kind)))
+        .collect()
 }
 
 type Addresses = BTreeMap<(String, u16), Result<SocketAddr, String>>;

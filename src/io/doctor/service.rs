@@ -80,7 +80,8 @@ pub(super) fn people(unit: &Unit) -> People {
     let own = getgroups().unwrap_or_default().into_iter().chain([getegid()]);
     let asker = Somebody { name: user(uid), uid: Some(uid), gids: own.map(|gid| gid.as_raw()).collect() };
     let runner = if unit.is_installed() { Runner::Unit } else { Runner::Hand };
-    People { service: groups.service(&unit.service_groups()), groups, asker, runner }
+    let (service, sandbox) = (groups.service(&unit.service_groups()), unit.sandbox.clone());
+    People { service, groups, asker, runner, sandbox }
 }
 
 fn user(uid: u32) -> String {

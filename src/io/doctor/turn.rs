@@ -1,7 +1,15 @@
-//! Does a TURN server lend an address with these credentials?
+//! Does a TURN server lend an address with these credentials, and do datagrams pass through it?
 //!
 //! Allocate twice, as RFC 8656 §7 has it with long-term credentials (RFC 8489 §9.2): the first is refused with
 //! the server's realm and nonce, the second carries the proof. What was lent is given back at once.
+//!
+//! Before that, a second socket stands in for a viewer. It sends to the address that was lent, for which the server
+//! has been given permission, and what comes is sent back to it:
+//!
+//! ```text
+//! second socket ──datagram──> relayed address ──Data indication──> us
+//! second socket <──datagram── relayed address <──Send indication── us
+//! ```
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,27 +26,36 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::config::{IceUrl, Tls, Transport};
-use crate::engine::doctor::network::Allocation;
-use crate::io::port::stun;
+use crate::engine::doctor::network::{Allocation, Passage};
+use crate::io::port::stun::{self, Transaction};
 use crate::io::tls;
 
 /// For a connection, and for each answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// By UDP a question is repeated after so long (RFC 8489 §6.2.1).
 const REPEAT: Duration = Duration::from_millis(500);
+/// For a datagram there and back, through the address that was lent.
+const PASSAGE_PATIENCE: Duration = Duration::from_millis(1000);
+/// A lost one is sent again after so long.
+const REPEAT_PASSAGE: Duration = Duration::from_millis(250);
 /// A server that keeps renewing its nonce is no server.
 const MOST_ROUNDS: usize = 4;
 
 const ALLOCATE: u16 = 0x0003;
 const REFRESH: u16 = 0x0004;
+const CREATE_PERMISSION: u16 = 0x0008;
+const DATA_INDICATION: [u8; 2] = [0x00, 0x17];
 const USERNAME: u16 = 0x0006;
 const MESSAGE_INTEGRITY: u16 = 0x0008;
 const ERROR_CODE: u16 = 0x0009;
 const LIFETIME: u16 = 0x000d;
+const PEER_ADDRESS: u16 = 0x0012;
+const DATA: u16 = 0x0013;
 const REALM: u16 = 0x0014;
 const NONCE: u16 = 0x0015;
 const RELAYED_ADDRESS: u16 = 0x0016;
 const REQUESTED_TRANSPORT: u16 = 0x0019;
+const MAPPED_ADDRESS: u16 = 0x0020;
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -73,10 +90,12 @@ async fn converse(way: &mut Way, credentials: &Credentials) -> io::Result<Alloca
         let answer = way.ask(&request).await?;
         if stun::is_allocation(&answer) {
             let Some(lent) = stun::address(&answer, RELAYED_ADDRESS) else { break };
+            let seen_as = stun::address(&answer, MAPPED_ADDRESS);
+            let passage = passage(way, proof.as_ref(), lent, seen_as).await.unwrap_or(Passage::Untried);
             let give_back = message(REFRESH, &[(LIFETIME, vec![0; 4])], proof.as_ref())?;
             // It would be given back by itself after ten minutes.
             let _ = way.ask(&give_back).await;
-            return Ok(Allocation::Lent(lent));
+            return Ok(Allocation::Lent(lent, passage));
         }
         let (code, words) = refusal(&answer).unwrap_or((0, "an answer that is not understood".to_owned()));
         let asks_for_proof = code == 438 || code == 401 && proof.is_none();
@@ -89,6 +108,52 @@ async fn converse(way: &mut Way, credentials: &Credentials) -> io::Result<Alloca
         }
     }
     Ok(Allocation::Refused(0, "it does not come to an end".to_owned()))
+}
+
+/// Whether datagrams pass through the address that was lent, both ways. `seen_as` is where the server sees us, and
+/// so will it the second socket, which speaks to the same machine.
+async fn passage(
+    way: &mut Way,
+    proof: Option<&Proof>,
+    lent: SocketAddr,
+    seen_as: Option<SocketAddr>,
+) -> io::Result<Passage> {
+    let Some(seen_as) = seen_as.filter(|seen_as| seen_as.is_ipv4() == lent.is_ipv4()) else {
+        return Ok(Passage::Untried);
+    };
+    let transaction = random()?;
+    let peer = (PEER_ADDRESS, stun::xored(seen_as, transaction));
+    let permitted = way.ask(&signed(CREATE_PERMISSION, transaction, &[peer], proof)?).await?;
+    if !stun::is_permission(&permitted) {
+        return Ok(Passage::Forbidden);
+    }
+    let stranger = udp(lent).await?;
+    let secret = random()?;
+    let there_and_back = async {
+        loop {
+            // Where nothing listens the kernel says so now or then; the time ends it all the same.
+            let _ = stranger.send(&secret).await;
+            let Ok(arrived) = timeout(REPEAT_PASSAGE, data(way, &secret)).await else { continue };
+            way.send(&stun::Relayed::Address(arrived?).wrap(&secret)).await?;
+            let mut back = [0; 64];
+            let read = timeout(REPEAT_PASSAGE, stranger.recv(&mut back)).await;
+            if matches!(read, Ok(Ok(length)) if back[..length] == secret) {
+                return Ok(Passage::BothWays);
+            }
+        }
+    };
+    timeout(PASSAGE_PATIENCE, there_and_back).await.unwrap_or(Ok(Passage::Lost))
+}
+
+/// Waits for a Data indication with this in it, and says whose it is (RFC 8656 §11.3).
+async fn data(way: &mut Way, wanted: &[u8]) -> io::Result<SocketAddr> {
+    loop {
+        let message = way.receive().await?;
+        let is_it = message.starts_with(&DATA_INDICATION) && stun::attribute(&message, DATA) == Some(wanted);
+        if let Some(peer) = stun::address(&message, PEER_ADDRESS).filter(|_| is_it) {
+            return Ok(peer);
+        }
+    }
 }
 
 /// RFC 8489 §14.8.
@@ -118,8 +183,22 @@ impl Proof {
 
 /// A request with a transaction of its own.
 fn message(method: u16, attributes: &[(u16, Vec<u8>)], proof: Option<&Proof>) -> io::Result<Vec<u8>> {
+    signed(method, random()?, attributes, proof)
+}
+
+fn random() -> io::Result<Transaction> {
     let mut transaction = [0; 12];
     getrandom::fill(&mut transaction).map_err(io::Error::other)?;
+    Ok(transaction)
+}
+
+/// A request of this transaction.
+fn signed(
+    method: u16,
+    transaction: Transaction,
+    attributes: &[(u16, Vec<u8>)],
+    proof: Option<&Proof>,
+) -> io::Result<Vec<u8>> {
     let mut message = stun::binding_request(transaction);
     message[..2].copy_from_slice(&method.to_be_bytes());
     for (kind, value) in attributes.iter().chain(proof.map_or(&[][..], |proof| &proof.attributes)) {
@@ -155,14 +234,14 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// How the server is spoken to.
 enum Way {
     Udp(UdpSocket),
-    Stream(Box<dyn Stream>),
+    Stream { stream: Box<dyn Stream>, read: Vec<u8> },
 }
 
 impl Way {
     async fn open(url: &IceUrl, address: SocketAddr, trust: &Tls) -> Result<Way, Allocation> {
         match url.transport {
             Transport::Udp => udp(address).await.map(Way::Udp).map_err(|cause| unreached(&cause)),
-            Transport::Tcp => tcp(address).await.map(|stream| Way::Stream(Box::new(stream))),
+            Transport::Tcp => tcp(address).await.map(|stream| Way::over(Box::new(stream))),
             Transport::Tls => {
                 let stream = tcp(address).await?;
                 let fault = |cause: &dyn std::fmt::Display| Allocation::Tls(cause.to_string());
@@ -171,27 +250,66 @@ impl Way {
                 let shaken =
                     timeout(PATIENCE, TlsConnector::from(Arc::clone(&client)).connect(name, stream)).await;
                 let stream = shaken.map_err(|_| Allocation::Silent)?.map_err(|cause| fault(&cause))?;
-                Ok(Way::Stream(Box::new(stream)))
+                Ok(Way::over(Box::new(stream)))
             }
             Transport::Dtls => Err(Allocation::Unsupported),
         }
+    }
+
+    fn over(stream: Box<dyn Stream>) -> Way {
+        Way::Stream { stream, read: Vec::new() }
     }
 
     /// Sends a request and waits for the answer to it.
     async fn ask(&mut self, request: &[u8]) -> io::Result<Vec<u8>> {
         let wanted = stun::transaction(request);
         let answered = async {
+            self.send(request).await?;
             loop {
-                let answer = match self {
-                    Way::Udp(socket) => by_datagram(socket, request).await?,
-                    Way::Stream(stream) => by_stream(stream, request).await?,
-                };
-                if stun::transaction(&answer) == wanted {
-                    return Ok(answer);
+                match timeout(REPEAT, self.receive()).await {
+                    Ok(answer) => {
+                        let answer = answer?;
+                        if stun::transaction(&answer) == wanted {
+                            return Ok(answer);
+                        }
+                    }
+                    Err(_) => self.repeat(request).await?,
                 }
             }
         };
         timeout(PATIENCE, answered).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    async fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        match self {
+            Way::Udp(socket) => socket.send(message).await.map(drop),
+            Way::Stream { stream, .. } => {
+                stream.write_all(message).await?;
+                stream.flush().await
+            }
+        }
+    }
+
+    /// Sends again what may have been lost.
+    async fn repeat(&mut self, message: &[u8]) -> io::Result<()> {
+        match self {
+            Way::Udp(_) => self.send(message).await,
+            // TCP does so by itself.
+            Way::Stream { .. } => Ok(()),
+        }
+    }
+
+    /// The next message. It may be given up at any time, and nothing is lost.
+    async fn receive(&mut self) -> io::Result<Vec<u8>> {
+        match self {
+            Way::Udp(socket) => {
+                let mut message = vec![0; 1500];
+                let length = socket.recv(&mut message).await?;
+                message.truncate(length);
+                Ok(message)
+            }
+            Way::Stream { stream, read } => next(stream, read).await,
+        }
     }
 }
 
@@ -211,27 +329,20 @@ async fn tcp(address: SocketAddr) -> Result<TcpStream, Allocation> {
     connected.map_err(|_| Allocation::Silent)?.map_err(|cause| unreached(&cause))
 }
 
-async fn by_datagram(socket: &UdpSocket, request: &[u8]) -> io::Result<Vec<u8>> {
-    let mut answer = vec![0; 1500];
+/// Over a stream a message follows the other, each with its length in the header (RFC 8489 §6.2.2). `read` is what
+/// came of the next ones.
+async fn next(stream: &mut Box<dyn Stream>, read: &mut Vec<u8>) -> io::Result<Vec<u8>> {
     loop {
-        socket.send(request).await?;
-        if let Ok(read) = timeout(REPEAT, socket.recv(&mut answer)).await {
-            answer.truncate(read?);
-            return Ok(answer);
+        if let Some(header) = read.first_chunk::<20>() {
+            let length = 20 + usize::from(u16::from_be_bytes([header[2], header[3]]));
+            if read.len() >= length {
+                return Ok(read.drain(..length).collect());
+            }
+        }
+        if stream.read_buf(read).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-}
-
-/// Over a stream a message follows the other, each with its length in the header (RFC 8489 §6.2.2).
-async fn by_stream(stream: &mut Box<dyn Stream>, request: &[u8]) -> io::Result<Vec<u8>> {
-    stream.write_all(request).await?;
-    stream.flush().await?;
-    let mut answer = vec![0; 20];
-    stream.read_exact(&mut answer).await?;
-    let length = usize::from(u16::from_be_bytes([answer[2], answer[3]]));
-    answer.resize(20 + length, 0);
-    stream.read_exact(&mut answer[20..]).await?;
-    Ok(answer)
 }
 
 fn unreached(cause: &io::Error) -> Allocation {

@@ -101,17 +101,11 @@ impl Relayed {
                 message.extend([0x00, 0x16, 0, 0]);
                 message.extend(COOKIE);
                 message.extend(transaction);
-                let address: Vec<u8> = match to.ip() {
-                    IpAddr::V4(ip) => ip.octets().into(),
-                    IpAddr::V6(ip) => ip.octets().into(),
-                };
+                let address = xored(to, transaction);
                 message.extend(PEER_ADDRESS.to_be_bytes());
                 // 20 at most.
-                message.extend((4 + address.len() as u16).to_be_bytes());
-                message.extend([0, if address.len() == 4 { 1 } else { 2 }]);
-                message.extend((to.port() ^ 0x2112).to_be_bytes());
-                let mask = COOKIE.into_iter().chain(transaction);
-                message.extend(address.into_iter().zip(mask).map(|(byte, mask)| byte ^ mask));
+                message.extend((address.len() as u16).to_be_bytes());
+                message.extend(address);
                 message.extend(DATA.to_be_bytes());
                 message.extend(length.to_be_bytes());
                 message.extend(packet);
@@ -176,6 +170,19 @@ pub fn address(bytes: &[u8], wanted: u16) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
+/// An attribute's value with an address, combined with the header of a message of this transaction (RFC 8489 §14.2).
+pub fn xored(address: SocketAddr, transaction: Transaction) -> Vec<u8> {
+    let (family, ip): (u8, Vec<u8>) = match address.ip() {
+        IpAddr::V4(ip) => (1, ip.octets().into()),
+        IpAddr::V6(ip) => (2, ip.octets().into()),
+    };
+    let mut value = vec![0, family];
+    value.extend((address.port() ^ 0x2112).to_be_bytes());
+    let mask = COOKIE.into_iter().chain(transaction);
+    value.extend(ip.into_iter().zip(mask).map(|(byte, mask)| byte ^ mask));
+    value
+}
+
 /// Whether a TURN client sends something on with it: a Send indication, or ChannelData (RFC 8656 §11, §12).
 pub fn is_relayed(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0x00, 0x16]) || bytes.first().is_some_and(|first| (64..=79).contains(first))
@@ -184,6 +191,11 @@ pub fn is_relayed(bytes: &[u8]) -> bool {
 /// Whether a TURN server has lent an address: the success response to Allocate (RFC 8656 §7.3).
 pub fn is_allocation(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0x01, 0x03])
+}
+
+/// Whether a TURN server lets a peer through: the success response to CreatePermission (RFC 8656 §10.3).
+pub fn is_permission(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0x01, 0x08])
 }
 
 /// Whether a TURN server refuses to refresh an allocation since it knows none: 437, or 401 from a server

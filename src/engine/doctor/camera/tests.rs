@@ -163,3 +163,28 @@ fn what_rpicam_lacks_on_a_pi_5_is_told_with_the_whole_command() {
     let line = "[video]\ncommand = [\"rpicam-vid\",\"--low-latency\",\"--libav-format=h264\"]";
     assert_eq!((found.level, found.mend[0].as_str()), (Level::Warning, line));
 }
+
+#[test]
+fn who_shares_the_encoder_is_told_and_no_fault() {
+    let hardware = Encoders {
+        hardware: Some(("/dev/video11".into(), vec![crate::engine::picture::PixelFormat::Yuv420])),
+        software: true,
+    };
+    let nodes = [camera(&[b"YUYV"], "uvcvideo", &hardware)];
+    let around =
+        Surroundings { nodes: &nodes, model: ModelKind::PiWithEncoder, has_rpicam: false, sensors: &[] };
+    let encoder = around.encoder_of(Path::new("/dev/video0")).expect("it is taken");
+    assert_eq!(encoder, Path::new("/dev/video11"));
+    let holder = |pid, name: &str| Holder { pid, name: name.into() };
+    let found =
+        encoder_shared(encoder, &[holder(7, "farol"), holder(612, "ffmpeg"), holder(8, "wireplumber")]);
+    let found = found.expect("ffmpeg has it too");
+    assert_eq!(
+        (found.level, found.what.as_str()),
+        (Level::Note, "the encoder /dev/video11 is open in ffmpeg, process 612 as well")
+    );
+    assert_eq!(encoder_shared(encoder, &[holder(7, "farol")]), None);
+    let native = [camera(&[b"H264"], "uvcvideo", &hardware)];
+    let around = Surroundings { nodes: &native, ..around };
+    assert_eq!(around.encoder_of(Path::new("/dev/video0")), None, "its own H.264 is passed on");
+}

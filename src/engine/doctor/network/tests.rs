@@ -73,11 +73,14 @@ fn a_turn_server_s_refusal_is_told_with_what_to_set_on_it() {
         is_shared,
         outcome,
     };
-    let lent = |address: &str| Allocation::Lent(address.parse().expect("an address"));
+    let through = |address: &str, passage| Allocation::Lent(address.parse().expect("an address"), passage);
+    let lent = |address: &str| through(address, Passage::BothWays);
     let refused = |code| Allocation::Refused(code, "Some words".into());
     for (outcome, is_shared, level, mend) in [
         (lent("198.51.100.1:50000"), false, Level::Ok, ""),
         (lent("10.0.0.4:50000"), false, Level::Fault, "external-ip=198.51.100.1/10.0.0.4"),
+        (through("198.51.100.1:50000", Passage::Lost), false, Level::Warning, "ufw allow 49152:65535/udp"),
+        (through("198.51.100.1:50000", Passage::Forbidden), false, Level::Ok, ""),
         (refused(401), false, Level::Fault, "turnadmin -a -u ana"),
         (refused(401), true, Level::Fault, "static-auth-secret"),
         (refused(486), false, Level::Fault, "user-quota"),
@@ -86,10 +89,13 @@ fn a_turn_server_s_refusal_is_told_with_what_to_set_on_it() {
         (Allocation::Tls("the authority is unknown".into()), false, Level::Fault, "ca_file"),
         (Allocation::Unsupported, false, Level::Note, ""),
     ] {
-        let found = turn(outcome, is_shared).finding();
+        let found = turn(outcome, is_shared).finding(true);
         assert_eq!(found.level, level, "{found:?}");
         assert!(found.mend.join("\n").contains(mend), "{found:?}");
     }
+    let lost = turn(through("198.51.100.1:50000", Passage::Lost), false).finding(false);
+    assert_eq!(lost.level, Level::Ok, "UDP is blocked here, so that it says nothing of the server");
+    assert!(lost.what.contains("was not to be seen from here"), "{lost:?}");
 }
 
 #[test]
