@@ -18,6 +18,7 @@ bitrate_kbps = 1000
 /** Commands in tables that name what is not on this board, or not a whole command. */
 const NOT_HERE = new Map([
   ["farol pair", "takes a name"],
+  ["farol revoke", "takes a name"],
   ["farol demo", "does not end"],
   ["sudo fuser --verbose /dev/video0", "there is no camera in a container"],
   ["ls -l /dev/video0", "there is no camera in a container"],
