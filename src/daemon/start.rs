@@ -32,13 +32,14 @@ use crate::version;
 
 use super::board::Pins;
 use super::control::Control;
+use super::keys::Keys;
 use super::peers::Peers;
 use super::reload::{Ending, Program, Running};
 use super::servers::Servers;
 use super::statistics::Statistics;
 use super::talk::Talk;
 use super::whip::Uplinks;
-use super::{Camera, Daemon, Keys, story};
+use super::{Camera, Daemon, story};
 
 /// How often a page's port that another program has is tried.
 const PAGE_RETRY: Duration = Duration::from_secs(5);
@@ -75,7 +76,7 @@ pub fn run(config: Config, path: &Path) -> anyhow::Result<()> {
             let broker = config.links.broker.clone().or(own).unwrap_or_default();
             serve_once_free(address, http::Site { device, broker, bridge }).await?;
         }
-        let keys = Some(Keys { state, stamp });
+        let keys = Some(Keys::new(state, stamp));
         let metrics = config.metrics;
         let state_dir = config.state_dir.clone();
         let mut daemon = daemon(config, device, viewers, keys)?;
