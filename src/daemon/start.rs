@@ -299,12 +299,16 @@ fn first_will(station: &mut Station) -> Option<Publication> {
 /// One thread costs less than two at one viewer and the same at sixteen; capture and sound have
 /// threads of their own.
 fn on_one_thread(work: impl Future<Output = anyhow::Result<Ending>>) -> anyhow::Result<Ending> {
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_name("farol-io")
         .build()
-        .context("the runtime could not be started: raise LimitNOFILE=")?
-        .block_on(work)
+        .context("the runtime could not be started: raise LimitNOFILE=")?;
+    let ending = runtime.block_on(work);
+    // Dropped, it would wait for threads that look up names: without a network that is many seconds, and what they
+    // find is of no use any more.
+    runtime.shutdown_background();
+    ending
 }
 
 fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
@@ -312,4 +316,20 @@ fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     getrandom::fill(&mut bytes)
         .map_err(|cause| anyhow::anyhow!("the system has no random bytes: {cause}"))?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_being_looked_up_holds_up_no_ending() {
+        let start = Instant::now();
+        let ending = on_one_thread(async {
+            tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_secs(20)));
+            Ok(Ending::Stop)
+        });
+        assert!(matches!(ending, Ok(Ending::Stop)));
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    }
 }
