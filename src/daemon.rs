@@ -10,6 +10,7 @@
 //! | `start` | what is opened before the loop begins, for `run` and for `demo` |
 //! | `servers` | which STUN and TURN servers are used now |
 //! | `peers` | which peer connections there are, and what is being done with them |
+//! | `keys` | which of the viewers' keys on disk the station has |
 //! | `reload` | what becomes of a configuration that was changed |
 //! | `control` | what viewers are told and what they ask for on their control channels |
 //! | `remote` | what viewers see of the board's pins, and how they move what hangs on them |
@@ -24,6 +25,7 @@
 
 mod board;
 mod control;
+mod keys;
 mod peers;
 mod reload;
 mod remote;
@@ -51,7 +53,6 @@ use crate::io::audio::{AudioCommand, AudioEvent, Microphone};
 use crate::io::capture::{Capture, CaptureCommand, CaptureEvent};
 use crate::io::fanout::{Fanout, Sends};
 use crate::io::gpio::BoardEvent;
-use crate::io::keys::{Stamp, State};
 use crate::io::mqtt::{Mqtt, MqttEvent, Publication};
 use crate::io::network::Network;
 use crate::io::peer::{Loss, PeerEvent};
@@ -62,6 +63,7 @@ use crate::units::{Bitrate, PeerId};
 
 use board::Pins;
 use control::Control;
+use keys::Keys;
 use peers::{Done, News, Peers};
 use reload::{Ending, Running};
 use servers::Servers;
@@ -103,12 +105,6 @@ struct Daemon {
     port: Arc<Port>,
     servers: Servers,
     is_online: bool,
-}
-
-/// The viewers' keys on disk, and which version of them the station has.
-struct Keys {
-    state: State,
-    stamp: Stamp,
 }
 
 /// What is known of the camera, for the status line.
@@ -446,19 +442,8 @@ impl Daemon {
 
     /// Takes changed keys over: `farol pair` and `farol revoke` write the file and need not tell us.
     fn look_at_keys(&mut self, now: Instant) {
-        let Some(keys) = &mut self.keys else { return };
-        let stamp = keys.state.stamp();
-        if stamp == keys.stamp {
-            return;
-        }
-        keys.stamp = stamp;
-        match keys.state.viewers() {
-            Ok(viewers) => {
-                log::info!(viewers = viewers.len(); "the viewers' keys have changed");
-                let viewers = viewers.into_iter().map(|viewer| viewer.key).collect();
-                self.station.handle(now, Input::Keys(viewers));
-            }
-            Err(cause) => log::error!(cause:%; "the viewers' keys cannot be read; the ones known stay valid"),
+        if let Some(viewers) = self.keys.as_mut().and_then(Keys::changed) {
+            self.station.handle(now, Input::Keys(viewers));
         }
     }
 

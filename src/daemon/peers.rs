@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::config::IceServer;
 use crate::engine::message::Candidate;
@@ -18,11 +20,14 @@ use crate::units::PeerId;
 /// Room for what peer connections say. When it is full, they wait, except with what repeats itself.
 const EVENTS: usize = 256;
 
-/// The result of work on a peer connection.
+/// Work on a peer connection takes milliseconds, on a small board that is busy seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The result of work on a peer connection, or why there is none.
 pub(super) enum Done {
-    Opened(PeerId, Result<(Arc<Peer>, String), PeerError>),
-    Answered(PeerId, Result<(), PeerError>),
-    Restarted(PeerId, Result<String, PeerError>),
+    Opened(PeerId, Result<(Arc<Peer>, String), String>),
+    Answered(PeerId, Result<(), String>),
+    Restarted(PeerId, Result<String, String>),
     /// Nothing more is to be said of it.
     Finished,
 }
@@ -81,9 +86,9 @@ impl Peers {
                 inputs.extend(connected.then_some(Input::PeerConnected(peer)));
                 inputs
             }
-            Done::Answered(peer, Err(cause)) => {
+            Done::Answered(peer, Err(reason)) => {
                 self.answering.remove(&peer);
-                vec![Input::AnswerFailed { peer, reason: cause.to_string() }]
+                vec![Input::AnswerFailed { peer, reason }]
             }
             done => self.take_other(done).into_iter().collect(),
         }
@@ -114,14 +119,12 @@ impl Peers {
                     None
                 }
             },
-            Done::Opened(peer, Err(cause)) => {
+            Done::Opened(peer, Err(reason)) => {
                 let known = self.open.contains_key(&peer);
-                known.then(|| Input::PeerOfferFailed { peer, reason: cause.to_string() })
+                known.then_some(Input::PeerOfferFailed { peer, reason })
             }
             Done::Restarted(peer, Ok(sdp)) => Some(Input::PeerOffered { peer, sdp }),
-            Done::Restarted(peer, Err(cause)) => {
-                Some(Input::PeerOfferFailed { peer, reason: cause.to_string() })
-            }
+            Done::Restarted(peer, Err(reason)) => Some(Input::PeerOfferFailed { peer, reason }),
             Done::Answered(..) | Done::Finished => None,
         }
     }
@@ -141,7 +144,7 @@ impl Peers {
         self.open.insert(peer, None);
         let say = self.say.clone();
         self.work.spawn(async move {
-            let opened = Peer::offer(peer, &settings, say).await;
+            let opened = in_time(PATIENCE, async move { Peer::offer(peer, &settings, say).await }).await;
             Done::Opened(peer, opened.map(|(connection, sdp)| (Arc::new(connection), sdp)))
         });
     }
@@ -149,7 +152,8 @@ impl Peers {
     pub(super) fn answer(&mut self, peer: PeerId, sdp: String) {
         if let Some(connection) = self.get(peer).cloned() {
             self.answering.insert(peer, false);
-            self.work.spawn(async move { Done::Answered(peer, connection.answer(&sdp).await) });
+            let answer = in_time(PATIENCE, async move { connection.answer(&sdp).await });
+            self.work.spawn(async move { Done::Answered(peer, answer.await) });
         }
     }
 
@@ -166,12 +170,13 @@ impl Peers {
 
     pub(super) fn restart(&mut self, peer: PeerId, servers: Vec<IceServer>) {
         if let Some(connection) = self.get(peer).cloned() {
-            self.work.spawn(async move {
+            let restart = in_time(PATIENCE, async move {
                 if let Err(cause) = connection.use_servers(&servers).await {
                     log::debug!(peer:%, cause:%; "ICE restarts with the servers that it had");
                 }
-                Done::Restarted(peer, connection.restart().await)
+                connection.restart().await
             });
+            self.work.spawn(async move { Done::Restarted(peer, restart.await) });
         }
     }
 
@@ -199,5 +204,37 @@ impl Peers {
                 Done::Finished
             });
         }
+    }
+}
+
+/// Does work in a task of its own, so that a panic in it, and an end that never comes, are failures like any other:
+/// nobody waits for what is never told.
+async fn in_time<T: Send + 'static>(
+    patience: Duration,
+    work: impl Future<Output = Result<T, PeerError>> + Send + 'static,
+) -> Result<T, String> {
+    let mut task = JoinSet::new();
+    task.spawn(work);
+    match timeout(patience, task.join_next()).await {
+        Ok(Some(Ok(result))) => result.map_err(|cause| cause.to_string()),
+        Ok(Some(Err(_)) | None) => Err("it was cut short, which is a bug in farol".to_string()),
+        Err(_) => Err(format!("it did not end in {} s", patience.as_secs())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_is_cut_short_or_never_ends_has_failed() {
+        let long = Duration::from_secs(60);
+        let panics = in_time(long, async { panic!("as the library may") });
+        let cut_short: Result<(), String> = panics.await;
+        assert!(cut_short.is_err_and(|reason| reason.contains("cut short")));
+        let never = in_time(Duration::from_millis(20), std::future::pending()).await;
+        let never: Result<(), String> = never;
+        assert!(never.is_err_and(|reason| reason.contains("did not end")));
+        assert_eq!(in_time(long, async { Ok(7) }).await, Ok(7));
     }
 }

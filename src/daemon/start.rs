@@ -32,13 +32,14 @@ use crate::version;
 
 use super::board::Pins;
 use super::control::Control;
+use super::keys::Keys;
 use super::peers::Peers;
 use super::reload::{Ending, Program, Running};
 use super::servers::Servers;
 use super::statistics::Statistics;
 use super::talk::Talk;
 use super::whip::Uplinks;
-use super::{Camera, Daemon, Keys, story};
+use super::{Camera, Daemon, story};
 
 /// How often a page's port that another program has is tried.
 const PAGE_RETRY: Duration = Duration::from_secs(5);
@@ -75,7 +76,7 @@ pub fn run(config: Config, path: &Path) -> anyhow::Result<()> {
             let broker = config.links.broker.clone().or(own).unwrap_or_default();
             serve_once_free(address, http::Site { device, broker, bridge }).await?;
         }
-        let keys = Some(Keys { state, stamp });
+        let keys = Some(Keys::new(state, stamp));
         let metrics = config.metrics;
         let state_dir = config.state_dir.clone();
         let mut daemon = daemon(config, device, viewers, keys)?;
@@ -298,12 +299,16 @@ fn first_will(station: &mut Station) -> Option<Publication> {
 /// One thread costs less than two at one viewer and the same at sixteen; capture and sound have
 /// threads of their own.
 fn on_one_thread(work: impl Future<Output = anyhow::Result<Ending>>) -> anyhow::Result<Ending> {
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_name("farol-io")
         .build()
-        .context("the runtime could not be started: raise LimitNOFILE=")?
-        .block_on(work)
+        .context("the runtime could not be started: raise LimitNOFILE=")?;
+    let ending = runtime.block_on(work);
+    // Dropped, it would wait for threads that look up names: without a network that is many seconds, and what they
+    // find is of no use any more.
+    runtime.shutdown_background();
+    ending
 }
 
 fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
@@ -311,4 +316,20 @@ fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     getrandom::fill(&mut bytes)
         .map_err(|cause| anyhow::anyhow!("the system has no random bytes: {cause}"))?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_being_looked_up_holds_up_no_ending() {
+        let start = Instant::now();
+        let ending = on_one_thread(async {
+            tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_secs(20)));
+            Ok(Ending::Stop)
+        });
+        assert!(matches!(ending, Ok(Ending::Stop)));
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    }
 }

@@ -23,6 +23,9 @@ use std::time::SystemTime;
 use crate::engine::rights::{Rights, ViewerKey};
 use crate::units::{DeviceId, Kid};
 
+/// So many viewers can be paired: an offer is lit for each of them, again and again.
+pub const MAX_VIEWERS: usize = 1000;
+
 /// The state directory, opened.
 #[derive(Clone, Debug)]
 pub struct State {
@@ -75,6 +78,12 @@ pub enum KeysError {
         /// The name.
         name: String,
     },
+    /// Each viewer costs an offer whenever one is lit.
+    #[error(
+        "{MAX_VIEWERS} viewers are paired, and no more can be: `farol revoke` those that are not in use any more \
+         (`farol viewers` lists them), or give one link to several people"
+    )]
+    TooMany,
     /// A viewer without rights could do nothing.
     #[error("a viewer needs at least one right: view, listen, talk or control")]
     NoRights,
@@ -148,7 +157,8 @@ impl State {
     ///
     /// # Errors
     ///
-    /// The name is empty, too long or taken, no right is given, or the file cannot be changed.
+    /// The name is empty, too long or taken, no right is given, there are [`MAX_VIEWERS`], or the file cannot be
+    /// changed.
     pub fn add(&self, name: &str, rights: Rights) -> Result<Viewer, KeysError> {
         let is_name = (1..=64).contains(&name.chars().count()) && !name.chars().any(char::is_control);
         // `farol revoke` takes names and key ids: no text may be both.
@@ -162,6 +172,9 @@ impl State {
         let mut viewers = self.viewers()?;
         if viewers.iter().any(|viewer| viewer.key.name == name) {
             return Err(KeysError::NameTaken { name: name.to_string() });
+        }
+        if viewers.len() >= MAX_VIEWERS {
+            return Err(KeysError::TooMany);
         }
         let kid = loop {
             let kid = Kid(u64::from_be_bytes(random()?));

@@ -15,6 +15,7 @@
 //! The task logs what becomes of the connection, a repeating fault once; events carry it too, for a
 //! status line. It knows nothing of topics and payloads.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +33,9 @@ mod login;
 mod options;
 mod outgoing;
 mod probe;
+mod waiting;
+
+use waiting::{Full, Waiting};
 
 pub use probe::{Echo, Probed, Sent, probe};
 
@@ -44,8 +48,6 @@ pub const FLUSH: Duration = Duration::from_secs(2);
 /// Room for messages that the daemon has not read yet. When it is full the connection is not read
 /// until there is room again; after one and a half keep alive intervals the broker would give us up.
 const EVENTS: usize = 256;
-/// Room for publications that the broker has not taken yet; see [`Mqtt::publish`].
-const PUBLICATIONS: usize = 256;
 
 /// A message for the broker; always QoS 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +97,7 @@ pub enum MqttEvent {
 pub struct Mqtt {
     /// What happened, in order.
     pub events: mpsc::Receiver<MqttEvent>,
-    orders: mpsc::Sender<Order>,
+    waiting: Arc<Waiting>,
     overflows: watch::Sender<u64>,
     networks: watch::Sender<u64>,
     will: watch::Sender<Publication>,
@@ -128,7 +130,7 @@ impl Mqtt {
         will: Publication,
     ) -> Mqtt {
         let (event_sender, events) = mpsc::channel(EVENTS);
-        let (orders, order_receiver) = mpsc::channel(PUBLICATIONS);
+        let waiting = Arc::new(Waiting::default());
         let (overflows, overflow_receiver) = watch::channel(0);
         let (networks, network_receiver) = watch::channel(0);
         let (will, will_receiver) = watch::channel(will);
@@ -137,20 +139,21 @@ impl Mqtt {
             client_id,
             subscriptions,
             will: will_receiver,
-            orders: order_receiver,
+            waiting: waiting.clone(),
             overflows: overflow_receiver,
             networks: network_receiver,
             events: event_sender,
         };
         let task = Task(tokio::spawn(keeper.run()));
-        Mqtt { events, orders, overflows, networks, will, task }
+        Mqtt { events, waiting, overflows, networks, will, task }
     }
 
-    /// Hands a publication over and never waits. While there is no connection it is dropped. When the
-    /// broker takes messages so slowly that 256 of them wait, the connection is given up: a state that
-    /// is rebuilt on [`MqttEvent::Connected`] is better than one with a hole in it.
+    /// Hands a publication over and never waits. While there is no connection it is dropped. One that the broker
+    /// keeps takes the place of an older one on its topic that still waits. When the broker takes messages so
+    /// slowly that 256 others wait, the connection is given up: a state that is rebuilt on
+    /// [`MqttEvent::Connected`] is better than one with a hole in it.
     pub fn publish(&self, publication: Publication) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.orders.try_send(Order::Publish(publication)) {
+        if let Err(Full) = self.waiting.push(publication) {
             self.overflows.send_modify(|count| *count = count.wrapping_add(1));
         }
     }
@@ -171,11 +174,8 @@ impl Mqtt {
     pub async fn close(mut self) {
         // Nobody reads any more: what still arrives must not hold the connection up.
         self.events.close();
-        let ended = async {
-            // Fails only when the task has ended already.
-            let _ = self.orders.send(Order::Close).await;
-            let _ = (&mut self.task.0).await;
-        };
+        self.waiting.close();
+        let ended = &mut self.task.0;
         // Beyond the flush: one round trip for the DISCONNECT.
         if timeout(FLUSH + Duration::from_secs(1), ended).await.is_err() {
             log::warn!("the broker did not let us disconnect in order; it will send our will");

@@ -49,6 +49,21 @@ fn viewers_come_back_as_they_were_paired() {
 }
 
 #[test]
+fn no_more_viewers_are_paired_than_offers_can_be_lit_for() {
+    let (_dir, state) = fresh();
+    let viewer = |kid: usize| Viewer {
+        key: ViewerKey::new(Kid(kid as u64), [1; 32], format!("viewer {kid}"), view()),
+        paired_on: "2026-07-28".into(),
+    };
+    let paired: Vec<Viewer> = (1..=MAX_VIEWERS).map(viewer).collect();
+    fs::write(state.viewers_path(), table::write(&paired)).expect("the directory is ours");
+    let told = state.add("Ana", view()).expect_err("one too many").to_string();
+    assert!(told.contains("1000 viewers") && told.contains("farol revoke"), "{told}");
+    state.revoke("viewer 7").expect("it is paired");
+    state.add("Ana", view()).expect("there is a place");
+}
+
+#[test]
 fn files_are_the_owners_alone() {
     let (_dir, state) = fresh();
     state.device().expect("it is made");

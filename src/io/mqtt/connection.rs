@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "measures how long a connection lived")]
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rumqttc::{
@@ -16,6 +17,7 @@ use super::fault::{Fault, Phase};
 use super::local::Local;
 use super::options::options;
 use super::outgoing::send;
+use super::waiting::Waiting;
 use super::{MqttEvent, Order, Publication, Subscription, backoff};
 use crate::config::Broker;
 
@@ -32,7 +34,7 @@ pub(super) struct Keeper {
     pub(super) client_id: String,
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) will: watch::Receiver<Publication>,
-    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) waiting: Arc<Waiting>,
     pub(super) overflows: watch::Receiver<u64>,
     pub(super) networks: watch::Receiver<u64>,
     pub(super) events: mpsc::Sender<MqttEvent>,
@@ -72,7 +74,7 @@ impl Keeper {
             select! {
                 () = sleep(wait) => {}
                 Ok(()) = self.networks.changed() => failures = 0,
-                Unwanted = drop_publications(&mut self.orders) => return,
+                Unwanted = drop_publications(&self.waiting) => return,
             }
         }
     }
@@ -84,12 +86,12 @@ impl Keeper {
         let up = select! {
             up = come_up(&self.broker, &self.client_id, &self.subscriptions, &self.will, &local) => up?,
             () = local.is_gone(&mut self.networks) => return Err(Fault::AddressGone),
-            Unwanted = drop_publications(&mut self.orders) => return Ok(()),
+            Unwanted = drop_publications(&self.waiting) => return Ok(()),
         };
         *up_since = Some(Instant::now());
         self.overflows.mark_unchanged();
         // Whatever waits now was meant for the connection before.
-        let stale = self.orders.len();
+        self.waiting.clear();
         told.connected(&self.broker);
         let _ = self.events.send(MqttEvent::Connected).await;
         for message in up.early {
@@ -97,7 +99,7 @@ impl Keeper {
         }
         select! {
             end = receive(up.eventloop, &self.events, &self.broker) => end,
-            Unwanted = send(&up.client, &mut self.orders, stale, &self.broker) => Ok(()),
+            Unwanted = send(&up.client, &self.waiting, &self.broker) => Ok(()),
             Ok(()) = self.overflows.changed() => Err(Fault::TooSlow),
             () = local.is_gone(&mut self.networks) => Err(Fault::AddressGone),
         }
@@ -135,8 +137,8 @@ impl Told {
 }
 
 /// While there is no connection, publications are dropped.
-async fn drop_publications(orders: &mut mpsc::Receiver<Order>) -> Unwanted {
-    while let Some(Order::Publish(_)) = orders.recv().await {}
+async fn drop_publications(waiting: &Waiting) -> Unwanted {
+    while let Order::Publish(_) = waiting.next().await {}
     Unwanted
 }
 

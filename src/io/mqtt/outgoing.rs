@@ -4,28 +4,23 @@ use rumqttc::{
     AsyncClient, PubAckReason, PublishNotice, PublishNoticeError, PublishOptions, PublishProperties, QoS,
 };
 use tokio::select;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::connection::Unwanted;
 use super::options::whole_seconds;
+use super::waiting::Waiting;
 use super::{FLUSH, Order, Publication, login};
 use crate::config::Broker;
 
-/// Sends what is ordered, but for the first `stale` orders. Once told to close it flushes, asks for the
-/// DISCONNECT and leaves the end to the receiving side.
-pub(super) async fn send(
-    client: &AsyncClient,
-    orders: &mut mpsc::Receiver<Order>,
-    mut stale: usize,
-    broker: &Broker,
-) -> Unwanted {
+/// Sends what is ordered. Once told to close it flushes, asks for the DISCONNECT and leaves the end to the
+/// receiving side.
+pub(super) async fn send(client: &AsyncClient, waiting: &Waiting, broker: &Broker) -> Unwanted {
     let mut acks: JoinSet<Option<Refusal>> = JoinSet::new();
     let mut refused = 0u64;
     loop {
         let order = select! {
-            order = orders.recv() => order,
+            order = waiting.next() => order,
             Some(Ok(refusal)) = acks.join_next(), if !acks.is_empty() => {
                 if let Some(refusal) = refusal {
                     refusal.tell(broker, refused);
@@ -35,10 +30,8 @@ pub(super) async fn send(
             }
         };
         match order {
-            Some(Order::Publish(_)) if stale > 0 => stale -= 1,
-            Some(Order::Publish(publication)) => publish(client, publication, &mut acks).await,
-            Some(Order::Close) => break,
-            None => return Unwanted,
+            Order::Publish(publication) => publish(client, publication, &mut acks).await,
+            Order::Close => break,
         }
     }
     let flushed = async { while acks.join_next().await.is_some() {} };
