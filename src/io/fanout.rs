@@ -240,7 +240,7 @@ impl Fanout {
 
     /// Whether something waits to be sent.
     pub fn has_unsent(&self) -> bool {
-        self.viewers.values().any(|viewer| viewer.queued() > 0 || viewer.queued_sound() > 0)
+        self.viewers.values().any(Viewer::has_unsent)
     }
 
     /// What one viewer was sent.

@@ -14,6 +14,7 @@
 //! | `demux` | whose is a datagram |
 //! | `stun` | what kind is it |
 //! | `view` | what the library takes for its socket |
+//! | `permit` | until when media may leave |
 //! | `route` | by which way a viewer's media leaves |
 //! | `socket` | a real socket |
 //! | `mapping` | under which address a NAT shows it, and keeping that |
@@ -24,6 +25,7 @@
 
 mod demux;
 mod mapping;
+mod permit;
 mod relay;
 mod route;
 mod socket;
@@ -47,6 +49,7 @@ use mapping::Mappings;
 use socket::Socket;
 
 pub use demux::Owner;
+pub use permit::{Permit, Source};
 pub use relay::{Detours, Loss, Relay, Relays, Trust};
 pub use route::{Route, Routes, Run};
 pub use view::View;

@@ -72,6 +72,13 @@ impl Viewer {
         self.audio.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity())
     }
 
+    /// Whether something is still to be sent to it.
+    pub(super) fn has_unsent(&self) -> bool {
+        // One whose task has ended is sent nothing any more.
+        let is_sending = self.counters.is_sending.load(Ordering::Relaxed) && !self.task.is_finished();
+        is_sending || self.queued() > 0 || self.queued_sound() > 0
+    }
+
     /// The encode that it gets or is about to get.
     pub(super) fn rendition(&self) -> Rendition {
         self.wanted

@@ -12,12 +12,13 @@ use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtp::Header;
 use rtc::shared::marshal::{Marshal, MarshalSize};
 use rtc::srtp::context::Context;
+use tokio::time::timeout;
 
 use super::clock::CaptureClock;
 use super::codecs::{AUDIO_HZ, VIDEO_HZ};
 use super::keys::Overheard;
 use super::outlet::SendParameters;
-use crate::io::port::{Route, Routes, Run};
+use crate::io::port::{Route, Routes, Run, Source};
 use crate::units::MediaTime;
 
 /// The longest that a viewer is waited for at the start.
@@ -110,6 +111,8 @@ pub struct Outgoing {
     headers: [Header; 3],
     /// The last `abs-capture-time`: all packets of a picture have the same.
     captured: Option<(MediaTime, Bytes)>,
+    /// Who sends now.
+    source: Source,
 }
 
 impl Outgoing {
@@ -121,7 +124,7 @@ impl Outgoing {
         [video, repair, audio]: [Stream; 3],
     ) -> Outgoing {
         let (srtp, run, plain, wide, parameters) = Default::default();
-        let (headers, captured) = Default::default();
+        let (headers, captured, source) = Default::default();
         Outgoing {
             overheard,
             srtp,
@@ -136,11 +139,15 @@ impl Outgoing {
             parameters,
             headers,
             captured,
+            source,
         }
     }
 
-    /// How the answer wants packets of the picture and of the sound to look.
-    pub fn negotiated(&mut self, video: Option<SendParameters>, audio: Option<SendParameters>) {
+    /// How the answer wants packets of the picture and of the sound to look, and who sends them now. What another one
+    /// has left is not sent.
+    pub fn negotiated(&mut self, [video, audio]: [Option<SendParameters>; 2], source: Source) {
+        self.run.clear();
+        self.source = source;
         self.parameters = [video, audio];
         self.headers = Default::default();
     }
@@ -166,7 +173,7 @@ impl Outgoing {
     /// once and throw away what they have no keys for yet (the webrtc crate), and that is a keyframe. A viewer begins
     /// with the control channel at once, which is on every offer, so over a LAN this takes a millisecond.
     pub async fn wait_for_viewer(&mut self) {
-        let _ = tokio::time::timeout(SHAKEN_HANDS, self.routes.heard()).await;
+        let _ = timeout(SHAKEN_HANDS, self.routes.heard()).await;
     }
 
     /// Numbers and encrypts a packet, and sends it with those before, at the latest by [`Outgoing::flush`].
@@ -196,7 +203,11 @@ impl Outgoing {
         let packet = srtp.encrypt_rtp_with_header(&self.plain, header).map_err(|_| Ended)?;
         let max = self.routes.current().map_or(1, |route| route.max_run());
         if !self.run.takes(packet.len(), max) {
+            let permit = self.source.permit();
             self.flush().await;
+            if !permit.holds() {
+                return Ok(None);
+            }
         }
         self.run.push(&packet);
         if again.is_none() {
@@ -206,16 +217,21 @@ impl Outgoing {
         Ok(Some(Written { numbers, bytes: packet.len() }))
     }
 
-    /// Sends what was gathered; waits while the socket is full.
+    /// Sends what was gathered; waits while the socket is full. What is withheld meanwhile does not leave.
     pub async fn flush(&mut self) {
         if self.run.is_empty() {
             return;
         }
+        let permit = self.source.permit();
         // Without a way it is lost, as it would be on a network that leads nowhere.
         while let Some(route) = self.routes.current() {
-            match route.try_send(&self.run) {
-                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => route.writable().await,
+            match route.try_send(&self.run, &permit) {
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}
                 _ => break,
+            }
+            route.writable().await;
+            if !permit.holds() {
+                break;
             }
         }
         self.run.clear();

@@ -28,8 +28,9 @@ use std::task::{Context, Poll, Waker};
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
 use super::lock;
+use super::permit::Permit;
 use super::socket::Socket;
-use stream::{Kept, Stream, Work};
+use stream::{Message, Stream, Work};
 
 pub use detours::Detours;
 pub use line::Trust;
@@ -81,15 +82,15 @@ impl Relay {
         Ok(Arc::new(Relay { udp, local, relays, streams: Mutex::default(), inbox: Arc::default() }))
     }
 
-    /// Sends a message of TURN, or says [`io::ErrorKind::WouldBlock`] when there is no room for it. It wakes
+    /// Sends a message of TURN with media, or says [`io::ErrorKind::WouldBlock`] when there is no room for it. It wakes
     /// nobody.
     ///
     /// # Errors
     ///
     /// There is no room, or no way.
-    pub fn try_send(&self, to_server: SocketAddr, message: &[u8]) -> io::Result<()> {
+    pub fn try_send(&self, to_server: SocketAddr, message: &[u8], permit: &Permit) -> io::Result<()> {
         self.relays.loss.sent(to_server, message);
-        if let Some(sent) = self.by_stream(to_server, message, Kept::ForOthers) {
+        if let Some(sent) = self.by_stream(to_server, message, Some(permit)) {
             return sent;
         }
         let (ecn, segment_size, src_ip) = (None, None, None);
@@ -106,10 +107,11 @@ impl Relay {
     }
 
     /// `None`: that server is reached by UDP.
-    fn by_stream(&self, to: SocketAddr, message: &[u8], kept: Kept) -> Option<io::Result<()>> {
+    fn by_stream(&self, to: SocketAddr, message: &[u8], media: Option<&Permit>) -> Option<io::Result<()>> {
         let mut streams = lock(&self.streams);
+        let message = || Message { bytes: message.to_vec(), media: media.cloned() };
         if let Some(stream) = streams.get(&to) {
-            return Some(stream.try_send(message, kept));
+            return Some(stream.try_send(message()));
         }
         let detour = self.relays.detours.of(to)?;
         let work = Work {
@@ -122,7 +124,7 @@ impl Relay {
             given_up_after: stream::GIVEN_UP_AFTER,
         };
         let stream = streams.entry(to).or_insert(Stream::open(work));
-        Some(stream.try_send(message, kept))
+        Some(stream.try_send(message()))
     }
 }
 
@@ -179,7 +181,7 @@ impl AsyncUdpSocket for Relay {
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
         let length = transmit.contents.len();
         self.relays.loss.sent(transmit.destination, transmit.contents);
-        if self.by_stream(transmit.destination, transmit.contents, Kept::None).is_some() {
+        if self.by_stream(transmit.destination, transmit.contents, None).is_some() {
             // What has no room is lost, as on any network: to wait would hold up the library's only task,
             // and with it every other way to this viewer.
             return Poll::Ready(Ok(length));

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use webrtc::runtime::Transmit;
 
 use super::lock;
+use super::permit::Permit;
 use super::relay::Relay;
 use super::socket::Socket;
 use super::stun::{self, Kind, Relayed};
@@ -82,15 +83,16 @@ impl Route {
         if self.relayed.is_some() { 1 } else { self.socket.max_segments() }
     }
 
-    /// Sends a run. What the network refuses is lost, as on the network itself.
+    /// Sends a run; where it has to wait, as long as it may leave. What the network refuses is lost, as on the network
+    /// itself.
     ///
     /// # Errors
     ///
     /// [`io::ErrorKind::WouldBlock`]: there is no room for it now.
-    pub fn try_send(&self, run: &Run) -> io::Result<()> {
+    pub fn try_send(&self, run: &Run, permit: &Permit) -> io::Result<()> {
         if let Some(relayed) = self.relayed {
             for packet in run.packets() {
-                match self.private.try_send(self.to, &relayed.wrap(packet)) {
+                match self.private.try_send(self.to, &relayed.wrap(packet), permit) {
                     Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Err(cause),
                     Err(cause) => log::trace!(cause:%; "a packet could not be sent to a relay"),
                     Ok(()) => {}
