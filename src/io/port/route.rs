@@ -103,12 +103,6 @@ impl Route {
         let segment_size = (run.count > 1).then_some(run.segment);
         match self.socket.try_send(&self.transmit(&run.bytes, segment_size)) {
             Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Err(cause),
-            // An interface may refuse runs although the kernel takes them.
-            Err(_) if run.count > 1 => {
-                for packet in run.packets() {
-                    let _ = self.socket.try_send(&self.transmit(packet, None));
-                }
-            }
             Err(cause) => log::trace!(cause:%; "a packet could not be sent"),
             Ok(()) => {}
         }
