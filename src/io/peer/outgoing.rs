@@ -24,6 +24,10 @@ use crate::units::MediaTime;
 /// The longest that a viewer is waited for at the start.
 const SHAKEN_HANDS: Duration = Duration::from_millis(30);
 
+/// How long packets wait for room in the socket that all viewers share. What fills it for longer is not a network that
+/// is slow, since that loses packets instead.
+const FULL: Duration = Duration::from_millis(20);
+
 /// One of the streams to a viewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
@@ -217,7 +221,8 @@ impl Outgoing {
         Ok(Some(Written { numbers, bytes: packet.len() }))
     }
 
-    /// Sends what was gathered; waits while the socket is full. What is withheld meanwhile does not leave.
+    /// Sends what was gathered. Waits while there is no room on the way to a relay, and a moment where all viewers share
+    /// the room. What is withheld meanwhile does not leave.
     pub async fn flush(&mut self) {
         if self.run.is_empty() {
             return;
@@ -229,7 +234,14 @@ impl Outgoing {
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}
                 _ => break,
             }
-            route.writable().await;
+            let is_shared = route.relayed.is_none();
+            if is_shared && timeout(FULL, route.writable()).await.is_err() {
+                log::trace!(route:?; "there is no room for a viewer's packets");
+                break;
+            }
+            if !is_shared {
+                route.writable().await;
+            }
             if !permit.holds() {
                 break;
             }
