@@ -100,15 +100,12 @@ impl Port {
         let mut tasks = Vec::new();
         for socket in &port.sockets {
             let (socket, port) = (socket.clone(), Arc::downgrade(&port));
-            let read = async move {
-                let take = |local, from, bytes: &[u8]| {
-                    if let Some(port) = port.upgrade() {
-                        port.received(local, from, bytes);
-                    }
-                };
-                socket.read(take).await;
+            let take = move |local, from, bytes: &[u8]| {
+                if let Some(port) = port.upgrade() {
+                    port.received(local, from, bytes);
+                }
             };
-            tasks.push(tokio::spawn(read).abort_handle());
+            tasks.push(tokio::spawn(async move { socket.keep_reading(take).await }).abort_handle());
         }
         *lock(&port.tasks) = tasks;
         port

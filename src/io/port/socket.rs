@@ -2,10 +2,13 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
 use tokio::io::Interest;
 use webrtc::runtime::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
@@ -20,6 +23,9 @@ const READ_BYTES: usize = 65_535;
 /// address of a viewer who is gone takes up to 208 KiB of it for three seconds and more
 /// (`net.ipv4.neigh.default.unres_qlen_bytes`), and the kernel gives 208 KiB unasked.
 const SEND_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// Whoever found out how it is done may not keep the board busy with it.
+const AFTER_A_PANIC: Duration = Duration::from_millis(10);
 
 /// A bound socket.
 pub(super) struct Socket {
@@ -124,8 +130,18 @@ impl Socket {
         let _ = self.io.writable().await;
     }
 
-    /// Reads until the task is aborted; each datagram with the board's address that it came to.
-    pub(super) async fn read(&self, mut take: impl FnMut(IpAddr, SocketAddr, &[u8])) {
+    /// Reads until the task is aborted; each datagram with the board's address that it came to. Nobody else reads for
+    /// anybody: should a datagram make `take` panic, only that one is lost, and what was read with it.
+    pub(super) async fn keep_reading(&self, take: impl Fn(IpAddr, SocketAddr, &[u8])) {
+        loop {
+            // What `take` works on is kept whole by its own locks.
+            let _ = AssertUnwindSafe(self.read(&take)).catch_unwind().await;
+            log::error!("a datagram could not be taken; reading goes on");
+            tokio::time::sleep(AFTER_A_PANIC).await;
+        }
+    }
+
+    async fn read(&self, take: impl Fn(IpAddr, SocketAddr, &[u8])) {
         let mut memory = vec![0; READS * READ_BYTES];
         loop {
             let mut bufs: Vec<IoSliceMut<'_>> = memory.chunks_mut(READ_BYTES).map(IoSliceMut::new).collect();

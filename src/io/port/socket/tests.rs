@@ -36,6 +36,32 @@ async fn address_that_the_board_no_longer_has_ends_nobodys_runs() {
     }
 }
 
+#[tokio::test]
+async fn reading_goes_on_after_a_datagram_that_nobody_can_take() {
+    let here = Socket::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a port");
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, here.port().expect("it is bound")));
+    let (taken, mut good) = tokio::sync::mpsc::channel(1);
+    let read = tokio::spawn(async move {
+        let take = |_, _, bytes: &[u8]| {
+            assert_ne!(bytes, b"bad");
+            let _ = taken.try_send(bytes.to_vec());
+        };
+        here.keep_reading(take).await;
+    });
+    let there = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a loopback port");
+    let say = async {
+        for said in [b"bad", b"ok!"].iter().cycle() {
+            there.send_to(*said, to).await.expect("loopback takes it");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        said = good.recv() => assert_eq!(said.as_deref(), Some(&b"ok!"[..])),
+        () = tokio::time::timeout(Duration::from_secs(20), say).map(drop) => panic!("nobody reads any more"),
+    }
+    read.abort();
+}
+
 /// In a network of its own: an interface behind which nobody answers.
 const LONELY: &str = "ip link set lo up && ip link add cable type veth peer name end && ip link set end up \\
     && ip link set cable up && ip addr add 10.99.0.1/24 dev cable && exec \"$@\"";
