@@ -197,3 +197,29 @@ async fn a_server_that_comes_back_after_the_library_gave_up_is_told() {
     connection.write_all(&message([0x01, 0x13], 1)).await.expect("it is connected");
     assert_eq!(timeout(PATIENCE, relay.relays.loss.told()).await, Ok(false));
 }
+
+#[tokio::test]
+async fn datagrams_of_a_run_come_one_by_one_and_whole() {
+    let (relay, _) = relay_to(1).await;
+    let server =
+        crate::io::port::socket::Socket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+    let run: Vec<u8> = (0..3).flat_map(|n| [n; 1_200]).collect();
+    let (ecn, segment_size, src_ip) = (None, Some(1_200), None);
+    server.writable().await;
+    let transmit = Transmit { destination: relay.local, ecn, contents: &run, segment_size, src_ip };
+    server.try_send(&transmit).expect("loopback takes it");
+    for n in 0..3 {
+        assert_eq!(hear(&relay).await.1, [n; 1_200]);
+    }
+    let here = relay.local;
+    let other = UdpSocket::bind("127.0.0.1:0").await.expect("a loopback port");
+    let destination = other.local_addr().expect("it is bound");
+    let run = Transmit { destination, ..transmit };
+    std::future::poll_fn(|cx| relay.poll_send(cx, &run)).await.expect("loopback takes it");
+    for n in 0..3 {
+        let mut bytes = [0; 2_000];
+        let (length, from) =
+            timeout(PATIENCE, other.recv_from(&mut bytes)).await.expect("in time").expect("one");
+        assert_eq!((&bytes[..length], from), (&[n; 1_200][..], here));
+    }
+}
