@@ -479,8 +479,7 @@ pub(super) struct Reports {
 impl Reports {
     /// Sends reports. `false`: the connection has ended.
     pub async fn send(&self, reports: Vec<SenderReport>) -> bool {
-        let packets = reports.into_iter().map(|report| Box::new(report) as Box<dyn rtc::rtcp::Packet>);
-        self.video.write_rtcp(packets.collect()).await.is_ok()
+        self.video.write_rtcp(codecs::compound(reports)).await.is_ok()
     }
 }
 
