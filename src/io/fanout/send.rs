@@ -452,6 +452,7 @@ impl Sender {
     fn departed(&mut self, numbers: Numbers, bytes: usize, at: Instant) {
         let is_probe = self.padding.left(bytes);
         if let Some(wide) = numbers.wide {
+            let bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
             self.departures.push(wide, Departure { at, bytes, is_probe });
         }
         self.counters.packets.fetch_add(1, Ordering::Relaxed);

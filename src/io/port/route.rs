@@ -20,6 +20,8 @@ use super::stun::{self, Kind, Relayed};
 
 /// The longest run: the largest IP packet less headers, with room to spare.
 const MAX_RUN_BYTES: usize = 60_000;
+/// The memory that a run keeps when it has left: an ordinary picture's. Keyframes are rare, and viewers many.
+const KEPT_BYTES: usize = 16 * 1024;
 
 /// Packets that leave together: of one length but for the last, which may be shorter.
 #[derive(Debug, Default)]
@@ -57,6 +59,7 @@ impl Run {
     /// Forgets what it has.
     pub fn clear(&mut self) {
         self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES);
         self.count = 0;
     }
 
@@ -229,5 +232,7 @@ mod tests {
             run.push(&[3; 700]);
         }
         assert!(run.bytes.len() <= MAX_RUN_BYTES);
+        run.clear();
+        assert!(run.bytes.capacity() <= KEPT_BYTES);
     }
 }
