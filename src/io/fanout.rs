@@ -147,6 +147,7 @@ impl Fanout {
         let (sends, most_bps) = (feed.sends(), feed.most_bps());
         let queues = (sends.video.then_some(video_in), sends.audio.then_some(audio_in));
         let mut viewer = Viewer::new(queues, counters, most_bps, feed.spawn(video_out, audio_out));
+        viewer.is_silent = peer.is_silent();
         viewer.catch_up(&self.backlog);
         let wants_keyframe = viewer.wants_keyframe(Rendition::Main);
         self.viewers.insert(peer.id(), viewer);
@@ -204,7 +205,8 @@ impl Fanout {
         let timestamp = self.sound_clock.timestamp(packet.captured);
         let (captured, era) = (packet.captured, self.era.load(Ordering::Relaxed));
         let sound = Sound { data: packet.data.clone(), timestamp, captured, era };
-        for audio in self.viewers.values().filter_map(|viewer| viewer.audio.as_ref()) {
+        let hearing = self.viewers.values().filter(|viewer| !viewer.is_silent());
+        for audio in hearing.filter_map(|viewer| viewer.audio.as_ref()) {
             // A full queue loses it: half a second old sound is of less use than silence.
             let _ = audio.try_send(sound.clone());
         }
@@ -240,7 +242,7 @@ impl Fanout {
 
     /// Whether something waits to be sent.
     pub fn has_unsent(&self) -> bool {
-        self.viewers.values().any(|viewer| viewer.queued() > 0 || viewer.queued_sound() > 0)
+        self.viewers.values().any(Viewer::has_unsent)
     }
 
     /// What one viewer was sent.
@@ -329,6 +331,29 @@ mod tests {
         assert!(!fanout.video(Rendition::Main, &unit(false)));
         assert_eq!(taken(&mut queue), [true, false]);
         assert_eq!(fanout.traffic(PeerId(1)).map(|traffic| traffic.frames_dropped), Some(4));
+    }
+
+    #[tokio::test]
+    async fn viewer_that_is_not_heard_is_sent_nothing_until_it_is_and_begins_with_a_keyframe() {
+        let (mut fanout, mut queue) = with_viewer(400);
+        let is_silent = fanout.viewers[&PeerId(1)].is_silent.clone();
+        assert!(!fanout.video(Rendition::Main, &unit(true)));
+        is_silent.store(true, Ordering::Relaxed);
+        for _ in 0..3 {
+            assert!(!fanout.video(Rendition::Main, &unit(false)), "nor does it cost others a keyframe");
+        }
+        assert_eq!(taken(&mut queue), [true]);
+        is_silent.store(false, Ordering::Relaxed);
+        assert!(fanout.video(Rendition::Main, &unit(false)));
+        assert!(!fanout.video(Rendition::Main, &unit(true)));
+        assert_eq!(taken(&mut queue), [true]);
+    }
+
+    #[tokio::test]
+    async fn viewer_whose_task_has_ended_costs_nobody_keyframes() {
+        let (mut fanout, queue) = with_viewer(400);
+        drop(queue);
+        assert!((0..3).all(|_| !fanout.video(Rendition::Main, &unit(false))));
     }
 
     #[tokio::test]

@@ -34,7 +34,7 @@ mod viewer_clock;
 mod watch;
 
 use std::net::IpAddr;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -192,6 +192,7 @@ pub struct Peer {
     /// Where the viewer's sound goes.
     ear: tokio::sync::watch::Sender<Ear>,
     watch: AbortHandle,
+    is_silent: Arc<AtomicBool>,
     channel: Channel,
     /// Answers and restarts take turns: an answer belongs to the offer before it.
     turns: Semaphore,
@@ -240,6 +241,7 @@ impl Peer {
         let channel = Channel::create(&connection).await?;
         let sdp = connection::describe(&connection, &sockets, &mut gathered, false).await?;
         let channel = Channel::new(id, channel, events.clone());
+        let is_silent = Arc::<AtomicBool>::default();
         let watch = Watch {
             id,
             connection: Arc::downgrade(&connection),
@@ -253,6 +255,7 @@ impl Peer {
             gathered_sdp: None,
             local: LocalAddresses::new(settings.addresses.clone(), settings.port.clone()),
             path: Path::default(),
+            is_silent: is_silent.clone(),
         };
         let watch = tokio::spawn(watch.run()).abort_handle();
         let (sections, streams) = (sdp::sections(&sdp), opened.streams);
@@ -274,6 +277,7 @@ impl Peer {
             gathered,
             ear: opened.ear,
             watch,
+            is_silent,
             channel,
             turns: Semaphore::new(1),
             joins_multicast,
@@ -443,6 +447,11 @@ impl Peer {
         }
     }
 
+    /// Whether nothing was heard of the viewer lately: until it is heard again, it is to be sent no media.
+    pub(super) fn is_silent(&self) -> Arc<AtomicBool> {
+        self.is_silent.clone()
+    }
+
     fn negotiated(&self) -> MutexGuard<'_, Negotiated> {
         // No code that could panic runs under this lock.
         self.negotiated.lock().unwrap_or_else(PoisonError::into_inner)
@@ -479,8 +488,7 @@ pub(super) struct Reports {
 impl Reports {
     /// Sends reports. `false`: the connection has ended.
     pub async fn send(&self, reports: Vec<SenderReport>) -> bool {
-        let packets = reports.into_iter().map(|report| Box::new(report) as Box<dyn rtc::rtcp::Packet>);
-        self.video.write_rtcp(packets.collect()).await.is_ok()
+        self.video.write_rtcp(codecs::compound(reports)).await.is_ok()
     }
 }
 

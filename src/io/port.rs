@@ -14,6 +14,7 @@
 //! | `demux` | whose is a datagram |
 //! | `stun` | what kind is it |
 //! | `view` | what the library takes for its socket |
+//! | `permit` | until when media may leave |
 //! | `route` | by which way a viewer's media leaves |
 //! | `socket` | a real socket |
 //! | `mapping` | under which address a NAT shows it, and keeping that |
@@ -24,6 +25,7 @@
 
 mod demux;
 mod mapping;
+mod permit;
 mod relay;
 mod route;
 mod socket;
@@ -47,6 +49,7 @@ use mapping::Mappings;
 use socket::Socket;
 
 pub use demux::Owner;
+pub use permit::{Permit, Source};
 pub use relay::{Detours, Loss, Relay, Relays, Trust};
 pub use route::{Route, Routes, Run};
 pub use view::View;
@@ -97,15 +100,12 @@ impl Port {
         let mut tasks = Vec::new();
         for socket in &port.sockets {
             let (socket, port) = (socket.clone(), Arc::downgrade(&port));
-            let read = async move {
-                let take = |local, from, bytes: &[u8]| {
-                    if let Some(port) = port.upgrade() {
-                        port.received(local, from, bytes);
-                    }
-                };
-                socket.read(take).await;
+            let take = move |local, from, bytes: &[u8]| {
+                if let Some(port) = port.upgrade() {
+                    port.received(local, from, bytes);
+                }
             };
-            tasks.push(tokio::spawn(read).abort_handle());
+            tasks.push(tokio::spawn(async move { socket.keep_reading(take).await }).abort_handle());
         }
         *lock(&port.tasks) = tasks;
         port

@@ -23,6 +23,8 @@ pub(super) struct Counters {
     pub(super) round_trip_us: AtomicU64,
     /// The viewer does not get all of the main encode, since its network is too slow for that.
     pub(super) is_narrow: AtomicBool,
+    /// Something that was taken from the queues has not left yet, or is to be repeated.
+    pub(super) is_sending: AtomicBool,
 }
 
 impl Counters {

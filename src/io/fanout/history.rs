@@ -10,12 +10,16 @@ use super::Frame;
 use crate::engine::bandwidth::Fate;
 use crate::io::peer::Numbers;
 
-/// Packets of the picture that can be repeated: three seconds at 2.5 Mbit/s. What is asked for later is of no
-/// use any more.
+/// Packets of the picture that can be repeated: a second and a half of 7 Mbit/s. What is asked for later is of no use any
+/// more, and pictures are kept for it.
 const MAX_PICTURE_PACKETS: usize = 1024;
+const REPEATABLE: Duration = Duration::from_millis(1500);
 /// Packets whose arrival is awaited: a report covers at most this many (its count has 16 bits, a second at 20
 /// Mbit/s is 2,000).
 const MAX_DEPARTURES: usize = 2048;
+/// Of so many at least; of more than that, for as long as the longest queues make a packet wait and a report takes.
+const FEW_DEPARTURES: usize = 512;
+const AWAITED: Duration = Duration::from_secs(2);
 /// A packet that is missing for so long is lost. Longer than between two reports, and than packets overtake each
 /// other.
 const OVERTAKEN: Duration = Duration::from_millis(120);
@@ -45,7 +49,9 @@ pub(super) struct History {
 
 impl History {
     pub(super) fn push(&mut self, numbers: Numbers, frame: Arc<Frame>, part: usize, at: Instant) {
-        if self.sent.len() == MAX_PICTURE_PACKETS {
+        while self.sent.len() >= MAX_PICTURE_PACKETS
+            || self.sent.front().is_some_and(|sent| at.saturating_duration_since(sent.at) > REPEATABLE)
+        {
             self.sent.pop_front();
         }
         self.sent.push_back(Sent { numbers, frame, part, at, is_repeated: false });
@@ -75,8 +81,8 @@ impl History {
 pub(super) struct Departure {
     /// When.
     pub at: Instant,
-    /// On the wire.
-    pub bytes: usize,
+    /// On the wire; a datagram's length has 16 bits.
+    pub bytes: u16,
     /// While a probe was sent.
     pub is_probe: bool,
 }
@@ -92,6 +98,16 @@ pub(super) struct Departures {
 
 impl Departures {
     pub(super) fn push(&mut self, wide: u16, departure: Departure) {
+        // One that nobody told of, since its report was lost, is awaited as long as there is room.
+        while self.left.len() >= MAX_DEPARTURES
+            || self.left.len() > FEW_DEPARTURES
+                && self.left.front().is_some_and(|left| {
+                    left.is_none_or(|left| departure.at.saturating_duration_since(left.at) > AWAITED)
+                })
+        {
+            self.left.pop_front();
+            self.first = self.first.wrapping_add(1);
+        }
         if self.left.is_empty() {
             self.first = wide;
         }
@@ -100,10 +116,6 @@ impl Departures {
             // Sent again, for a viewer that takes no stream of its own for that.
             Some(left) => *left = Some(departure),
             None => self.left.push_back(Some(departure)),
-        }
-        if self.left.len() > MAX_DEPARTURES {
-            self.left.pop_front();
-            self.first = self.first.wrapping_add(1);
         }
     }
 
@@ -138,8 +150,8 @@ impl Departures {
     fn tell(&mut self, wide: u16, arrived: Option<Duration>, fates: &mut Vec<Fate>) {
         let index = usize::from(wide.wrapping_sub(self.first));
         if let Some(left) = self.left.get_mut(index).and_then(Option::take) {
-            let Departure { at: departed, bytes: size, is_probe } = left;
-            fates.push(Fate { departed, arrived, size, is_probe });
+            let Departure { at: departed, bytes, is_probe } = left;
+            fates.push(Fate { departed, arrived, size: bytes.into(), is_probe });
         }
     }
 }
@@ -171,6 +183,7 @@ mod tests {
             let sequence = 64_600u16.wrapping_add(n);
             history.push(Numbers { sequence, wide: None }, frame(), usize::from(n), start);
         }
+        assert_eq!(history.sent.capacity(), MAX_PICTURE_PACKETS);
         let mut part = |sequence, ms| {
             let round_trip = Duration::from_millis(40);
             history.missed(sequence, round_trip, at(ms)).map(|sent| sent.part)
@@ -182,6 +195,44 @@ mod tests {
         assert_eq!(part(127, 70), Some(1063));
         assert_eq!(part(64_600, 100), None, "too long ago");
         assert_eq!(part(64_600u16.wrapping_add(2000), 100), None, "not sent yet");
+    }
+
+    #[test]
+    fn pictures_are_kept_no_longer_than_they_are_of_use() {
+        let (mut history, start, picture) = (History::default(), Instant::now(), frame());
+        for n in 0..100u16 {
+            let at = start + Duration::from_millis(u64::from(n) * 100);
+            history.push(Numbers { sequence: n, wide: None }, picture.clone(), 0, at);
+        }
+        assert_eq!(Arc::strong_count(&picture), 1 + 16, "a second and a half");
+        let at = start + Duration::from_secs(60);
+        history.push(Numbers { sequence: 100, wide: None }, picture.clone(), 0, at);
+        assert_eq!(Arc::strong_count(&picture), 2);
+        assert!(history.newest().is_some() && history.missed(99, Duration::ZERO, at).is_none());
+    }
+
+    #[test]
+    fn departures_that_nobody_tells_of_are_not_awaited_for_good() {
+        assert!(size_of::<Option<Departure>>() <= 24);
+        let (mut departures, start) = (Departures::default(), Instant::now());
+        let mut fates = Vec::new();
+        for n in 0..20_000u16 {
+            // 300 packets a second, each told of after 100 ms, but for the first.
+            let at = start + Duration::from_micros(u64::from(n) * 3_333);
+            departures.push(n, Departure { at, bytes: 1000, is_probe: false });
+            if n > 30 {
+                let arrived = (n - 30, Some(Duration::from_millis(u64::from(n))));
+                departures.fates(at, &[arrived], &mut fates);
+                assert_eq!(fates.len(), 1, "{n}");
+            }
+        }
+        assert!(departures.left.len() <= 601 && departures.left.capacity() <= 1024);
+        for n in 20_000..60_000u16 {
+            // A flood, and silence.
+            let departure = Departure { at: start + Duration::from_secs(100), bytes: 1000, is_probe: false };
+            departures.push(n, departure);
+        }
+        assert!(departures.left.len() <= MAX_DEPARTURES && departures.left.capacity() <= MAX_DEPARTURES);
     }
 
     #[test]

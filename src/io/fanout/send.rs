@@ -23,6 +23,7 @@ use crate::io::peer::{
     CaptureClock, Ended, EstimateOutlet, Feedback, Form, Line, Numbers, Outgoing, Peer, Reports, Route,
     SendParameters, Sending, VIDEO_HZ,
 };
+use crate::io::port::Source;
 use crate::units::{Bitrate, MediaTime};
 
 /// The most that a viewer with sound may hold pictures back, in units of 10 ms. With a limit of zero Chromium
@@ -141,11 +142,13 @@ impl Feed {
         frames: mpsc::Receiver<Arc<Frame>>,
         sound: mpsc::Receiver<Sound>,
     ) -> AbortHandle {
-        let Feed { parameters: [video, audio], outgoing, feedback, mut sender } = self;
+        let Feed { parameters, outgoing, feedback, mut sender } = self;
         tokio::spawn(async move {
             // Until whoever sent before has let go of it.
             let mut outgoing = outgoing.lock_owned().await;
-            outgoing.negotiated(video, audio);
+            let is_there = Arc::new(());
+            let source = Source { withheld: sender.era.clone(), is_there: Arc::downgrade(&is_there) };
+            outgoing.negotiated(parameters, source);
             if sender.run(&mut outgoing, frames, sound, feedback).await.is_err() {
                 // The peer connection's owner is told of its end by itself.
                 log::debug!("nothing more can be sent to a viewer");
@@ -175,6 +178,7 @@ impl Sender {
             self.pace.is_narrow = self.counters.is_narrow.load(Ordering::Relaxed);
             let pause = self.pace.pause(Instant::now());
             let has_work = self.current.is_some() || !self.repeats.is_empty();
+            self.counters.is_sending.store(has_work, Ordering::Relaxed);
             tokio::select! {
                 biased;
                 Some(told) = feedback.recv() => {
@@ -184,7 +188,10 @@ impl Sender {
                     self.take(outgoing, told);
                 }
                 // Sound is not paced: it is small, and its gaps are heard.
-                Some(packet) = sound.recv() => self.write_sound(outgoing, &packet).await?,
+                Some(packet) = sound.recv() => {
+                    self.counters.is_sending.store(true, Ordering::Relaxed);
+                    self.write_sound(outgoing, &packet).await?;
+                }
                 () = &mut report => {
                     report.as_mut().reset(tokio::time::Instant::now() + until_next(self.report_interval(outgoing)));
                     self.report(outgoing.reports(self.now())).await?;
@@ -199,6 +206,7 @@ impl Sender {
                     self.write_padding(outgoing).await?;
                 }
                 Some(frame) = frames.recv(), if self.current.is_none() => {
+                    self.counters.is_sending.store(true, Ordering::Relaxed);
                     self.current = Some((frame, 0));
                     // Mostly it can leave at once; but the first one is followed by a report.
                     if has_reported && self.pace.pause(Instant::now()).is_zero() {
@@ -444,6 +452,7 @@ impl Sender {
     fn departed(&mut self, numbers: Numbers, bytes: usize, at: Instant) {
         let is_probe = self.padding.left(bytes);
         if let Some(wide) = numbers.wide {
+            let bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
             self.departures.push(wide, Departure { at, bytes, is_probe });
         }
         self.counters.packets.fetch_add(1, Ordering::Relaxed);

@@ -5,7 +5,7 @@
 //! numbers run on, since they are given later, and no picture is older than the one before.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +32,8 @@ pub(super) struct Viewer {
     pub(super) progress: Progress,
     pub(super) counters: Arc<Counters>,
     pub(super) task: AbortHandle,
+    /// It is not heard, and is sent nothing until it is.
+    pub(super) is_silent: Arc<AtomicBool>,
     thinning: Thinning,
     /// Which encode it gets, and which it is to get from that one's next keyframe on.
     on: Rendition,
@@ -56,6 +58,7 @@ impl Viewer {
             progress: Progress::AwaitsKeyframe,
             counters,
             task,
+            is_silent: Arc::default(),
             thinning: Thinning::default(),
             on: Rendition::Main,
             wanted: Rendition::Main,
@@ -70,6 +73,13 @@ impl Viewer {
 
     pub(super) fn queued_sound(&self) -> usize {
         self.audio.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity())
+    }
+
+    /// Whether something is still to be sent to it.
+    pub(super) fn has_unsent(&self) -> bool {
+        // One whose task has ended is sent nothing any more.
+        let is_sending = self.counters.is_sending.load(Ordering::Relaxed) && !self.task.is_finished();
+        is_sending || self.queued() > 0 || self.queued_sound() > 0
     }
 
     /// The encode that it gets or is about to get.
@@ -88,7 +98,9 @@ impl Viewer {
             true => self.progress.wants_keyframe(self.queued()) && self.has_room_for_keyframe(),
             false => true,
         };
-        self.video.is_some() && rendition == self.wanted && needs
+        // A task that has ended takes none either.
+        let takes = self.video.as_ref().is_some_and(|queue| !queue.is_closed()) && !self.is_silent();
+        takes && rendition == self.wanted && needs
     }
 
     /// Puts what is kept for those who join into its queue.
@@ -130,7 +142,15 @@ impl Viewer {
         self.counters.is_narrow.store(is_narrow, Ordering::Relaxed);
     }
 
+    pub(super) fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::Relaxed)
+    }
+
     fn has_room(&mut self, picture: &Picture) -> bool {
+        if self.is_silent() {
+            self.progress = Progress::AwaitsKeyframe;
+            return false;
+        }
         let (queued, is_disposable) = (self.queued(), picture.importance == Importance::Disposable);
         if is_disposable && queued >= ROOM_FOR_DISPOSABLE {
             return false;

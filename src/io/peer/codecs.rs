@@ -6,6 +6,11 @@ use rtc::peer_connection::configuration::interceptor_registry::{
     configure_simulcast_extension_headers, configure_twcc_receiver_only,
 };
 use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MediaEngine};
+use rtc::rtcp::Packet;
+use rtc::rtcp::sender_report::SenderReport;
+use rtc::rtcp::source_description::{
+    SdesType, SourceDescription, SourceDescriptionChunk, SourceDescriptionItem,
+};
 use rtc::rtp_transceiver::RTCRtpTransceiverDirection;
 use rtc::rtp_transceiver::rtp_sender::{
     RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
@@ -36,6 +41,10 @@ const H264_FORMAT: &str = "level-asymmetry-allowed=1;packetization-mode=1;profil
 const VIDEO_PAYLOAD_TYPE: u8 = 102;
 const RTX_PAYLOAD_TYPE: u8 = 103;
 const AUDIO_PAYLOAD_TYPE: u8 = 111;
+
+/// What both streams are parts of, and under which name their sources belong together (RFC 3550 §6.5.1): the one that
+/// the offer says.
+const STREAM: &str = "farol";
 
 /// H.264 as it is offered.
 pub fn video_codec() -> RTCRtpCodec {
@@ -121,5 +130,33 @@ pub fn track(kind: RtpCodecKind, codec: RTCRtpCodec, ssrc: u32, rtx_ssrc: Option
     };
     let encoding = RTCRtpEncodingParameters { rtp_coding_parameters: coding, codec, ..Default::default() };
     let name = kind.to_string();
-    MediaStreamTrack::new("farol".to_owned(), name.clone(), name, kind, vec![encoding])
+    MediaStreamTrack::new(STREAM.to_owned(), name.clone(), name, kind, vec![encoding])
+}
+
+/// Reports as they are sent: each compound packet has the name of its sources (RFC 3550 §6.1).
+pub fn compound(reports: Vec<SenderReport>) -> Vec<Box<dyn Packet>> {
+    let name = SourceDescriptionItem { sdes_type: SdesType::SdesCname, text: STREAM.into() };
+    let chunk =
+        |report: &SenderReport| SourceDescriptionChunk { source: report.ssrc, items: vec![name.clone()] };
+    let names = SourceDescription { chunks: reports.iter().map(chunk).collect() };
+    let reports = reports.into_iter().map(|report| Box::new(report) as Box<dyn Packet>);
+    reports.chain([Box::new(names) as Box<dyn Packet>]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_name_their_sources() {
+        let reports = [7, 8].map(|ssrc| SenderReport { ssrc, ..Default::default() });
+        let bytes = rtc::rtcp::packet::marshal(&compound(reports.to_vec())).expect("it fits");
+        let parts = rtc::rtcp::packet::unmarshal(&mut &bytes[..]).expect("it is well-formed");
+        let names = parts[2].as_any().downcast_ref::<SourceDescription>().expect("the names");
+        let named = |chunk: &SourceDescriptionChunk| (chunk.source, chunk.items[0].text.clone());
+        assert_eq!(
+            names.chunks.iter().map(named).collect::<Vec<_>>(),
+            [7, 8].map(|ssrc| (ssrc, STREAM.into()))
+        );
+    }
 }

@@ -12,16 +12,21 @@ use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtp::Header;
 use rtc::shared::marshal::{Marshal, MarshalSize};
 use rtc::srtp::context::Context;
+use tokio::time::timeout;
 
 use super::clock::CaptureClock;
 use super::codecs::{AUDIO_HZ, VIDEO_HZ};
 use super::keys::Overheard;
 use super::outlet::SendParameters;
-use crate::io::port::{Route, Routes, Run};
+use crate::io::port::{Route, Routes, Run, Source};
 use crate::units::MediaTime;
 
 /// The longest that a viewer is waited for at the start.
 const SHAKEN_HANDS: Duration = Duration::from_millis(30);
+
+/// How long packets wait for room in the socket that all viewers share. What fills it for longer is not a network that
+/// is slow, since that loses packets instead.
+const FULL: Duration = Duration::from_millis(20);
 
 /// One of the streams to a viewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +115,8 @@ pub struct Outgoing {
     headers: [Header; 3],
     /// The last `abs-capture-time`: all packets of a picture have the same.
     captured: Option<(MediaTime, Bytes)>,
+    /// Who sends now.
+    source: Source,
 }
 
 impl Outgoing {
@@ -121,7 +128,7 @@ impl Outgoing {
         [video, repair, audio]: [Stream; 3],
     ) -> Outgoing {
         let (srtp, run, plain, wide, parameters) = Default::default();
-        let (headers, captured) = Default::default();
+        let (headers, captured, source) = Default::default();
         Outgoing {
             overheard,
             srtp,
@@ -136,11 +143,15 @@ impl Outgoing {
             parameters,
             headers,
             captured,
+            source,
         }
     }
 
-    /// How the answer wants packets of the picture and of the sound to look.
-    pub fn negotiated(&mut self, video: Option<SendParameters>, audio: Option<SendParameters>) {
+    /// How the answer wants packets of the picture and of the sound to look, and who sends them now. What another one
+    /// has left is not sent.
+    pub fn negotiated(&mut self, [video, audio]: [Option<SendParameters>; 2], source: Source) {
+        self.run.clear();
+        self.source = source;
         self.parameters = [video, audio];
         self.headers = Default::default();
     }
@@ -166,7 +177,7 @@ impl Outgoing {
     /// once and throw away what they have no keys for yet (the webrtc crate), and that is a keyframe. A viewer begins
     /// with the control channel at once, which is on every offer, so over a LAN this takes a millisecond.
     pub async fn wait_for_viewer(&mut self) {
-        let _ = tokio::time::timeout(SHAKEN_HANDS, self.routes.heard()).await;
+        let _ = timeout(SHAKEN_HANDS, self.routes.heard()).await;
     }
 
     /// Numbers and encrypts a packet, and sends it with those before, at the latest by [`Outgoing::flush`].
@@ -196,7 +207,11 @@ impl Outgoing {
         let packet = srtp.encrypt_rtp_with_header(&self.plain, header).map_err(|_| Ended)?;
         let max = self.routes.current().map_or(1, |route| route.max_run());
         if !self.run.takes(packet.len(), max) {
+            let permit = self.source.permit();
             self.flush().await;
+            if !permit.holds() {
+                return Ok(None);
+            }
         }
         self.run.push(&packet);
         if again.is_none() {
@@ -206,16 +221,29 @@ impl Outgoing {
         Ok(Some(Written { numbers, bytes: packet.len() }))
     }
 
-    /// Sends what was gathered; waits while the socket is full.
+    /// Sends what was gathered. Waits while there is no room on the way to a relay, and a moment where all viewers share
+    /// the room. What is withheld meanwhile does not leave.
     pub async fn flush(&mut self) {
         if self.run.is_empty() {
             return;
         }
+        let permit = self.source.permit();
         // Without a way it is lost, as it would be on a network that leads nowhere.
         while let Some(route) = self.routes.current() {
-            match route.try_send(&self.run) {
-                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => route.writable().await,
+            match route.try_send(&self.run, &permit) {
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}
                 _ => break,
+            }
+            let is_shared = route.relayed.is_none();
+            if is_shared && timeout(FULL, route.writable()).await.is_err() {
+                log::trace!(route:?; "there is no room for a viewer's packets");
+                break;
+            }
+            if !is_shared {
+                route.writable().await;
+            }
+            if !permit.holds() {
+                break;
             }
         }
         self.run.clear();

@@ -3,6 +3,7 @@
 //! The library's callbacks run on its driver task, which also answers connectivity checks: they only
 //! put a note into a channel. This task waits in their place when the daemon is busy.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use webrtc::rtp_transceiver::RtpSender;
 
 use super::ear::Listening;
 use super::local::LocalAddresses;
-use super::loss::{Loss, Path};
+use super::loss::Path;
 use super::socket::Gated;
 use super::{PeerEvent, connection, sdp};
 use crate::engine::message::Candidate;
@@ -29,6 +30,12 @@ use crate::units::PeerId;
 /// How often DTLS is asked whether the viewer has closed it, which the library does not tell, and the path is looked
 /// at.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// A viewer that was not heard for so long is sent no media: what nobody takes fills the board's queues, and hinders the
+/// others.
+const HUSHED_AFTER: Duration = Duration::from_millis(2500);
+/// The library gives a viewer up after 30 s (RFC 7675 §5.1), unless its task has ended without a word.
+const GONE_AFTER: Duration = Duration::from_secs(35);
 
 /// How long ICE and DTLS together may take. The library never gives DTLS up: a viewer whose certificate is
 /// not the one of its answer would stay "connecting" for good.
@@ -123,6 +130,8 @@ pub struct Watch {
     pub local: LocalAddresses,
     /// What was judged of the path.
     pub path: Path,
+    /// Whether the viewer is to be sent no media until it is heard again.
+    pub is_silent: Arc<AtomicBool>,
 }
 
 impl Watch {
@@ -148,7 +157,7 @@ impl Watch {
                 }
                 _ = looks.tick() => match self.is_closed_by_viewer().await {
                     true => Some(PeerEvent::Closed),
-                    false => self.lost_path().filter(|_| was_up).map(PeerEvent::PathLost),
+                    false => self.look().filter(|_| was_up),
                 },
                 was_used = self.sockets.relay_lost() => Some(PeerEvent::RelayLost { was_used }),
                 // Feedback was seen on its way here; the end of it means that the driver has stopped.
@@ -192,9 +201,16 @@ impl Watch {
         }
     }
 
-    fn lost_path(&mut self) -> Option<Loss> {
-        let heard = self.sockets.heard()?;
-        self.path.look(Instant::now().into_std(), heard, self.local.offered(), self.sockets.restarted_at())
+    /// Looks at the path to a viewer, if it was ever heard.
+    fn look(&mut self) -> Option<PeerEvent> {
+        let (now, heard) = (Instant::now().into_std(), self.sockets.heard()?);
+        let unheard = now.saturating_duration_since(heard.at);
+        self.is_silent.store(unheard >= HUSHED_AFTER, Ordering::Relaxed);
+        if unheard >= GONE_AFTER {
+            return Some(PeerEvent::Failed);
+        }
+        let loss = self.path.look(now, heard, self.local.offered(), self.sockets.restarted_at());
+        loss.map(PeerEvent::PathLost)
     }
 
     async fn local_sdp(&self) -> Option<String> {

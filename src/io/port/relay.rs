@@ -23,13 +23,15 @@ use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
+use tokio::io::ReadBuf;
+use tokio::net::UdpSocket;
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
 use super::lock;
-use super::socket::Socket;
-use stream::{Kept, Stream, Work};
+use super::permit::Permit;
+use stream::{Message, Stream, Work};
 
 pub use detours::Detours;
 pub use line::Trust;
@@ -52,7 +54,9 @@ pub struct Relays {
 
 /// The way to TURN servers from one local address.
 pub struct Relay {
-    udp: Arc<Socket>,
+    /// It is read one datagram at a time: put together by the kernel (UDP GRO) they would not fit into what the library
+    /// reads into.
+    udp: UdpSocket,
     local: SocketAddr,
     relays: Relays,
     streams: Mutex<HashMap<SocketAddr, Stream>>,
@@ -77,23 +81,23 @@ impl Relay {
     /// The socket cannot be used.
     pub fn new(socket: std::net::UdpSocket, relays: Relays) -> io::Result<Arc<Relay>> {
         let local = socket.local_addr()?;
-        let udp = Arc::new(Socket::wrap(socket)?);
+        socket.set_nonblocking(true)?;
+        let udp = UdpSocket::from_std(socket)?;
         Ok(Arc::new(Relay { udp, local, relays, streams: Mutex::default(), inbox: Arc::default() }))
     }
 
-    /// Sends a message of TURN, or says [`io::ErrorKind::WouldBlock`] when there is no room for it. It wakes
+    /// Sends a message of TURN with media, or says [`io::ErrorKind::WouldBlock`] when there is no room for it. It wakes
     /// nobody.
     ///
     /// # Errors
     ///
     /// There is no room, or no way.
-    pub fn try_send(&self, to_server: SocketAddr, message: &[u8]) -> io::Result<()> {
+    pub fn try_send(&self, to_server: SocketAddr, message: &[u8], permit: &Permit) -> io::Result<()> {
         self.relays.loss.sent(to_server, message);
-        if let Some(sent) = self.by_stream(to_server, message, Kept::ForOthers) {
+        if let Some(sent) = self.by_stream(to_server, message, Some(permit)) {
             return sent;
         }
-        let (ecn, segment_size, src_ip) = (None, None, None);
-        self.udp.try_send(&Transmit { destination: to_server, ecn, contents: message, segment_size, src_ip })
+        self.udp.try_send_to(message, to_server).map(drop)
     }
 
     /// Waits until there may be room on the way to a server.
@@ -101,15 +105,17 @@ impl Relay {
         let room = lock(&self.streams).get(&to_server).map(Stream::room);
         match room {
             Some(room) => room.await,
-            None => self.udp.writable().await,
+            // An error shows at the next attempt as well.
+            None => drop(self.udp.writable().await),
         }
     }
 
     /// `None`: that server is reached by UDP.
-    fn by_stream(&self, to: SocketAddr, message: &[u8], kept: Kept) -> Option<io::Result<()>> {
+    fn by_stream(&self, to: SocketAddr, message: &[u8], media: Option<&Permit>) -> Option<io::Result<()>> {
         let mut streams = lock(&self.streams);
+        let message = || Message { bytes: message.to_vec(), media: media.cloned() };
         if let Some(stream) = streams.get(&to) {
-            return Some(stream.try_send(message, kept));
+            return Some(stream.try_send(message()));
         }
         let detour = self.relays.detours.of(to)?;
         let work = Work {
@@ -122,7 +128,7 @@ impl Relay {
             given_up_after: stream::GIVEN_UP_AFTER,
         };
         let stream = streams.entry(to).or_insert(Stream::open(work));
-        Some(stream.try_send(message, kept))
+        Some(stream.try_send(message()))
     }
 }
 
@@ -172,26 +178,18 @@ impl AsyncUdpSocket for Relay {
         Ok(self.local)
     }
 
-    fn max_gso_segments(&self) -> usize {
-        self.udp.max_segments()
-    }
-
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
         let length = transmit.contents.len();
         self.relays.loss.sent(transmit.destination, transmit.contents);
-        if self.by_stream(transmit.destination, transmit.contents, Kept::None).is_some() {
+        if self.by_stream(transmit.destination, transmit.contents, None).is_some() {
             // What has no room is lost, as on any network: to wait would hold up the library's only task,
             // and with it every other way to this viewer.
             return Poll::Ready(Ok(length));
         }
-        match self.udp.try_send(transmit) {
-            Ok(()) => Poll::Ready(Ok(length)),
-            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
-                self.udp.wait_for_room(cx);
-                Poll::Pending
-            }
-            Err(cause) => Poll::Ready(Err(cause)),
+        for message in transmit.contents.chunks(transmit.segment_size.unwrap_or(length).max(1)) {
+            ready!(self.udp.poll_send_to(cx, message, transmit.destination))?;
         }
+        Poll::Ready(Ok(length))
     }
 
     fn poll_recv(
@@ -204,16 +202,14 @@ impl AsyncUdpSocket for Relay {
         if given > 0 {
             return Poll::Ready(Ok(given));
         }
-        let read = std::task::ready!(self.udp.poll_recv(cx, bufs, meta));
-        if let Ok(count) = read {
-            for (buf, meta) in bufs.iter().zip(meta.iter_mut()).take(count) {
-                meta.stride = meta.stride.max(1);
-                for message in buf[..meta.len.min(buf.len())].chunks(meta.stride) {
-                    self.relays.loss.received(meta.addr, message);
-                }
-            }
-        }
-        Poll::Ready(read)
+        let (Some(buf), Some(meta)) = (bufs.first_mut(), meta.first_mut()) else { return Poll::Ready(Ok(0)) };
+        let mut read = ReadBuf::new(buf);
+        let from = ready!(self.udp.poll_recv_from(cx, &mut read))?;
+        self.relays.loss.received(from, read.filled());
+        let length = read.filled().len();
+        *meta = RecvMeta::default();
+        (meta.addr, meta.len, meta.stride) = (from, length, length.max(1));
+        Poll::Ready(Ok(1))
     }
 }
 

@@ -13,12 +13,15 @@ use tokio::sync::Notify;
 use webrtc::runtime::Transmit;
 
 use super::lock;
+use super::permit::Permit;
 use super::relay::Relay;
 use super::socket::Socket;
 use super::stun::{self, Kind, Relayed};
 
 /// The longest run: the largest IP packet less headers, with room to spare.
 const MAX_RUN_BYTES: usize = 60_000;
+/// The memory that a run keeps when it has left: an ordinary picture's. Keyframes are rare, and viewers many.
+const KEPT_BYTES: usize = 16 * 1024;
 
 /// Packets that leave together: of one length but for the last, which may be shorter.
 #[derive(Debug, Default)]
@@ -56,6 +59,7 @@ impl Run {
     /// Forgets what it has.
     pub fn clear(&mut self) {
         self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES);
         self.count = 0;
     }
 
@@ -82,15 +86,16 @@ impl Route {
         if self.relayed.is_some() { 1 } else { self.socket.max_segments() }
     }
 
-    /// Sends a run. What the network refuses is lost, as on the network itself.
+    /// Sends a run; where it has to wait, as long as it may leave. What the network refuses is lost, as on the network
+    /// itself.
     ///
     /// # Errors
     ///
     /// [`io::ErrorKind::WouldBlock`]: there is no room for it now.
-    pub fn try_send(&self, run: &Run) -> io::Result<()> {
+    pub fn try_send(&self, run: &Run, permit: &Permit) -> io::Result<()> {
         if let Some(relayed) = self.relayed {
             for packet in run.packets() {
-                match self.private.try_send(self.to, &relayed.wrap(packet)) {
+                match self.private.try_send(self.to, &relayed.wrap(packet), permit) {
                     Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Err(cause),
                     Err(cause) => log::trace!(cause:%; "a packet could not be sent to a relay"),
                     Ok(()) => {}
@@ -101,12 +106,6 @@ impl Route {
         let segment_size = (run.count > 1).then_some(run.segment);
         match self.socket.try_send(&self.transmit(&run.bytes, segment_size)) {
             Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Err(cause),
-            // An interface may refuse runs although the kernel takes them.
-            Err(_) if run.count > 1 => {
-                for packet in run.packets() {
-                    let _ = self.socket.try_send(&self.transmit(packet, None));
-                }
-            }
             Err(cause) => log::trace!(cause:%; "a packet could not be sent"),
             Ok(()) => {}
         }
@@ -233,5 +232,7 @@ mod tests {
             run.push(&[3; 700]);
         }
         assert!(run.bytes.len() <= MAX_RUN_BYTES);
+        run.clear();
+        assert!(run.bytes.capacity() <= KEPT_BYTES);
     }
 }

@@ -2,10 +2,13 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
 use tokio::io::Interest;
 use webrtc::runtime::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
@@ -16,11 +19,21 @@ use super::lock;
 const READS: usize = 4;
 /// The longest that the kernel hands out as one: several datagrams of one sender put together (UDP GRO).
 const READ_BYTES: usize = 65_535;
+/// Room for what has not left yet; the kernel gives at most twice `net.core.wmem_max`. What waits for the hardware
+/// address of a viewer who is gone takes up to 208 KiB of it for three seconds and more
+/// (`net.ipv4.neigh.default.unres_qlen_bytes`), and the kernel gives 208 KiB unasked.
+const SEND_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// Whoever found out how it is done may not keep the board busy with it.
+const AFTER_A_PANIC: Duration = Duration::from_millis(10);
 
 /// A bound socket.
 pub(super) struct Socket {
     io: tokio::net::UdpSocket,
     state: UdpSocketState,
+    /// See [`Socket::max_segments`]. The state's own is 1 for good after any datagram that cannot leave, such as one
+    /// from an address that the board no longer has.
+    segments: AtomicUsize,
     /// Whom it sends and receives for; unspecified: every address of its family.
     local: IpAddr,
     /// Who found it full.
@@ -39,6 +52,8 @@ impl Socket {
             sockopt::set_ipv6_v6only(&socket, true)?;
         }
         bind(&socket, &address)?;
+        // With what the kernel gives unasked it works as well, while nobody is gone.
+        let _ = sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER_BYTES);
         Socket::wrap(socket.into())
     }
 
@@ -48,8 +63,9 @@ impl Socket {
         let local = socket.local_addr()?.ip();
         let io = tokio::net::UdpSocket::from_std(socket)?;
         let state = UdpSocketState::new(UdpSockRef::from(&io))?;
+        let segments = AtomicUsize::new(state.max_gso_segments());
         let (waiting, is_watched) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Socket { io, state, local, waiting, is_watched })
+        Ok(Socket { io, state, segments, local, waiting, is_watched })
     }
 
     pub(super) fn port(&self) -> io::Result<u16> {
@@ -63,11 +79,30 @@ impl Socket {
 
     /// How many datagrams of one size it sends in one system call (UDP GSO); 1: it cannot.
     pub(super) fn max_segments(&self) -> usize {
-        self.state.max_gso_segments()
+        self.segments.load(Ordering::Relaxed)
     }
 
-    /// Sends, or says [`io::ErrorKind::WouldBlock`].
+    /// Sends, or says [`io::ErrorKind::WouldBlock`]. A run that is refused as a whole is sent one by one; when that
+    /// goes, it is because the interface takes no runs.
     pub(super) fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        match (self.try_send_once(transmit), transmit.segment_size) {
+            (Err(cause), Some(segment)) if cause.kind() != io::ErrorKind::WouldBlock => {
+                for (n, contents) in transmit.contents.chunks(segment.max(1)).enumerate() {
+                    let sent =
+                        self.try_send_once(&Transmit { contents, segment_size: None, ..transmit.clone() });
+                    if n == 0 {
+                        sent?;
+                    }
+                }
+                log::info!(cause:%; "the network takes no runs of packets, and gets them one by one");
+                self.segments.store(1, Ordering::Relaxed);
+                Ok(())
+            }
+            (sent, _) => sent,
+        }
+    }
+
+    fn try_send_once(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         // Through tokio, which must learn that it is full.
         self.io.try_io(Interest::WRITABLE, || self.state.try_send(UdpSockRef::from(&self.io), transmit))
     }
@@ -95,8 +130,18 @@ impl Socket {
         let _ = self.io.writable().await;
     }
 
-    /// Reads until the task is aborted; each datagram with the board's address that it came to.
-    pub(super) async fn read(&self, mut take: impl FnMut(IpAddr, SocketAddr, &[u8])) {
+    /// Reads until the task is aborted; each datagram with the board's address that it came to. Nobody else reads for
+    /// anybody: should a datagram make `take` panic, only that one is lost, and what was read with it.
+    pub(super) async fn keep_reading(&self, take: impl Fn(IpAddr, SocketAddr, &[u8])) {
+        loop {
+            // What `take` works on is kept whole by its own locks.
+            let _ = AssertUnwindSafe(self.read(&take)).catch_unwind().await;
+            log::error!("a datagram could not be taken; reading goes on");
+            tokio::time::sleep(AFTER_A_PANIC).await;
+        }
+    }
+
+    async fn read(&self, take: impl Fn(IpAddr, SocketAddr, &[u8])) {
         let mut memory = vec![0; READS * READ_BYTES];
         loop {
             let mut bufs: Vec<IoSliceMut<'_>> = memory.chunks_mut(READ_BYTES).map(IoSliceMut::new).collect();
@@ -149,3 +194,6 @@ impl Socket {
 fn nothing_more() -> io::Result<()> {
     Err(io::ErrorKind::WouldBlock.into())
 }
+
+#[cfg(test)]
+mod tests;

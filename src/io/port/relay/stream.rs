@@ -6,6 +6,8 @@
 //!                   └──┘ 1 to 30 s   └ the peer connection is gone ─► what waits is sent, over
 //! ```
 //!
+//! Media that waits when it is withheld, or when the peer connection ends, is not sent.
+//!
 //! The library asks for an address for 8 s. A server that comes back later is asked the same question once
 //! more, and its answer is told as a loss: what the peer connection has said of its relays is out of date.
 
@@ -25,6 +27,7 @@ use super::detours::Detour;
 use super::frame::{self, Frames};
 use super::line::{Line, Trust};
 use super::loss::Loss;
+use crate::io::port::permit::Permit;
 use crate::io::port::stun;
 
 /// Messages that wait to be written. When it is full, the newest is dropped or refused: a quarter of a
@@ -47,9 +50,17 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// 8489 §6.2.2).
 const MAX_ASKED: usize = 16;
 
-/// A connection. Dropping it sends what waits, and closes.
+/// A connection. Dropping it sends what waits but for media, and closes.
 pub(super) struct Stream {
-    queue: mpsc::Sender<Vec<u8>>,
+    queue: mpsc::Sender<Message>,
+}
+
+/// What is to be said to a server.
+pub(super) struct Message {
+    pub(super) bytes: Vec<u8>,
+    /// It is media, of which there may be any amount: it leaves room to everything else, since checks and reports must
+    /// get through, and leaves only as long as it may.
+    pub(super) media: Option<Permit>,
 }
 
 /// What a connection works with.
@@ -75,11 +86,11 @@ impl Stream {
     }
 
     /// Takes a message, or says that there is no room or no connection any more.
-    pub(super) fn try_send(&self, message: &[u8], kept: Kept) -> io::Result<()> {
-        if kept == Kept::ForOthers && self.queue.capacity() <= KEPT && !self.queue.is_closed() {
+    pub(super) fn try_send(&self, message: Message) -> io::Result<()> {
+        if message.media.is_some() && self.queue.capacity() <= KEPT && !self.queue.is_closed() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        match self.queue.try_send(message.to_vec()) {
+        match self.queue.try_send(message) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(_)) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TrySendError::Closed(_)) => Err(io::ErrorKind::NotConnected.into()),
@@ -98,15 +109,6 @@ impl Stream {
     }
 }
 
-/// Whether a message leaves some room for others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kept {
-    /// Media does: checks and reports must get through however much of it there is.
-    ForOthers,
-    /// Those checks and reports.
-    None,
-}
-
 /// What has become of a connection.
 enum Ended {
     /// The peer connection is gone.
@@ -116,8 +118,8 @@ enum Ended {
 }
 
 impl Work {
-    async fn run(self, mut messages: mpsc::Receiver<Vec<u8>>) {
-        let Some(question) = messages.recv().await else { return };
+    async fn run(self, mut messages: mpsc::Receiver<Message>) {
+        let Some(Message { bytes: question, .. }) = messages.recv().await else { return };
         let mut waiting = VecDeque::from([question.clone()]);
         let (begun, mut wait) = (Instant::now(), FIRST_WAIT);
         loop {
@@ -169,7 +171,7 @@ impl Work {
     async fn connect(
         &self,
         waiting: &mut VecDeque<Vec<u8>>,
-        messages: &mut mpsc::Receiver<Vec<u8>>,
+        messages: &mut mpsc::Receiver<Message>,
     ) -> Option<io::Result<Line>> {
         let opening = Line::open(&self.detour, self.local, &self.trust);
         meanwhile(opening, waiting, messages).await
@@ -179,7 +181,7 @@ impl Work {
         &self,
         wait: Duration,
         waiting: &mut VecDeque<Vec<u8>>,
-        messages: &mut mpsc::Receiver<Vec<u8>>,
+        messages: &mut mpsc::Receiver<Message>,
     ) -> Option<()> {
         meanwhile(tokio::time::sleep(wait), waiting, messages).await
     }
@@ -188,7 +190,7 @@ impl Work {
         &self,
         line: Line,
         waiting: &mut VecDeque<Vec<u8>>,
-        messages: &mut mpsc::Receiver<Vec<u8>>,
+        messages: &mut mpsc::Receiver<Message>,
         has_allocation: &AtomicBool,
     ) -> Ended {
         log::debug!(server = self.server().as_str(); "connected to a TURN server");
@@ -232,14 +234,17 @@ impl Work {
 async fn meanwhile<T>(
     work: impl Future<Output = T>,
     waiting: &mut VecDeque<Vec<u8>>,
-    messages: &mut mpsc::Receiver<Vec<u8>>,
+    messages: &mut mpsc::Receiver<Message>,
 ) -> Option<T> {
     tokio::pin!(work);
     loop {
         tokio::select! {
             done = &mut work => return Some(done),
             message = messages.recv() => {
-                let message = message?;
+                let Message { bytes: message, media } = message?;
+                if media.is_some() {
+                    continue;
+                }
                 // A question is repeated until it is answered; it need not wait twice, and other things
                 // are not said before there is an answer.
                 if !waiting.contains(&message) && waiting.len() < MAX_ASKED {
@@ -254,13 +259,16 @@ async fn meanwhile<T>(
 async fn write(
     mut writer: WriteHalf<Line>,
     waiting: &mut VecDeque<Vec<u8>>,
-    messages: &mut mpsc::Receiver<Vec<u8>>,
+    messages: &mut mpsc::Receiver<Message>,
 ) -> Ended {
     let mut asked = VecDeque::with_capacity(MAX_ASKED);
-    let (mut batch, mut bytes) = (Vec::from(std::mem::take(waiting)), Vec::new());
+    let (mut batch, mut bytes) = (Vec::with_capacity(BATCH), Vec::new());
+    batch.extend(waiting.drain(..).map(|bytes| Message { bytes, media: None }));
     loop {
-        for message in batch.drain(..) {
-            if is_news(&mut asked, &message) {
+        let is_over = messages.is_closed();
+        for Message { bytes: message, media } in batch.drain(..) {
+            let may_leave = media.is_none_or(|permit| permit.holds() && !is_over);
+            if may_leave && is_news(&mut asked, &message) {
                 frame::append(&mut bytes, &message);
             }
         }
