@@ -24,6 +24,9 @@ use crate::io::port::stun::{Kind, kind, nominates, transaction, username};
 const MAX_CHECKS: usize = 32;
 /// DTLS datagrams that are held: a ClientHello is two, and it is repeated.
 const MAX_DTLS: usize = 16;
+/// Addresses from which a viewer may check. The library pairs each with all of its own, for good. A browser has about
+/// thirty, and shows most of them only as candidates.
+const MAX_SOURCES: usize = 32;
 /// What is held longer than this has been repeated meanwhile.
 const HOLD: Duration = Duration::from_secs(1);
 /// Should the nomination pass unseen (through a TURN server it does), nothing is held longer than this.
@@ -44,6 +47,8 @@ pub struct Gate {
     state: State,
     checks: Vec<(Instant, Datagram)>,
     dtls: Vec<(Instant, Datagram)>,
+    /// From where the viewer's checks came.
+    sources: Vec<SocketAddr>,
     /// The viewer's latest check.
     last_check: Option<Datagram>,
     /// Transaction ids of our checks that nominate.
@@ -80,8 +85,7 @@ impl Gate {
         self.state = State::Checking { since: now };
         let held = std::mem::take(&mut self.checks);
         let fresh = held.into_iter().filter(|(at, _)| now.saturating_duration_since(*at) <= HOLD);
-        let ready: Vec<Datagram> =
-            fresh.map(|(_, check)| check).filter(|check| self.is_for_us(&check.bytes)).collect();
+        let ready: Vec<Datagram> = fresh.map(|(_, check)| check).filter(|check| self.admits(check)).collect();
         self.last_check = ready.last().cloned();
         ready
     }
@@ -100,7 +104,7 @@ impl Gate {
     pub fn received(&mut self, now: Instant, datagram: Datagram) -> Vec<Datagram> {
         match self.state {
             State::Up => {
-                let is_foreign = kind(&datagram.bytes) == Kind::Request && !self.is_for_us(&datagram.bytes);
+                let is_foreign = kind(&datagram.bytes) == Kind::Request && !self.admits(&datagram);
                 return if is_foreign { Vec::new() } else { vec![datagram] };
             }
             State::Checking { since } if now.saturating_duration_since(since) > PATIENCE => {
@@ -126,15 +130,23 @@ impl Gate {
     }
 
     fn check(&mut self, datagram: Datagram) -> Vec<Datagram> {
-        if !self.is_for_us(&datagram.bytes) {
+        if !self.admits(&datagram) {
             return Vec::new();
         }
         self.last_check = Some(datagram.clone());
         vec![datagram]
     }
 
-    fn is_for_us(&self, check: &[u8]) -> bool {
-        username(check).is_some_and(|name| self.username.as_ref().is_some_and(|ours| ours.as_bytes() == name))
+    fn admits(&mut self, check: &Datagram) -> bool {
+        let ours = self.username.as_ref().map(String::as_bytes);
+        if ours.is_none() || username(&check.bytes) != ours {
+            return false;
+        }
+        let is_known = self.sources.contains(&check.from);
+        if !is_known && self.sources.len() < MAX_SOURCES {
+            self.sources.push(check.from);
+        }
+        is_known || self.sources.last() == Some(&check.from)
     }
 
     fn success(&mut self, now: Instant, datagram: Datagram) -> Vec<Datagram> {
@@ -254,6 +266,18 @@ mod tests {
             gate.received(now, from(u16::from(id), HELLO.to_vec()));
         }
         assert_eq!((gate.checks.len(), gate.dtls.len()), (MAX_CHECKS, MAX_DTLS));
+    }
+
+    #[test]
+    fn checks_from_ever_other_addresses_are_thrown_away() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        gate.answered(now, "us", "win");
+        let check = |port| from(port, stun(0, 1, Some("us:win"), false));
+        let passed = (0..500).filter(|&port| !gate.received(now, check(port)).is_empty());
+        assert_eq!(passed.count(), MAX_SOURCES);
+        gate.state = State::Up;
+        assert!(gate.received(now, check(499)).is_empty());
+        assert!(!gate.received(now, check(0)).is_empty(), "a known one still counts");
     }
 
     proptest! {

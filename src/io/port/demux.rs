@@ -30,8 +30,9 @@ pub struct Way {
 
 /// A question that is unanswered for so long stays so: the library repeats it under the same id for 8 s.
 const ASKED_FOR: Duration = Duration::from_secs(10);
-/// Questions that are remembered. 64 viewers with 20 pairs each that ask every 20 ms for 300 ms.
-const MAX_ASKED: usize = 16_384;
+/// Questions of one peer connection that are remembered; the oldest is forgotten first. The library itself knows those
+/// of the last 4 s, and asks at most some 500 in one.
+const MAX_ASKED: usize = 2048;
 
 /// Who is where. Everything in it ends with its owner.
 #[derive(Debug, Default)]
@@ -39,7 +40,7 @@ pub struct Demux {
     ufrags: HashMap<Vec<u8>, Owner>,
     asked: HashMap<Transaction, Way>,
     /// The same in the order of time, to forget them by.
-    asked_at: VecDeque<(Instant, Transaction)>,
+    asked_at: HashMap<Owner, VecDeque<(Instant, Transaction)>>,
     checked: HashMap<SocketAddr, Way>,
 }
 
@@ -53,6 +54,7 @@ impl Demux {
     pub fn gone(&mut self, owner: Owner) {
         self.ufrags.retain(|_, other| *other != owner);
         self.asked.retain(|_, way| way.owner != owner);
+        self.asked_at.remove(&owner);
         self.checked.retain(|_, way| way.owner != owner);
     }
 
@@ -61,9 +63,15 @@ impl Demux {
         let Some(transaction) = stun::transaction(bytes) else { return };
         match stun::kind(bytes) {
             Kind::Request => {
-                self.forget_old(now);
+                let asked_at = self.asked_at.entry(way.owner).or_default();
+                while let Some((at, oldest)) = asked_at.front()
+                    && (now.saturating_duration_since(*at) > ASKED_FOR || asked_at.len() >= MAX_ASKED)
+                {
+                    self.asked.remove(oldest);
+                    asked_at.pop_front();
+                }
                 if self.asked.insert(transaction, way).is_none() {
-                    self.asked_at.push_back((now, transaction));
+                    asked_at.push_back((now, transaction));
                 }
             }
             // The library has found the check good.
@@ -93,15 +101,6 @@ impl Demux {
             _ => self.checked.get(&from).copied(),
         }
     }
-
-    fn forget_old(&mut self, now: Instant) {
-        while let Some((at, transaction)) = self.asked_at.front()
-            && (now.saturating_duration_since(*at) > ASKED_FOR || self.asked_at.len() >= MAX_ASKED)
-        {
-            self.asked.remove(transaction);
-            self.asked_at.pop_front();
-        }
-    }
 }
 
 #[cfg(test)]
@@ -113,6 +112,7 @@ mod tests {
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 9));
     const ANA: Way = Way { owner: Owner(1), local: HERE };
+    const RUI: Way = Way { owner: Owner(2), local: HERE };
     const HELLO: [u8; 3] = [22, 254, 253];
 
     fn at(port: u16) -> SocketAddr {
@@ -177,6 +177,18 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_much_makes_nobody_else_s_questions_be_forgotten() {
+        let (mut demux, now) = (Demux::default(), Instant::now());
+        demux.sent(now, RUI, at(2), &message(REQUEST, 7, "browser:rui"));
+        for n in 0..20 * MAX_ASKED as u32 {
+            let mut request = message(REQUEST, 0, "browser:ana");
+            request[8..12].copy_from_slice(&n.to_be_bytes());
+            demux.sent(now, ANA, at(1), &request);
+        }
+        assert_eq!(demux.received(HERE, at(2), &message(SUCCESS, 7, "")), Some(RUI));
+    }
+
+    #[test]
     fn what_is_never_answered_is_forgotten() {
         let (mut demux, now) = (Demux::default(), Instant::now());
         for n in 0..3 * MAX_ASKED as u32 {
@@ -184,9 +196,9 @@ mod tests {
             request[8..12].copy_from_slice(&n.to_be_bytes());
             demux.sent(now, ANA, at(1), &request);
         }
-        assert!(demux.asked.len() <= MAX_ASKED && demux.asked_at.len() <= MAX_ASKED);
+        assert!(demux.asked.len() <= MAX_ASKED && demux.asked_at[&ANA.owner].len() <= MAX_ASKED);
         demux.sent(now + ASKED_FOR * 2, ANA, at(1), &message(REQUEST, 9, "browser:ana"));
-        assert_eq!((demux.asked.len(), demux.asked_at.len()), (1, 1));
+        assert_eq!((demux.asked.len(), demux.asked_at[&ANA.owner].len()), (1, 1));
     }
 
     proptest! {

@@ -64,6 +64,14 @@ pub fn nominates(bytes: &[u8]) -> bool {
     attribute(bytes, 0x0025).is_some()
 }
 
+/// Whether this is a connectivity check, or a question to a STUN server; by a TURN server as well.
+pub fn checks(bytes: &[u8]) -> bool {
+    match kind(bytes) {
+        Kind::Turn => relayed(bytes).is_some_and(|(_, inner)| kind(inner) == Kind::Request),
+        kind => kind == Kind::Request,
+    }
+}
+
 /// How a TURN server is told for whom something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relayed {
