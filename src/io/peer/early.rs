@@ -12,13 +12,15 @@
 //!  and DTLS              one of ours succeeded, since that is when we nominate
 //! ```
 //!
-//! Once it is up, checks still have to name both sides: who lost the offer to another knows its password.
+//! Once it is up, checks still have to name both sides: who lost the offer to another knows its password. And they
+//! come from a viewer that follows: we lead, since we offer (RFC 8445 §6.1.1), and the library would let itself be
+//! talked out of that before it has looked at the password.
 //! Pure: it is told the time.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::io::port::stun::{Kind, kind, nominates, transaction, username};
+use crate::io::port::stun::{Kind, kind, leads, nominates, relayed, transaction, username};
 
 /// Checks that are held for the answer. Chromium with several addresses sends a dozen.
 const MAX_CHECKS: usize = 32;
@@ -102,6 +104,13 @@ impl Gate {
 
     /// A datagram came. Returns what the library is to be given now, in order.
     pub fn received(&mut self, now: Instant, datagram: Datagram) -> Vec<Datagram> {
+        // What a TURN server passes on is otherwise its own affair: it does so for addresses that we have named to it.
+        let is_turn = kind(&datagram.bytes) == Kind::Turn;
+        if is_turn
+            && relayed(&datagram.bytes).is_some_and(|(_, inner)| kind(inner) == Kind::Request && leads(inner))
+        {
+            return Vec::new();
+        }
         match self.state {
             State::Up => {
                 let is_foreign = kind(&datagram.bytes) == Kind::Request && !self.admits(&datagram);
@@ -139,7 +148,7 @@ impl Gate {
 
     fn admits(&mut self, check: &Datagram) -> bool {
         let ours = self.username.as_ref().map(String::as_bytes);
-        if ours.is_none() || username(&check.bytes) != ours {
+        if ours.is_none() || username(&check.bytes) != ours || leads(&check.bytes) {
             return false;
         }
         let is_known = self.sources.contains(&check.from);
@@ -266,6 +275,27 @@ mod tests {
             gate.received(now, from(u16::from(id), HELLO.to_vec()));
         }
         assert_eq!((gate.checks.len(), gate.dtls.len()), (MAX_CHECKS, MAX_DTLS));
+    }
+
+    #[test]
+    fn a_check_of_who_would_lead_is_thrown_away() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        let leads = |port| {
+            let mut check = stun(0, 1, Some("us:win"), false);
+            check.extend([0x80, 0x2a, 0, 8, 255, 255, 255, 255, 255, 255, 255, 255]);
+            from(port, check)
+        };
+        assert!(gate.received(now, leads(1)).is_empty());
+        assert!(gate.answered(now, "us", "win").is_empty());
+        assert!(gate.received(now, leads(1)).is_empty());
+        gate.state = State::Up;
+        assert!(gate.received(now, leads(1)).is_empty());
+        let mut by_channel = vec![0x40, 1, 0, leads(1).bytes.len() as u8];
+        by_channel.extend(leads(1).bytes);
+        assert!(gate.received(now, from(1, by_channel)).is_empty(), "nor by a TURN server");
+        let mut follows = stun(0, 1, Some("us:win"), false);
+        follows.extend([0x80, 0x29, 0, 8, 255, 255, 255, 255, 255, 255, 255, 255]);
+        assert_eq!(gate.received(now, from(1, follows.clone())), [from(1, follows)]);
     }
 
     #[test]
