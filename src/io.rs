@@ -1,6 +1,6 @@
 //! The shell: everything that touches the world. Each module does one device's or protocol's work
 //! and hands over data; none knows `Station`, and none knows another, except that `fanout` knows `peer` and `devices` knows
-//! `capture`, that `doctor` looks at all of them, and that all may use `clock`, `tls` and `fetch`.
+//! `capture`, that `doctor` looks at all of them, and that all may use `clock`, `tls`, `fetch` and `web`.
 
 pub mod audio;
 #[cfg(feature = "broker")]
@@ -24,4 +24,5 @@ pub mod status;
 pub mod still;
 pub mod systemd;
 pub mod tls;
+pub mod web;
 pub mod whip;

@@ -19,18 +19,21 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
+use super::web::{self, Places};
 use crate::units::DeviceId;
 
 mod bridge;
-mod host;
 mod page;
 
+/// Connections at once. systemd gives a service 1,024 descriptors unless told more, and cameras, brokers and viewers
+/// need theirs too.
+const CONNECTIONS: usize = 300;
 /// WebSocket connections at once; further ones get 503. Below the embedded broker's own limit.
 const MAX_BRIDGES: usize = 250;
+/// Of those, so many may be of one address.
+const MAX_BRIDGES_OF_ONE: usize = 50;
 
 /// What is served.
 #[derive(Clone, Debug)]
@@ -91,35 +94,33 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Result<(), HttpError> {
     let loopback = listener.local_addr().map_err(HttpError::Serve)?.ip().is_loopback();
-    let state = Served { site: Arc::new(site), bridges: Arc::new(Semaphore::new(MAX_BRIDGES)), loopback };
+    let state =
+        Served { site: Arc::new(site), bridges: Places::new(MAX_BRIDGES, MAX_BRIDGES_OF_ONE), loopback };
     let routes = Router::new()
         .route("/farol.json", get(farol_json))
         .route("/mqtt", any(bridge::upgrade))
         .fallback(page::file)
         .layer(middleware::from_fn_with_state(state.clone(), guard))
         .with_state(state);
-    // A WebSocket's small frames follow each other: without this the second waits until the browser acknowledges the
-    // first, which it does after 40 ms (Nagle's algorithm, RFC 896). Failing only costs that time.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
     tokio::select! {
-        served = async { axum::serve(listener, routes).await } => served.map_err(HttpError::Serve),
-        () = stop => Ok(()),
+        () = web::serve(listener, routes, CONNECTIONS) => {}
+        () = stop => {}
     }
+    Ok(())
 }
 
 #[derive(Clone)]
 struct Served {
     site: Arc<Site>,
-    bridges: Arc<Semaphore>,
+    bridges: Places,
     /// Whether we listen on loopback alone.
     loopback: bool,
 }
 
 /// Around every request: who asks under a foreign name is refused, and every answer is marked.
 async fn guard(State(served): State<Served>, request: Request, next: Next) -> Response {
-    let mut response = match served.loopback && !host::is_loopback(request.headers()) {
+    let is_called_locally = web::called(request.headers()).is_some_and(|name| web::is_loopback(&name));
+    let mut response = match served.loopback && !is_called_locally {
         true => (StatusCode::MISDIRECTED_REQUEST, "farol answers to localhost only").into_response(),
         false => next.run(request).await,
     };
