@@ -1,7 +1,7 @@
 //! Do browsers get the page and the broker, and only browsers that may?
 #![cfg(all(feature = "daemon", feature = "broker"))]
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use farol::io::broker::{EmbeddedBroker, Viewers};
@@ -19,14 +19,19 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 const DEVICE: DeviceId = DeviceId(0xd);
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A running site on a loopback port.
+/// A running site on a loopback port, of an open device.
 async fn site(bridge: Option<SocketAddr>) -> SocketAddr {
-    let listener = http::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
-    let address = listener.local_addr().expect("an address");
+    site_of(Some("/mqtt".into()), Ipv4Addr::LOCALHOST, bridge).await
+}
+
+/// A running site, reached by loopback.
+async fn site_of(broker: Option<String>, listen: Ipv4Addr, bridge: Option<SocketAddr>) -> SocketAddr {
+    let listener = http::bind(SocketAddr::from((listen, 0))).await.expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
     let bridge = bridge.map(|broker| (broker.ip().to_string(), broker.port()));
-    let site = Site { device: DEVICE, broker: "/mqtt".into(), bridge };
+    let site = Site { device: DEVICE, broker, bridge };
     tokio::spawn(http::serve(listener, site, std::future::pending()));
-    address
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
 /// Head and body of the answer to a GET with these header lines.
@@ -89,6 +94,13 @@ async fn farol_json_names_the_device_and_its_broker() {
     has(&head, &["content-type: application/json", "cache-control: no-store"]);
     let json: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
     assert_eq!(json, serde_json::json!({ "device": DEVICE.to_string(), "broker": "/mqtt" }));
+}
+
+#[tokio::test]
+async fn farol_json_of_a_sealed_device_is_none() {
+    let (head, body) = get(site_of(None, Ipv4Addr::LOCALHOST, None).await, "/farol.json", "localhost").await;
+    has(&head, &["http/1.1 404"]);
+    assert!(!String::from_utf8_lossy(&body).contains(&DEVICE.to_string()));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 //! | path | what |
 //! |---|---|
 //! | `/`, `/assets/...` and the page's other files | the viewer page, built into this program |
-//! | `/farol.json` | `{"device", "broker"}`: which device the page is to show and where its broker is |
+//! | `/farol.json` | `{"device", "broker"}`: which device the page is to show and where its broker is; of an open one |
 //! | `/mqtt` | a WebSocket to the broker, see `bridge`; only when it is to be carried here |
 //!
 //! Plain HTTP: in front of anything but a home network belongs a proxy that speaks TLS.
@@ -22,6 +22,7 @@ use axum::routing::{any, get};
 use tokio::net::TcpListener;
 
 use super::web::{self, Places};
+use crate::config::{Config, Security};
 use crate::units::DeviceId;
 
 mod bridge;
@@ -40,10 +41,24 @@ const MAX_BRIDGES_OF_ONE: usize = 50;
 pub struct Site {
     /// The device that the page shows when its link names none.
     pub device: DeviceId,
-    /// Where the page finds the broker: a path on this host such as `/mqtt`, or a `ws:` or `wss:` URL.
-    pub broker: String,
+    /// Where the page finds the broker of an open device: a path on this host such as `/mqtt`, or a `ws:` or `wss:`
+    /// URL, which may have a login. Of a sealed one the link says it, to whom it is given.
+    pub broker: Option<String>,
     /// The broker's host and TCP port, which `/mqtt` leads to.
     pub bridge: Option<(String, u16)>,
+}
+
+impl Site {
+    /// What a device with this configuration serves.
+    pub fn of(config: &Config, device: DeviceId) -> Site {
+        let bridge = config.bridge.then(|| (config.broker.host.clone(), config.broker.port));
+        let own = bridge.is_some().then(|| "/mqtt".to_owned());
+        let broker = match config.security {
+            Security::Open => Some(config.links.broker.clone().or(own).unwrap_or_default()),
+            Security::Sealed => None,
+        };
+        Site { device, broker, bridge }
+    }
 }
 
 /// Why the page is not served.
@@ -145,7 +160,30 @@ fn security_headers() -> [(HeaderName, HeaderValue); 6] {
 }
 
 async fn farol_json(State(served): State<Served>) -> Response {
-    let body = serde_json::json!({ "device": served.site.device, "broker": served.site.broker });
+    let Some(broker) = &served.site.broker else {
+        return (StatusCode::NOT_FOUND, "this device is seen by a link of one's own: see farol pair\n")
+            .into_response();
+    };
+    let body = serde_json::json!({ "device": served.site.device, "broker": broker });
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     (headers, body.to_string()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Links;
+
+    #[test]
+    fn only_an_open_device_tells_its_broker_to_everybody() {
+        let broker = Some("wss://user:swordfish@broker.example.org:8884/mqtt".to_owned());
+        let links = Links { page: Some("https://farol.example.org/".to_owned()), broker: broker.clone() };
+        let mut config = Config { links, bridge: true, ..Config::default() };
+        let sealed = Site::of(&config, DeviceId(0xd));
+        assert_eq!(sealed.broker, None);
+        config.security = Security::Open;
+        assert_eq!(Site::of(&config, DeviceId(0xd)).broker, broker);
+        config.links = Links::default();
+        assert_eq!(Site::of(&config, DeviceId(0xd)).broker.as_deref(), Some("/mqtt"));
+    }
 }
