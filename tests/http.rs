@@ -24,12 +24,12 @@ async fn site(bridge: Option<SocketAddr>) -> SocketAddr {
     site_of(Some("/mqtt".into()), Ipv4Addr::LOCALHOST, bridge).await
 }
 
-/// A running site, reached by loopback.
+/// A running site whose port is called farol.example.org as well; reached by loopback.
 async fn site_of(broker: Option<String>, listen: Ipv4Addr, bridge: Option<SocketAddr>) -> SocketAddr {
     let listener = http::bind(SocketAddr::from((listen, 0))).await.expect("a free port");
     let port = listener.local_addr().expect("an address").port();
     let bridge = bridge.map(|broker| (broker.ip().to_string(), broker.port()));
-    let site = Site { device: DEVICE, broker, bridge };
+    let site = Site { device: DEVICE, broker, names: vec!["farol.example.org".into()], bridge };
     tokio::spawn(http::serve(listener, site, std::future::pending()));
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
@@ -101,6 +101,29 @@ async fn farol_json_of_a_sealed_device_is_none() {
     let (head, body) = get(site_of(None, Ipv4Addr::LOCALHOST, None).await, "/farol.json", "localhost").await;
     has(&head, &["http/1.1 404"]);
     assert!(!String::from_utf8_lossy(&body).contains(&DEVICE.to_string()));
+}
+
+#[tokio::test]
+async fn on_every_address_only_names_of_home_and_the_link_s_are_answered() {
+    let broker = EmbeddedBroker::start(DEVICE, Viewers::Open).await.expect("it starts");
+    let address = site_of(Some("/mqtt".into()), Ipv4Addr::UNSPECIFIED, Some(broker.address())).await;
+    for own in
+        ["127.0.0.1:8080", "192.168.1.7", "board:8080", "board.local", "farol.example.org", "[fd00::7]"]
+    {
+        has(&get(address, "/farol.json", own).await.0, &["http/1.1 200"]);
+    }
+    for path in ["/", "/farol.json", "/mqtt"] {
+        has(&get(address, path, "evil.example:8080").await.0, &["http/1.1 421", "content-security-policy"]);
+    }
+    // Its page has our address under its own name, and so is of one origin with us.
+    let mut rebound = format!("ws://localhost:{}/mqtt", address.port()).into_client_request().expect("a URL");
+    let headers = rebound.headers_mut();
+    headers.insert("Host", "evil.example".parse().expect("a value"));
+    headers.insert("Origin", "http://evil.example".parse().expect("a value"));
+    match connect_async(rebound).await {
+        Err(Error::Http(answer)) => assert_eq!(answer.status().as_u16(), 421),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ async fn hundreds_of_silent_connections_leave_descriptors_to_viewers_and_are_clo
         .expect("it is less than before");
     let listener = http::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.expect("a free port");
     let address = listener.local_addr().expect("an address");
-    let site = Site { device: DeviceId(0xd), broker: None, bridge: None };
+    let site = Site { device: DeviceId(0xd), broker: None, names: Vec::new(), bridge: None };
     tokio::spawn(http::serve(listener, site, std::future::pending()));
 
     // One that has asked once, and then says nothing either.

@@ -106,7 +106,7 @@ pub fn demo(options: DemoOptions) -> anyhow::Result<()> {
         }
         let bridge = (broker.address().ip().to_string(), broker.address().port());
         let site =
-            http::Site { device, broker: Some("/mqtt".to_string()), bridge: Some(bridge) };
+            http::Site { device, broker: Some("/mqtt".to_string()), names: Vec::new(), bridge: Some(bridge) };
         let address = serve(address, site).await?;
         welcome(address, is_local);
         daemon(config, device, Vec::new(), None)?.work().await

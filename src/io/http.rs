@@ -44,6 +44,8 @@ pub struct Site {
     /// Where the page finds the broker of an open device: a path on this host such as `/mqtt`, or a `ws:` or `wss:`
     /// URL, which may have a login. Of a sealed one the link says it, to whom it is given.
     pub broker: Option<String>,
+    /// By which names this port is called besides those of home networks: hosts of URLs.
+    pub names: Vec<String>,
     /// The broker's host and TCP port, which `/mqtt` leads to.
     pub bridge: Option<(String, u16)>,
 }
@@ -57,7 +59,7 @@ impl Site {
             Security::Open => Some(config.links.broker.clone().or(own).unwrap_or_default()),
             Security::Sealed => None,
         };
-        Site { device, broker, bridge }
+        Site { device, broker, names: config.links.hosts(), bridge }
     }
 }
 
@@ -132,12 +134,18 @@ struct Served {
     loopback: bool,
 }
 
-/// Around every request: who asks under a foreign name is refused, and every answer is marked.
+/// Around every request: who asks under a foreign name is refused, and every answer is marked. A page elsewhere can have
+/// its own name resolve to our address (DNS rebinding), and would be same-origin with us.
 async fn guard(State(served): State<Served>, request: Request, next: Next) -> Response {
-    let is_called_locally = web::called(request.headers()).is_some_and(|name| web::is_loopback(&name));
-    let mut response = match served.loopback && !is_called_locally {
-        true => (StatusCode::MISDIRECTED_REQUEST, "farol answers to localhost only").into_response(),
-        false => next.run(request).await,
+    let refused = match web::called(request.headers()) {
+        Some(name) if served.site.names.contains(&name) || web::is_loopback(&name) => None,
+        _ if served.loopback => Some("farol answers to localhost only\n"),
+        Some(name) if web::is_at_home(&name) => None,
+        _ => Some("farol does not know this name for itself: put it into links.page\n"),
+    };
+    let mut response = match refused {
+        Some(why) => (StatusCode::MISDIRECTED_REQUEST, why).into_response(),
+        None => next.run(request).await,
     };
     response.headers_mut().extend(security_headers());
     response
@@ -181,6 +189,7 @@ mod tests {
         let mut config = Config { links, bridge: true, ..Config::default() };
         let sealed = Site::of(&config, DeviceId(0xd));
         assert_eq!(sealed.broker, None);
+        assert_eq!(sealed.names, ["farol.example.org", "broker.example.org"]);
         config.security = Security::Open;
         assert_eq!(Site::of(&config, DeviceId(0xd)).broker, broker);
         config.links = Links::default();
