@@ -1,6 +1,9 @@
 //! Do browsers get the page and the broker, and only browsers that may?
 #![cfg(all(feature = "daemon", feature = "broker"))]
 
+#[path = "common/mosquitto.rs"]
+mod mosquitto;
+
 use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
@@ -219,6 +222,69 @@ async fn another_sites_page_may_not_open_the_bridge() {
         assert_eq!(open(address, Some(foreign)).await.err(), Some(403), "{foreign}");
     }
     assert!(open(address, None).await.is_ok(), "a program that is no browser");
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [&[0, text.len() as u8], text.as_bytes()].concat()
+}
+
+/// PUBLISH with QoS 0 (MQTT 5 §3.3).
+fn publish(topic: &str, payload: &str) -> Vec<u8> {
+    let body = [text(topic), vec![0], payload.into()].concat();
+    [vec![0x30, body.len() as u8], body].concat()
+}
+
+/// SUBSCRIBE to one filter (MQTT 5 §3.8).
+fn subscribe(filter: &str) -> Vec<u8> {
+    let body = [vec![0, 1, 0], text(filter), vec![0]].concat();
+    [vec![0x82, body.len() as u8], body].concat()
+}
+
+#[tokio::test]
+async fn behind_the_bridge_a_broker_without_rules_hears_and_tells_only_what_is_viewers() {
+    let mosquitto = mosquitto::Mosquitto::open();
+    let watched = SocketAddr::from((Ipv4Addr::LOCALHOST, mosquitto.port));
+    let address = site(Some(watched)).await;
+    let session = format!("{:032x}", 5);
+    let own = format!("farol/1/{DEVICE}/in/open/{session}");
+    // The house's other things, on the broker itself.
+    let mut house = TcpStream::connect(watched).await.expect("it listens");
+    let other_id = [&CONNECT[..15], b"h"].concat();
+    house.write_all(&[other_id, subscribe("#")].concat()).await.expect("sent");
+    let mut heard = vec![0; 64];
+    timeout(PATIENCE, house.read(&mut heard)).await.expect("in time").expect("CONNACK");
+
+    for foreign in [
+        subscribe("#"),
+        subscribe("farol/1/+/offer/+"),
+        publish("home/door", "open"),
+        publish(&format!("farol/1/{DEVICE}/status"), "{}"),
+        // A will would be published later.
+        vec![0x10, 14, 0, 4, b'M', b'Q', b'T', b'T', 5, 6, 0, 60, 0, 0, 1, b'v'],
+    ] {
+        let mut socket = open(address, None).await.expect("open");
+        if foreign[0] != 0x10 {
+            send(&mut socket, &CONNECT).await;
+            assert_eq!(receive(&mut socket, 5).await[0], 0x20);
+        }
+        send(&mut socket, &foreign).await;
+        assert_eq!(receive(&mut socket, 1).await, Vec::<u8>::new(), "it is cut off");
+    }
+    let mut socket = open(address, None).await.expect("open");
+    send(&mut socket, &CONNECT).await;
+    assert_eq!(receive(&mut socket, 5).await[0], 0x20);
+    send(&mut socket, &subscribe("farol/1/+/status")).await;
+    assert_eq!(receive(&mut socket, 5).await[0], 0x90, "this one is granted");
+    send(&mut socket, &publish(&own, "answer")).await;
+    let mut heard = Vec::new();
+    while !String::from_utf8_lossy(&heard).contains("answer") {
+        let mut more = [0; 1024];
+        let count = timeout(PATIENCE, house.read(&mut more)).await.expect("in time").expect("it is there");
+        assert!(count > 0, "the broker has closed");
+        heard.extend_from_slice(&more[..count]);
+    }
+    let heard = String::from_utf8_lossy(&heard);
+    assert!(heard.contains(&own) && !heard.contains("home/door") && !heard.contains("status"), "{heard}");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `/`, `/assets/...` and the page's other files | the viewer page, built into this program |
 //! | `/farol.json` | `{"device", "broker"}`: which device the page is to show and where its broker is; of an open one |
-//! | `/mqtt` | a WebSocket to the broker, see `bridge`; only when it is to be carried here |
+//! | `/mqtt` | a WebSocket to the broker, see `bridge` and `filter`; only when it is to be carried here |
 //!
 //! Plain HTTP: in front of anything but a home network belongs a proxy that speaks TLS.
 
@@ -26,6 +26,7 @@ use crate::config::{Config, Security};
 use crate::units::DeviceId;
 
 mod bridge;
+mod filter;
 mod page;
 
 /// Connections at once. systemd gives a service 1,024 descriptors unless told more, and cameras, brokers and viewers

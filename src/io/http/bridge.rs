@@ -1,8 +1,8 @@
 //! How does a browser's WebSocket become a connection to the broker?
 //!
-//! Byte for byte: the payloads of its binary frames are the MQTT stream (MQTT 5 §6), frame limits need
-//! not match packet limits. Nothing is looked at; the broker enforces the rules, and its keep alive
-//! ends idle connections.
+//! The payloads of its binary frames are the MQTT stream (MQTT 5 §6), frame limits need not match packet limits. What
+//! goes to the broker is looked at ([`Filter`]), what comes from it is carried as it is. The broker's keep alive ends
+//! idle connections.
 
 use std::sync::Arc;
 
@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::Served;
+use super::filter::Filter;
 use crate::io::web::Place;
 
 /// Largest frame and message: the broker's packet limit.
@@ -91,11 +92,19 @@ async fn bridge(socket: WebSocket, (host, port): (String, u16), _places: (Arc<Pl
     }
 }
 
-/// Pings are answered by the library; a text frame breaks the protocol (MQTT 5 §6, MQTT-6.0.0-1).
+/// Pings are answered by the library; a text frame breaks the protocol (MQTT 5 §6, MQTT-6.0.0-1), and what is not a
+/// viewer's ends the connection.
 async fn inwards(mut from_browser: SplitStream<WebSocket>, mut to_broker: OwnedWriteHalf) {
+    let mut filter = Filter::default();
     while let Some(Ok(message)) = from_browser.next().await {
         let done = match message {
-            Message::Binary(bytes) => to_broker.write_all(&bytes).await.is_err(),
+            Message::Binary(bytes) => match filter.take(&bytes) {
+                Ok(packets) => to_broker.write_all(&packets).await.is_err(),
+                Err(refusal) => {
+                    log::debug!(refusal:?; "the bridge carries only what viewers say: a browser is cut off");
+                    true
+                }
+            },
             Message::Ping(_) | Message::Pong(_) => false,
             Message::Text(_) | Message::Close(_) => true,
         };
