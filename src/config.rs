@@ -140,6 +140,13 @@ pub struct Links {
     pub broker: Option<String>,
 }
 
+impl Links {
+    /// The hosts that they name, in lower case.
+    pub fn hosts(&self) -> Vec<String> {
+        [&self.page, &self.broker].into_iter().flatten().filter_map(|link| url::web_host(link)).collect()
+    }
+}
+
 /// Whether signalling messages are sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Security {

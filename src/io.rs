@@ -1,7 +1,7 @@
 //! The shell: everything that touches the world. Each module does one device's or protocol's work
 //! and hands over data. None knows `Station`, and of each other they know only this: `peer` stands on `port`,
 //! `fanout` on `peer`; `devices` looks with `capture`'s eyes, and `doctor` at all of them; all may use `clock`,
-//! `tls` and `fetch`.
+//! `tls`, `fetch` and `web`.
 
 pub mod audio;
 #[cfg(feature = "broker")]
@@ -25,4 +25,5 @@ pub mod status;
 pub mod still;
 pub mod systemd;
 pub mod tls;
+pub mod web;
 pub mod whip;

@@ -1,7 +1,10 @@
 //! Do browsers get the page and the broker, and only browsers that may?
 #![cfg(all(feature = "daemon", feature = "broker"))]
 
-use std::net::SocketAddr;
+#[path = "common/mosquitto.rs"]
+mod mosquitto;
+
+use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use farol::io::broker::{EmbeddedBroker, Viewers};
@@ -19,14 +22,19 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 const DEVICE: DeviceId = DeviceId(0xd);
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A running site on a loopback port.
+/// A running site on a loopback port, of an open device.
 async fn site(bridge: Option<SocketAddr>) -> SocketAddr {
-    let listener = http::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
-    let address = listener.local_addr().expect("an address");
+    site_of(Some("/mqtt".into()), Ipv4Addr::LOCALHOST, bridge).await
+}
+
+/// A running site whose port is called farol.example.org as well; reached by loopback.
+async fn site_of(broker: Option<String>, listen: Ipv4Addr, bridge: Option<SocketAddr>) -> SocketAddr {
+    let listener = http::bind(SocketAddr::from((listen, 0))).await.expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
     let bridge = bridge.map(|broker| (broker.ip().to_string(), broker.port()));
-    let site = Site { device: DEVICE, broker: "/mqtt".into(), bridge };
+    let site = Site { device: DEVICE, broker, names: vec!["farol.example.org".into()], bridge };
     tokio::spawn(http::serve(listener, site, std::future::pending()));
-    address
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
 /// Head and body of the answer to a GET.
@@ -130,6 +138,36 @@ async fn farol_json_names_the_device_and_its_broker() {
 }
 
 #[tokio::test]
+async fn farol_json_of_a_sealed_device_is_none() {
+    let (head, body) = get(site_of(None, Ipv4Addr::LOCALHOST, None).await, "/farol.json", "localhost").await;
+    has(&head, &["http/1.1 404"]);
+    assert!(!String::from_utf8_lossy(&body).contains(&DEVICE.to_string()));
+}
+
+#[tokio::test]
+async fn on_every_address_only_names_of_home_and_the_link_s_are_answered() {
+    let broker = EmbeddedBroker::start(DEVICE, Viewers::Open).await.expect("it starts");
+    let address = site_of(Some("/mqtt".into()), Ipv4Addr::UNSPECIFIED, Some(broker.address())).await;
+    for own in
+        ["127.0.0.1:8080", "192.168.1.7", "board:8080", "board.local", "farol.example.org", "[fd00::7]"]
+    {
+        has(&get(address, "/farol.json", own).await.0, &["http/1.1 200"]);
+    }
+    for path in ["/", "/farol.json", "/mqtt"] {
+        has(&get(address, path, "evil.example:8080").await.0, &["http/1.1 421", "content-security-policy"]);
+    }
+    // Its page has our address under its own name, and so is of one origin with us.
+    let mut rebound = format!("ws://localhost:{}/mqtt", address.port()).into_client_request().expect("a URL");
+    let headers = rebound.headers_mut();
+    headers.insert("Host", "evil.example".parse().expect("a value"));
+    headers.insert("Origin", "http://evil.example".parse().expect("a value"));
+    match connect_async(rebound).await {
+        Err(Error::Http(answer)) => assert_eq!(answer.status().as_u16(), 421),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn on_loopback_a_foreign_host_name_is_refused() {
     let address = site(None).await;
     has(&get(address, "/", "127.0.0.1:1").await.0, &["http/1.1 200"]);
@@ -222,6 +260,69 @@ async fn another_sites_page_may_not_open_the_bridge() {
         assert_eq!(open(address, Some(foreign)).await.err(), Some(403), "{foreign}");
     }
     assert!(open(address, None).await.is_ok(), "a program that is no browser");
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [&[0, text.len() as u8], text.as_bytes()].concat()
+}
+
+/// PUBLISH with QoS 0 (MQTT 5 §3.3).
+fn publish(topic: &str, payload: &str) -> Vec<u8> {
+    let body = [text(topic), vec![0], payload.into()].concat();
+    [vec![0x30, body.len() as u8], body].concat()
+}
+
+/// SUBSCRIBE to one filter (MQTT 5 §3.8).
+fn subscribe(filter: &str) -> Vec<u8> {
+    let body = [vec![0, 1, 0], text(filter), vec![0]].concat();
+    [vec![0x82, body.len() as u8], body].concat()
+}
+
+#[tokio::test]
+async fn behind_the_bridge_a_broker_without_rules_hears_and_tells_only_what_is_viewers() {
+    let mosquitto = mosquitto::Mosquitto::open();
+    let watched = SocketAddr::from((Ipv4Addr::LOCALHOST, mosquitto.port));
+    let address = site(Some(watched)).await;
+    let session = format!("{:032x}", 5);
+    let own = format!("farol/1/{DEVICE}/in/open/{session}");
+    // The house's other things, on the broker itself.
+    let mut house = TcpStream::connect(watched).await.expect("it listens");
+    let other_id = [&CONNECT[..15], b"h"].concat();
+    house.write_all(&[other_id, subscribe("#")].concat()).await.expect("sent");
+    let mut heard = vec![0; 64];
+    timeout(PATIENCE, house.read(&mut heard)).await.expect("in time").expect("CONNACK");
+
+    for foreign in [
+        subscribe("#"),
+        subscribe("farol/1/+/offer/+"),
+        publish("home/door", "open"),
+        publish(&format!("farol/1/{DEVICE}/status"), "{}"),
+        // A will would be published later.
+        vec![0x10, 14, 0, 4, b'M', b'Q', b'T', b'T', 5, 6, 0, 60, 0, 0, 1, b'v'],
+    ] {
+        let mut socket = open(address, None).await.expect("open");
+        if foreign[0] != 0x10 {
+            send(&mut socket, &CONNECT).await;
+            assert_eq!(receive(&mut socket, 5).await[0], 0x20);
+        }
+        send(&mut socket, &foreign).await;
+        assert_eq!(receive(&mut socket, 1).await, Vec::<u8>::new(), "it is cut off");
+    }
+    let mut socket = open(address, None).await.expect("open");
+    send(&mut socket, &CONNECT).await;
+    assert_eq!(receive(&mut socket, 5).await[0], 0x20);
+    send(&mut socket, &subscribe("farol/1/+/status")).await;
+    assert_eq!(receive(&mut socket, 5).await[0], 0x90, "this one is granted");
+    send(&mut socket, &publish(&own, "answer")).await;
+    let mut heard = Vec::new();
+    while !String::from_utf8_lossy(&heard).contains("answer") {
+        let mut more = [0; 1024];
+        let count = timeout(PATIENCE, house.read(&mut more)).await.expect("in time").expect("it is there");
+        assert!(count > 0, "the broker has closed");
+        heard.extend_from_slice(&more[..count]);
+    }
+    let heard = String::from_utf8_lossy(&heard);
+    assert!(heard.contains(&own) && !heard.contains("home/door") && !heard.contains("status"), "{heard}");
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ const FLOORS: &[&[&str]] = &[
     &["engine::roster"],
     &["engine::station"],
     &["io::clock", "io::tls"],
-    &["io::fetch", "io::port"],
+    &["io::fetch", "io::port", "io::web"],
     &["io::*"],
     // The first writes packets into what `peer` opened, the second shows what `capture` would do.
     &["io::fanout", "io::devices"],

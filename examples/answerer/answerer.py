@@ -97,7 +97,8 @@ class Link:
         client.on_connect = lambda client, *_: client.subscribe([(topic, 1) for topic in topics])
         client.on_subscribe = lambda *_: subscribed()
         client.on_message = lambda _client, _data, message: heard(message.topic, message.payload)
-        client.connect_async(self.broker.hostname, self.broker.port or (443 if self.broker.scheme == "wss" else 80))
+        port = self.broker.port or (443 if self.broker.scheme == "wss" else 80)
+        client.connect_async(self.broker.hostname, port, clean_start=True)
         client.loop_start()
         return client
 

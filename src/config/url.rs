@@ -26,12 +26,27 @@ pub(super) fn broker(text: &str) -> Option<BrokerUrl> {
 /// Whether a text can stand in a link as the address of one of these schemes: a host after `://`, and
 /// nothing that a link's own fragment or a terminal would trip over.
 pub(super) fn is_web(text: &str, schemes: [&str; 2]) -> bool {
-    let Some((scheme, rest)) = text.split_once("://") else { return false };
-    let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let Some((scheme, host)) = scheme_and_host(text) else { return false };
     schemes.contains(&scheme)
         && text.bytes().all(|b| b.is_ascii_graphic() && !b"#\"<>\\^`{|}".contains(&b))
         && host_and_port(host).is_some()
+}
+
+/// The host of such a URL in lower case, an IPv6 address in brackets.
+pub(super) fn web_host(url: &str) -> Option<String> {
+    let (_, host) = scheme_and_host(url)?;
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    Some(name.to_ascii_lowercase())
+}
+
+/// The scheme, and the host with its port if it has one.
+fn scheme_and_host(url: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    Some((scheme, authority.rsplit_once('@').map_or(authority, |(_, host)| host)))
 }
 
 /// A STUN or TURN server's URL, taken apart (RFC 7064 §3.1, RFC 7065 §3.1).
@@ -127,6 +142,14 @@ fn host_and_port(text: &str) -> Option<(&str, Option<u16>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_web_url_s_host_is_found_behind_its_login() {
+        let of = |url| web_host(url).expect("a URL");
+        assert_eq!(of("https://Farol.example.org/door/"), "farol.example.org");
+        assert_eq!(of("wss://user:p%40ss@broker.example.org:8884/mqtt?x=a:1"), "broker.example.org");
+        assert_eq!(of("http://[fd00::1]:8080/"), "[fd00::1]");
+    }
 
     #[test]
     fn a_broker_url_names_host_port_and_whether_tls_is_used() {

@@ -71,10 +71,7 @@ pub fn run(config: Config, path: &Path) -> anyhow::Result<()> {
     }
     let ending = on_one_thread(async move {
         if let Some(address) = config.http {
-            let bridge = config.bridge.then(|| (config.broker.host.clone(), config.broker.port));
-            let own = bridge.is_some().then(|| "/mqtt".to_owned());
-            let broker = config.links.broker.clone().or(own).unwrap_or_default();
-            serve_once_free(address, http::Site { device, broker, bridge }).await?;
+            serve_once_free(address, http::Site::of(&config, device)).await?;
         }
         let keys = Some(Keys::new(state, stamp));
         let metrics = config.metrics;
@@ -109,7 +106,8 @@ pub fn demo(options: DemoOptions) -> anyhow::Result<()> {
             config.ice.addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
         }
         let bridge = (broker.address().ip().to_string(), broker.address().port());
-        let site = http::Site { device, broker: "/mqtt".to_string(), bridge: Some(bridge) };
+        let site =
+            http::Site { device, broker: Some("/mqtt".to_string()), names: Vec::new(), bridge: Some(bridge) };
         let address = serve(address, site).await?;
         welcome(address, is_local);
         daemon(config, device, Vec::new(), None)?.work().await

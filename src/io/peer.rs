@@ -12,6 +12,7 @@
 #![expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
 
 mod address;
+mod candidates;
 mod channel;
 mod clock;
 mod codecs;
@@ -27,6 +28,7 @@ mod loss;
 mod mdns;
 mod outgoing;
 mod outlet;
+mod pace;
 mod path;
 mod sdp;
 mod socket;
@@ -55,6 +57,7 @@ use crate::engine::tally::Pair;
 pub(super) use crate::io::port::Route;
 use crate::io::port::{Port, Trust};
 use crate::units::{Bitrate, PeerId};
+use candidates::Candidates;
 use channel::Channel;
 pub use channel::Say;
 pub(super) use clock::CaptureClock;
@@ -171,8 +174,6 @@ pub enum PeerError {
 
 /// How long closing may take; it normally takes some milliseconds.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Candidates that came before their answer, which MQTT allows; more than this are dropped.
-const MAX_EARLY_CANDIDATES: usize = 64;
 
 /// A peer connection. Dropping it closes it in the background.
 pub struct Peer {
@@ -220,7 +221,7 @@ struct Negotiated {
     is_answered: bool,
     video: Option<SendParameters>,
     audio: Option<SendParameters>,
-    early_candidates: Vec<Candidate>,
+    candidates: Candidates,
 }
 
 impl Peer {
@@ -321,10 +322,9 @@ impl Peer {
             let mut negotiated = self.negotiated();
             negotiated.is_answered = true;
             (negotiated.video, negotiated.audio) = (video, audio);
-            std::mem::take(&mut negotiated.early_candidates)
+            negotiated.candidates.kept()
         };
-        let inline = answer.candidates.into_iter().map(candidate_init);
-        for candidate in inline.chain(early.into_iter().map(|early| candidate_init(early.candidate))) {
+        for candidate in answer.candidates.into_iter().chain(early) {
             if let Err(error) = self.apply_candidate(candidate).await {
                 log::debug!(peer:% = self.id, error:%; "left a candidate of the answer out");
             }
@@ -333,7 +333,8 @@ impl Peer {
     }
 
     /// Adds a candidate of the viewer's. One that comes before the answer is kept for it; the end of
-    /// candidates, and kinds that are of no use here (TCP, the RTCP component), are taken and ignored.
+    /// candidates, kinds that are of no use here (TCP, the RTCP component), and more than a browser has are
+    /// taken and ignored.
     pub async fn add_candidate(&self, candidate: &Candidate) -> Result<(), PeerError> {
         if !sdp::is_usable_candidate(&candidate.candidate) {
             return Ok(());
@@ -341,16 +342,19 @@ impl Peer {
         {
             let mut negotiated = self.negotiated();
             if !negotiated.is_answered {
-                if negotiated.early_candidates.len() < MAX_EARLY_CANDIDATES {
-                    negotiated.early_candidates.push(candidate.clone());
-                }
+                negotiated.candidates.keep(&candidate.candidate);
                 return Ok(());
             }
         }
-        self.apply_candidate(candidate_init(candidate.candidate.clone())).await
+        self.apply_candidate(candidate.candidate.clone()).await
     }
 
-    async fn apply_candidate(&self, candidate: RTCIceCandidateInit) -> Result<(), PeerError> {
+    async fn apply_candidate(&self, candidate: String) -> Result<(), PeerError> {
+        if !self.negotiated().candidates.admit(&candidate) {
+            return Ok(());
+        }
+        // Bundled, so that every candidate belongs to the one transport, whichever section it is tagged with.
+        let candidate = RTCIceCandidateInit { candidate, ..Default::default() };
         let operation = "adding a candidate";
         let connection = self.connection.clone();
         tokio::spawn(async move { connection.add_ice_candidate(candidate).await })
@@ -381,7 +385,9 @@ impl Peer {
         self.ears.tell(Feedback::WayIsSought);
         let mut gathered = self.gathered.clone();
         let sdp = connection::describe(&self.connection, &self.sockets, &mut gathered, true).await?;
-        self.negotiated().ufrag = sdp::ufrag(&sdp).unwrap_or_default().to_string();
+        let mut negotiated = self.negotiated();
+        negotiated.ufrag = sdp::ufrag(&sdp).unwrap_or_default().to_string();
+        negotiated.candidates = Candidates::default();
         Ok(sdp)
     }
 
@@ -501,11 +507,6 @@ impl Drop for Peer {
             runtime.spawn(async move { connection.close().await });
         }
     }
-}
-
-/// Bundled, so that every candidate belongs to the one transport, whichever section it is tagged with.
-fn candidate_init(candidate: String) -> RTCIceCandidateInit {
-    RTCIceCandidateInit { candidate, ..Default::default() }
 }
 
 /// Makes an error of the library's ours.

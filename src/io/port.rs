@@ -181,18 +181,19 @@ impl Port {
         if stun::kind(bytes) == stun::Kind::Success && lock(&self.mappings).received(local, from, bytes) {
             return;
         }
-        let view = {
+        let views: Vec<Arc<View>> = {
             let mut inside = lock(&self.inside);
             let is_known = |offered: &BTreeSet<IpAddr>| offered.contains(&local) || local.is_unspecified();
             if !inside.offered.as_ref().is_none_or(is_known) {
                 return log::trace!(local:%, from:%; "a datagram to an address that is not media's");
             }
-            let Some(way) = inside.demux.received(local, from, bytes) else {
-                return log::trace!(from:%; "a datagram of nobody we know");
-            };
-            inside.view(way)
+            let ways = inside.demux.received(local, from, bytes);
+            ways.into_iter().filter_map(|way| inside.view(way)).collect()
         };
-        if let Some(view) = view {
+        if views.is_empty() {
+            log::trace!(from:%; "a datagram of nobody we know");
+        }
+        for view in views {
             view.deliver(from, bytes);
         }
     }

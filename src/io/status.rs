@@ -26,7 +26,7 @@ pub use socket::{Listener, SocketError, socket_path};
 
 /// Questions that wait for the loop, of all who ask. When it is full, who asks is told to come back.
 const ASKED_HELD: usize = 16;
-/// Connections at once, at each door. Further ones wait in the kernel's queue.
+/// Connections at once at the socket. Further ones wait in the kernel's queue.
 const CONNECTIONS: usize = 8;
 /// How long a question or its answer may take, either way.
 const PATIENCE: Duration = Duration::from_secs(2);

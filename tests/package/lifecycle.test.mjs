@@ -61,7 +61,7 @@ test("a package's life on a fresh Debian", { timeout: 580_000 }, async (t) => {
       assert.match(await board.run("journalctl -u farol --no-pager"), /port 8080 is taken/);
       s.diagnostic(await board.run("farol --version; farol status"));
       await board.run("systemctl stop other");
-      await until("the page", 20_000, async () => (await board.attempt("curl -sf http://localhost:8080/farol.json")).status === 0, 500);
+      await until("the page", 20_000, async () => (await board.attempt("curl -sf http://localhost:8080/")).status === 0, 500);
     });
 
     await step("what it brought is whole: configuration, manual, completions, licences", async () => {

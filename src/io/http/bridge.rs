@@ -1,24 +1,27 @@
 //! How does a browser's WebSocket become a connection to the broker?
 //!
-//! Byte for byte: the payloads of its binary frames are the MQTT stream (MQTT 5 §6), frame limits need
-//! not match packet limits. Nothing is looked at; the broker enforces the rules, and its keep alive
-//! ends idle connections.
+//! The payloads of its binary frames are the MQTT stream (MQTT 5 §6), frame limits need not match packet limits. What
+//! goes to the broker is looked at ([`Filter`]), what comes from it is carried as it is. The broker's keep alive ends
+//! idle connections.
 
+use std::sync::Arc;
+
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use rustix::net::sockopt;
-use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Served, host};
+use super::Served;
+use super::filter::Filter;
+use crate::io::web::Place;
 
 /// Largest frame and message: the broker's packet limit.
 const MAX_FRAME_BYTES: usize = 64 * 1024;
@@ -27,20 +30,21 @@ const CHUNK_BYTES: usize = 16 * 1024;
 
 pub(super) async fn upgrade(
     State(served): State<Served>,
+    Extension(connection): Extension<Arc<Place>>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Response {
     let Some(broker) = served.site.bridge.clone() else {
         return (StatusCode::NOT_FOUND, "MQTT is not carried here: see http.bridge\n").into_response();
     };
-    if !host::is_own_page(&headers) {
+    if !is_own_page(&headers) {
         return (StatusCode::FORBIDDEN, "another site's page may not connect here\n").into_response();
     }
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
         Err(rejection) => return rejection.into_response(),
     };
-    let Ok(place) = Arc::clone(&served.bridges).try_acquire_owned() else {
+    let Some(place) = served.bridges.take(connection.from()) else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many viewers are connected\n").into_response();
     };
     upgrade
@@ -49,10 +53,27 @@ pub(super) async fn upgrade(
         .max_message_size(MAX_FRAME_BYTES)
         .write_buffer_size(CHUNK_BYTES)
         .max_write_buffer_size(4 * CHUNK_BYTES)
-        .on_upgrade(move |socket| bridge(socket, broker, place))
+        .on_upgrade(move |socket| bridge(socket, broker, (connection, place)))
 }
 
-async fn bridge(socket: WebSocket, (host, port): (String, u16), _place: OwnedSemaphorePermit) {
+/// Whether a WebSocket may be opened: browsers let any page try, and say in `Origin` which one it is
+/// (RFC 6455 §10.2). Programs send no `Origin`; they could reach the broker without us.
+fn is_own_page(headers: &HeaderMap) -> bool {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let (Some(origin), None) = (origins.next(), origins.next()) else {
+        return !headers.contains_key(header::ORIGIN);
+    };
+    let Some(origin) = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok()) else {
+        return false;
+    };
+    // There is one, and it is a name of ours: `guard` has seen to it.
+    match (origin.authority(), headers.get(header::HOST).and_then(|host| host.to_str().ok())) {
+        (Some(authority), Some(host)) => authority.as_str().eq_ignore_ascii_case(host),
+        _ => false,
+    }
+}
+
+async fn bridge(socket: WebSocket, (host, port): (String, u16), _places: (Arc<Place>, Place)) {
     let stream = match TcpStream::connect((host.as_str(), port)).await {
         Ok(stream) => stream,
         Err(error) => {
@@ -71,11 +92,19 @@ async fn bridge(socket: WebSocket, (host, port): (String, u16), _place: OwnedSem
     }
 }
 
-/// Pings are answered by the library; a text frame breaks the protocol (MQTT 5 §6, MQTT-6.0.0-1).
+/// Pings are answered by the library; a text frame breaks the protocol (MQTT 5 §6, MQTT-6.0.0-1), and what is not a
+/// viewer's ends the connection.
 async fn inwards(mut from_browser: SplitStream<WebSocket>, mut to_broker: OwnedWriteHalf) {
+    let mut filter = Filter::default();
     while let Some(Ok(message)) = from_browser.next().await {
         let done = match message {
-            Message::Binary(bytes) => to_broker.write_all(&bytes).await.is_err(),
+            Message::Binary(bytes) => match filter.take(&bytes) {
+                Ok(packets) => to_broker.write_all(&packets).await.is_err(),
+                Err(refusal) => {
+                    log::debug!(refusal:?; "the bridge carries only what viewers say: a browser is cut off");
+                    true
+                }
+            },
             Message::Ping(_) | Message::Pong(_) => false,
             Message::Text(_) | Message::Close(_) => true,
         };
@@ -100,4 +129,30 @@ async fn outwards(mut from_broker: OwnedReadHalf, mut to_browser: SplitSink<WebS
     }
     // The broker closed: tell the browser so instead of cutting the line.
     let _ = to_browser.send(Message::Close(None)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_another_origin_is_foreign() {
+        let with = |origins: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, header::HeaderValue::from_static("localhost:8080"));
+            for origin in origins {
+                headers.append(header::ORIGIN, header::HeaderValue::from_static(origin));
+            }
+            is_own_page(&headers)
+        };
+        assert!(with(&["http://localhost:8080"]));
+        assert!(with(&["https://localhost:8080"]), "behind a proxy that speaks TLS");
+        for foreign in
+            ["http://evil.example", "http://localhost:8081", "http://localhost", "null", "file://", ""]
+        {
+            assert!(!with(&[foreign]), "{foreign}");
+        }
+        assert!(!with(&["http://localhost:8080", "http://evil.example"]));
+        assert!(with(&[]), "no browser");
+    }
 }

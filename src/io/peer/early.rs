@@ -12,18 +12,23 @@
 //!  and DTLS              one of ours succeeded, since that is when we nominate
 //! ```
 //!
-//! Once it is up, checks still have to name both sides: who lost the offer to another knows its password.
+//! Once it is up, checks still have to name both sides: who lost the offer to another knows its password. And they
+//! come from a viewer that follows: we lead, since we offer (RFC 8445 §6.1.1), and the library would let itself be
+//! talked out of that before it has looked at the password.
 //! Pure: it is told the time.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::io::port::stun::{Kind, kind, nominates, transaction, username};
+use crate::io::port::stun::{Kind, kind, leads, nominates, relayed, transaction, username};
 
 /// Checks that are held for the answer. Chromium with several addresses sends a dozen.
 const MAX_CHECKS: usize = 32;
 /// DTLS datagrams that are held: a ClientHello is two, and it is repeated.
 const MAX_DTLS: usize = 16;
+/// Addresses from which a viewer may check. The library pairs each with all of its own, for good. A browser has about
+/// thirty, and shows most of them only as candidates.
+const MAX_SOURCES: usize = 32;
 /// What is held longer than this has been repeated meanwhile.
 const HOLD: Duration = Duration::from_secs(1);
 /// Should the nomination pass unseen (through a TURN server it does), nothing is held longer than this.
@@ -44,6 +49,8 @@ pub struct Gate {
     state: State,
     checks: Vec<(Instant, Datagram)>,
     dtls: Vec<(Instant, Datagram)>,
+    /// From where the viewer's checks came.
+    sources: Vec<SocketAddr>,
     /// The viewer's latest check.
     last_check: Option<Datagram>,
     /// Transaction ids of our checks that nominate.
@@ -80,8 +87,7 @@ impl Gate {
         self.state = State::Checking { since: now };
         let held = std::mem::take(&mut self.checks);
         let fresh = held.into_iter().filter(|(at, _)| now.saturating_duration_since(*at) <= HOLD);
-        let ready: Vec<Datagram> =
-            fresh.map(|(_, check)| check).filter(|check| self.is_for_us(&check.bytes)).collect();
+        let ready: Vec<Datagram> = fresh.map(|(_, check)| check).filter(|check| self.admits(check)).collect();
         self.last_check = ready.last().cloned();
         ready
     }
@@ -98,9 +104,16 @@ impl Gate {
 
     /// A datagram came. Returns what the library is to be given now, in order.
     pub fn received(&mut self, now: Instant, datagram: Datagram) -> Vec<Datagram> {
+        // What a TURN server passes on is otherwise its own affair: it does so for addresses that we have named to it.
+        let is_turn = kind(&datagram.bytes) == Kind::Turn;
+        if is_turn
+            && relayed(&datagram.bytes).is_some_and(|(_, inner)| kind(inner) == Kind::Request && leads(inner))
+        {
+            return Vec::new();
+        }
         match self.state {
             State::Up => {
-                let is_foreign = kind(&datagram.bytes) == Kind::Request && !self.is_for_us(&datagram.bytes);
+                let is_foreign = kind(&datagram.bytes) == Kind::Request && !self.admits(&datagram);
                 return if is_foreign { Vec::new() } else { vec![datagram] };
             }
             State::Checking { since } if now.saturating_duration_since(since) > PATIENCE => {
@@ -126,15 +139,23 @@ impl Gate {
     }
 
     fn check(&mut self, datagram: Datagram) -> Vec<Datagram> {
-        if !self.is_for_us(&datagram.bytes) {
+        if !self.admits(&datagram) {
             return Vec::new();
         }
         self.last_check = Some(datagram.clone());
         vec![datagram]
     }
 
-    fn is_for_us(&self, check: &[u8]) -> bool {
-        username(check).is_some_and(|name| self.username.as_ref().is_some_and(|ours| ours.as_bytes() == name))
+    fn admits(&mut self, check: &Datagram) -> bool {
+        let ours = self.username.as_ref().map(String::as_bytes);
+        if ours.is_none() || username(&check.bytes) != ours || leads(&check.bytes) {
+            return false;
+        }
+        let is_known = self.sources.contains(&check.from);
+        if !is_known && self.sources.len() < MAX_SOURCES {
+            self.sources.push(check.from);
+        }
+        is_known || self.sources.last() == Some(&check.from)
     }
 
     fn success(&mut self, now: Instant, datagram: Datagram) -> Vec<Datagram> {
@@ -254,6 +275,39 @@ mod tests {
             gate.received(now, from(u16::from(id), HELLO.to_vec()));
         }
         assert_eq!((gate.checks.len(), gate.dtls.len()), (MAX_CHECKS, MAX_DTLS));
+    }
+
+    #[test]
+    fn a_check_of_who_would_lead_is_thrown_away() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        let leads = |port| {
+            let mut check = stun(0, 1, Some("us:win"), false);
+            check.extend([0x80, 0x2a, 0, 8, 255, 255, 255, 255, 255, 255, 255, 255]);
+            from(port, check)
+        };
+        assert!(gate.received(now, leads(1)).is_empty());
+        assert!(gate.answered(now, "us", "win").is_empty());
+        assert!(gate.received(now, leads(1)).is_empty());
+        gate.state = State::Up;
+        assert!(gate.received(now, leads(1)).is_empty());
+        let mut by_channel = vec![0x40, 1, 0, leads(1).bytes.len() as u8];
+        by_channel.extend(leads(1).bytes);
+        assert!(gate.received(now, from(1, by_channel)).is_empty(), "nor by a TURN server");
+        let mut follows = stun(0, 1, Some("us:win"), false);
+        follows.extend([0x80, 0x29, 0, 8, 255, 255, 255, 255, 255, 255, 255, 255]);
+        assert_eq!(gate.received(now, from(1, follows.clone())), [from(1, follows)]);
+    }
+
+    #[test]
+    fn checks_from_ever_other_addresses_are_thrown_away() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        gate.answered(now, "us", "win");
+        let check = |port| from(port, stun(0, 1, Some("us:win"), false));
+        let passed = (0..500).filter(|&port| !gate.received(now, check(port)).is_empty());
+        assert_eq!(passed.count(), MAX_SOURCES);
+        gate.state = State::Up;
+        assert!(gate.received(now, check(499)).is_empty());
+        assert!(!gate.received(now, check(0)).is_empty(), "a known one still counts");
     }
 
     proptest! {

@@ -23,8 +23,9 @@ use super::early::{Datagram, Gate};
 use super::feedback::{Shortcut, Taken};
 use super::loss::Heard;
 use super::mdns::MdnsSocket;
+use super::pace::Pace;
 use crate::config::{IcePolicy, IceServer};
-use crate::io::port::{Place, Relay, Relays, Routes};
+use crate::io::port::{Place, Relay, Relays, Routes, stun};
 
 /// mDNS (RFC 6762 §3) shares its port with everybody and has nothing to do with the peer.
 const MDNS_PORT: u16 = 5353;
@@ -46,6 +47,7 @@ pub struct Gated {
 struct Notes {
     heard: Option<Heard>,
     restarted_at: Option<Instant>,
+    pace: Pace,
 }
 
 impl Gated {
@@ -124,7 +126,8 @@ impl Gated {
 
     /// ICE is restarted: no answer to it can be expected for a while.
     pub fn restarted(&self, now: Instant) {
-        lock(&self.notes).restarted_at = Some(now);
+        let mut notes = lock(&self.notes);
+        (notes.restarted_at, notes.pace) = (Some(now), Pace::default());
     }
 
     /// When it was last restarted.
@@ -170,6 +173,8 @@ struct Inside {
     ready: VecDeque<Datagram>,
     /// Who waits for a datagram.
     waker: Option<Waker>,
+    /// Nothing is given to the library before.
+    rest: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl fmt::Debug for GatedSocket {
@@ -196,7 +201,11 @@ impl AsyncUdpSocket for GatedSocket {
         self.inner.max_gro_segments()
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        if stun::checks(transmit.contents) {
+            lock(&self.notes).pace.checked(Instant::now());
+        }
         lock(&self.inside).gate.sent(transmit.contents);
         self.inner.poll_send(cx, transmit)
     }
@@ -208,6 +217,9 @@ impl AsyncUdpSocket for GatedSocket {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         loop {
+            if self.poll_rest(cx).is_pending() {
+                return Poll::Pending;
+            }
             {
                 let mut inside = lock(&self.inside);
                 let given = give(&mut inside.ready, bufs, meta);
@@ -225,6 +237,17 @@ impl AsyncUdpSocket for GatedSocket {
 }
 
 impl GatedSocket {
+    /// Whether the library may be woken.
+    #[expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
+    fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let rest = lock(&self.notes).pace.rest(Instant::now());
+        if rest.is_zero() {
+            return Poll::Ready(());
+        }
+        let mut inside = lock(&self.inside);
+        inside.rest.insert(Box::pin(tokio::time::sleep(rest))).as_mut().poll(cx)
+    }
+
     /// Lets the gate look at what was read; a read may hold several datagrams of one sender (UDP GRO).
     #[expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
     fn sift(&self, bufs: &[IoSliceMut<'_>], meta: &[RecvMeta]) {
@@ -320,8 +343,10 @@ impl Runtime for Gated {
         self.inner.now()
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
-        self.inner.sleep(duration)
+        let rest = lock(&self.notes).pace.rest(Instant::now());
+        self.inner.sleep(duration.max(rest))
     }
 
     fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {

@@ -6,7 +6,9 @@
 //! anything else  its address, once a check between it and that peer connection has succeeded
 //! ```
 //!
-//! So nobody gets past STUN who has not passed a connectivity check, for which he needs the offer's password.
+//! So nobody gets past STUN who has not passed a connectivity check, for which he needs the offer's password. Who has
+//! it may still check from an address that he only pretends to have: what comes from there is then handed to all who
+//! have checked it, and DTLS and SRTP throw away what is not theirs.
 //! Pure: it is told the time.
 
 use std::collections::{HashMap, VecDeque};
@@ -30,8 +32,12 @@ pub struct Way {
 
 /// A question that is unanswered for so long stays so: the library repeats it under the same id for 8 s.
 const ASKED_FOR: Duration = Duration::from_secs(10);
-/// Questions that are remembered. 64 viewers with 20 pairs each that ask every 20 ms for 300 ms.
-const MAX_ASKED: usize = 16_384;
+/// Questions of one peer connection that are remembered; the oldest is forgotten first. The library itself knows those
+/// of the last 4 s, and asks at most some 500 in one.
+const MAX_ASKED: usize = 2048;
+/// Peer connections that may have checked one address; the oldest gives way. Two browsers never share one, so it is
+/// one, and another while an ICE restart or a viewer's new session takes over.
+const MAX_OWNERS: usize = 4;
 
 /// Who is where. Everything in it ends with its owner.
 #[derive(Debug, Default)]
@@ -39,8 +45,9 @@ pub struct Demux {
     ufrags: HashMap<Vec<u8>, Owner>,
     asked: HashMap<Transaction, Way>,
     /// The same in the order of time, to forget them by.
-    asked_at: VecDeque<(Instant, Transaction)>,
-    checked: HashMap<SocketAddr, Way>,
+    asked_at: HashMap<Owner, VecDeque<(Instant, Transaction)>>,
+    /// The newest first.
+    checked: HashMap<SocketAddr, Vec<Way>>,
 }
 
 impl Demux {
@@ -53,7 +60,11 @@ impl Demux {
     pub fn gone(&mut self, owner: Owner) {
         self.ufrags.retain(|_, other| *other != owner);
         self.asked.retain(|_, way| way.owner != owner);
-        self.checked.retain(|_, way| way.owner != owner);
+        self.asked_at.remove(&owner);
+        self.checked.retain(|_, ways| {
+            ways.retain(|way| way.owner != owner);
+            !ways.is_empty()
+        });
     }
 
     /// A datagram of `way` leaves.
@@ -61,46 +72,50 @@ impl Demux {
         let Some(transaction) = stun::transaction(bytes) else { return };
         match stun::kind(bytes) {
             Kind::Request => {
-                self.forget_old(now);
+                let asked_at = self.asked_at.entry(way.owner).or_default();
+                while let Some((at, oldest)) = asked_at.front()
+                    && (now.saturating_duration_since(*at) > ASKED_FOR || asked_at.len() >= MAX_ASKED)
+                {
+                    self.asked.remove(oldest);
+                    asked_at.pop_front();
+                }
                 if self.asked.insert(transaction, way).is_none() {
-                    self.asked_at.push_back((now, transaction));
+                    asked_at.push_back((now, transaction));
                 }
             }
             // The library has found the check good.
             Kind::Success => {
-                self.checked.insert(to, way);
+                let ways = self.checked.entry(to).or_default();
+                ways.retain(|other| other.owner != way.owner);
+                ways.insert(0, way);
+                ways.truncate(MAX_OWNERS);
             }
             _ => {}
         }
     }
 
-    /// Whose a datagram is that came to the board's address `local`.
-    pub fn received(&mut self, local: IpAddr, from: SocketAddr, bytes: &[u8]) -> Option<Way> {
+    /// Whose a datagram is that came to the board's address `local`; of several, who has checked last comes first.
+    pub fn received(&mut self, local: IpAddr, from: SocketAddr, bytes: &[u8]) -> Vec<Way> {
         match stun::kind(bytes) {
-            Kind::Request => {
-                let username = stun::username(bytes)?;
-                let ufrag = username.split(|byte| *byte == b':').next()?;
-                self.ufrags.get(ufrag).map(|&owner| Way { owner, local })
-            }
+            Kind::Request => self.named_by(bytes).map(|owner| Way { owner, local }).into_iter().collect(),
             kind @ (Kind::Success | Kind::Failure) => {
-                let way = self.asked.remove(&stun::transaction(bytes)?)?;
+                let asked = stun::transaction(bytes).and_then(|id| self.asked.remove(&id));
                 // A STUN server's address gets in here too; what else it may send is of no use to anybody.
-                if kind == Kind::Success {
-                    self.checked.entry(from).or_insert(way);
+                if let (Some(way), Kind::Success) = (asked, kind) {
+                    let ways = self.checked.entry(from).or_default();
+                    if ways.len() < MAX_OWNERS && ways.iter().all(|other| other.owner != way.owner) {
+                        ways.push(way);
+                    }
                 }
-                Some(way)
+                asked.into_iter().collect()
             }
-            _ => self.checked.get(&from).copied(),
+            _ => self.checked.get(&from).cloned().unwrap_or_default(),
         }
     }
 
-    fn forget_old(&mut self, now: Instant) {
-        while let Some((at, transaction)) = self.asked_at.front()
-            && (now.saturating_duration_since(*at) > ASKED_FOR || self.asked_at.len() >= MAX_ASKED)
-        {
-            self.asked.remove(transaction);
-            self.asked_at.pop_front();
-        }
+    fn named_by(&self, check: &[u8]) -> Option<Owner> {
+        let ufrag = stun::username(check)?.split(|byte| *byte == b':').next()?;
+        self.ufrags.get(ufrag).copied()
     }
 }
 
@@ -113,7 +128,12 @@ mod tests {
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 9));
     const ANA: Way = Way { owner: Owner(1), local: HERE };
+    const RUI: Way = Way { owner: Owner(2), local: HERE };
     const HELLO: [u8; 3] = [22, 254, 253];
+
+    fn whose(demux: &mut Demux, from: SocketAddr, bytes: &[u8]) -> Vec<Way> {
+        demux.received(HERE, from, bytes)
+    }
 
     fn at(port: u16) -> SocketAddr {
         SocketAddr::from(([198, 51, 100, 1], port))
@@ -137,9 +157,9 @@ mod tests {
     fn check_finds_its_offer_by_the_ufrag() {
         let mut demux = Demux::default();
         demux.named(Owner(1), "ana");
-        assert_eq!(demux.received(HERE, at(1), &message(REQUEST, 1, "ana:browser")), Some(ANA));
+        assert_eq!(demux.received(HERE, at(1), &message(REQUEST, 1, "ana:browser")), [ANA]);
         for stranger in ["bob:browser", "an:browser", "anabel:browser", ":ana", ""] {
-            assert_eq!(demux.received(HERE, at(1), &message(REQUEST, 1, stranger)), None, "{stranger}");
+            assert_eq!(demux.received(HERE, at(1), &message(REQUEST, 1, stranger)), [], "{stranger}");
         }
     }
 
@@ -148,20 +168,20 @@ mod tests {
         let (mut demux, now) = (Demux::default(), Instant::now());
         demux.named(Owner(1), "ana");
         demux.received(HERE, at(1), &message(REQUEST, 1, "ana:browser"));
-        assert_eq!(demux.received(HERE, at(1), &HELLO), None, "it may have sent a wrong password");
+        assert_eq!(demux.received(HERE, at(1), &HELLO), [], "it may have sent a wrong password");
         demux.sent(now, ANA, at(1), &message(SUCCESS, 1, ""));
-        assert_eq!(demux.received(HERE, at(1), &HELLO), Some(ANA));
-        assert_eq!(demux.received(HERE, at(2), &HELLO), None);
+        assert_eq!(demux.received(HERE, at(1), &HELLO), [ANA]);
+        assert_eq!(demux.received(HERE, at(2), &HELLO), []);
     }
 
     #[test]
     fn answer_finds_who_asked_and_lets_its_sender_in() {
         let (mut demux, now) = (Demux::default(), Instant::now());
         demux.sent(now, ANA, at(1), &message(REQUEST, 7, "browser:ana"));
-        assert_eq!(demux.received(HERE, at(1), &message(SUCCESS, 8, "")), None, "nobody asked that");
-        assert_eq!(demux.received(HERE, at(1), &message(SUCCESS, 7, "")), Some(ANA));
-        assert_eq!(demux.received(HERE, at(1), &HELLO), Some(ANA));
-        assert_eq!(demux.received(HERE, at(1), &message(SUCCESS, 7, "")), None, "it is answered once");
+        assert_eq!(demux.received(HERE, at(1), &message(SUCCESS, 8, "")), [], "nobody asked that");
+        assert_eq!(demux.received(HERE, at(1), &message(SUCCESS, 7, "")), [ANA]);
+        assert_eq!(demux.received(HERE, at(1), &HELLO), [ANA]);
+        assert_eq!(demux.received(HERE, at(1), &message(SUCCESS, 7, "")), [], "it is answered once");
     }
 
     #[test]
@@ -171,9 +191,47 @@ mod tests {
         demux.sent(now, ANA, at(1), &message(REQUEST, 7, "browser:ana"));
         demux.sent(now, ANA, at(1), &message(SUCCESS, 1, ""));
         demux.gone(Owner(1));
-        assert_eq!(demux.received(HERE, at(1), &message(REQUEST, 1, "ana:browser")), None);
-        assert_eq!(demux.received(HERE, at(1), &message(SUCCESS, 7, "")), None);
-        assert_eq!(demux.received(HERE, at(1), &HELLO), None);
+        assert_eq!(demux.received(HERE, at(1), &message(REQUEST, 1, "ana:browser")), []);
+        assert_eq!(demux.received(HERE, at(1), &message(SUCCESS, 7, "")), []);
+        assert_eq!(demux.received(HERE, at(1), &HELLO), []);
+    }
+
+    #[test]
+    fn who_asks_much_makes_nobody_else_s_questions_be_forgotten() {
+        let (mut demux, now) = (Demux::default(), Instant::now());
+        demux.sent(now, RUI, at(2), &message(REQUEST, 7, "browser:rui"));
+        for n in 0..20 * MAX_ASKED as u32 {
+            let mut request = message(REQUEST, 0, "browser:ana");
+            request[8..12].copy_from_slice(&n.to_be_bytes());
+            demux.sent(now, ANA, at(1), &request);
+        }
+        assert_eq!(whose(&mut demux, at(2), &message(SUCCESS, 7, "")), [RUI]);
+    }
+
+    #[test]
+    fn address_that_several_have_checked_is_each_of_theirs() {
+        let (mut demux, now) = (Demux::default(), Instant::now());
+        demux.sent(now, ANA, at(1), &message(SUCCESS, 1, ""));
+        // A check that was spoofed in Ana's name, say: it takes nothing away from her.
+        demux.sent(now, RUI, at(1), &message(SUCCESS, 2, ""));
+        assert_eq!(whose(&mut demux, at(1), &HELLO), [RUI, ANA], "the newest first");
+        demux.sent(now, ANA, at(1), &message(SUCCESS, 3, ""));
+        assert_eq!(whose(&mut demux, at(1), &HELLO), [ANA, RUI]);
+        demux.gone(ANA.owner);
+        assert_eq!(whose(&mut demux, at(1), &HELLO), [RUI]);
+        demux.gone(RUI.owner);
+        assert_eq!(whose(&mut demux, at(1), &HELLO), []);
+        assert!(demux.checked.is_empty());
+    }
+
+    #[test]
+    fn addresses_with_ever_more_owners_keep_the_newest() {
+        let (mut demux, now) = (Demux::default(), Instant::now());
+        for owner in 0..9 {
+            demux.sent(now, Way { owner: Owner(owner), local: HERE }, at(1), &message(SUCCESS, 1, ""));
+        }
+        let owners = whose(&mut demux, at(1), &HELLO).into_iter().map(|way| way.owner.0);
+        assert_eq!(owners.collect::<Vec<_>>(), [8, 7, 6, 5]);
     }
 
     #[test]
@@ -184,9 +242,9 @@ mod tests {
             request[8..12].copy_from_slice(&n.to_be_bytes());
             demux.sent(now, ANA, at(1), &request);
         }
-        assert!(demux.asked.len() <= MAX_ASKED && demux.asked_at.len() <= MAX_ASKED);
+        assert!(demux.asked.len() <= MAX_ASKED && demux.asked_at[&ANA.owner].len() <= MAX_ASKED);
         demux.sent(now + ASKED_FOR * 2, ANA, at(1), &message(REQUEST, 9, "browser:ana"));
-        assert_eq!((demux.asked.len(), demux.asked_at.len()), (1, 1));
+        assert_eq!((demux.asked.len(), demux.asked_at[&ANA.owner].len()), (1, 1));
     }
 
     proptest! {

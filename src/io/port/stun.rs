@@ -64,6 +64,19 @@ pub fn nominates(bytes: &[u8]) -> bool {
     attribute(bytes, 0x0025).is_some()
 }
 
+/// Whether who sends this check takes itself for the controlling side (RFC 8445 §7.1.3).
+pub fn leads(bytes: &[u8]) -> bool {
+    attribute(bytes, 0x802a).is_some()
+}
+
+/// Whether this is a connectivity check, or a question to a STUN server; by a TURN server as well.
+pub fn checks(bytes: &[u8]) -> bool {
+    match kind(bytes) {
+        Kind::Turn => relayed(bytes).is_some_and(|(_, inner)| kind(inner) == Kind::Request),
+        kind => kind == Kind::Request,
+    }
+}
+
 /// How a TURN server is told for whom something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relayed {
@@ -118,14 +131,14 @@ impl Relayed {
     }
 }
 
-/// For whom a TURN server is to pass something on, and what.
+/// For whom a TURN server is to pass something on, or from whom it does (RFC 8656 §11.3), and what.
 pub fn relayed(bytes: &[u8]) -> Option<(Relayed, &[u8])> {
     match *bytes.first_chunk::<4>()? {
         [first @ 64..=79, second, high, low] => {
             let length = usize::from(u16::from_be_bytes([high, low]));
             Some((Relayed::Channel(u16::from_be_bytes([first, second])), bytes.get(4..4 + length)?))
         }
-        [0x00, 0x16, ..] => {
+        [0x00, 0x16 | 0x17, ..] => {
             let inner = attribute(bytes, DATA)?;
             Some((Relayed::Address(address(bytes, PEER_ADDRESS)?), inner))
         }
