@@ -3,7 +3,7 @@
 //! | path | what |
 //! |---|---|
 //! | `/`, `/assets/...` and the page's other files | the viewer page, built into this program |
-//! | `/farol.json` | `{"device", "broker"}`: which device the page is to show and where its broker is |
+//! | `/farol.json` | `{"device", "broker"}`: which device the page is to show and where its broker is; the page has it too |
 //! | `/mqtt` | a WebSocket to the broker, see `bridge`; only when it is to be carried here |
 //!
 //! Plain HTTP: in front of anything but a home network belongs a proxy that speaks TLS.
@@ -144,7 +144,11 @@ fn security_headers() -> [(HeaderName, HeaderValue); 6] {
 }
 
 async fn farol_json(State(served): State<Served>) -> Response {
-    let body = serde_json::json!({ "device": served.site.device, "broker": served.site.broker });
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-    (headers, body.to_string()).into_response()
+    (headers, host_json(&served.site)).into_response()
+}
+
+/// Which device the page is to show where its link names none, and where its broker is.
+fn host_json(site: &Site) -> String {
+    serde_json::json!({ "device": site.device, "broker": site.broker }).to_string()
 }
