@@ -150,14 +150,17 @@ export class Peer {
   }
 }
 
+/** One transport for everything, and candidates gathered ahead. */
+const CONFIGURATION: RTCConfiguration = { bundlePolicy: "max-bundle", iceCandidatePoolSize: 1 };
+
 function newConnection(): RTCPeerConnection {
-  return new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+  return new RTCPeerConnection(CONFIGURATION);
 }
 
 function setIceServers(rtc: RTCPeerConnection, iceServers: IceServer[], iceTransportPolicy: RTCIceTransportPolicy): void {
   for (const list of [iceServers, iceServers.filter(({ urls }) => urls.every((url) => /^stuns?:/.test(url))), []]) {
     try {
-      rtc.setConfiguration({ bundlePolicy: "max-bundle", iceServers: list, iceTransportPolicy });
+      rtc.setConfiguration({ ...CONFIGURATION, iceServers: list, iceTransportPolicy });
       return;
     } catch (error) {
       // One bad address must not keep a viewer out whose network needs none of them.
