@@ -20,6 +20,8 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 const DEVICE: DeviceId = DeviceId(0xd);
+/// Where the page is told its device and its broker.
+const HOST_TAG: &str = r#"<meta name="farol-host" content=""#;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running site on a loopback port, of an open device.
@@ -74,7 +76,31 @@ async fn the_page_comes_with_its_policy_and_is_asked_for_anew() {
         ],
     );
     has(&head, &["x-content-type-options: nosniff", "referrer-policy: no-referrer", "x-frame-options: deny"]);
-    assert_eq!(body, std::fs::read("viewer/dist/index.html").expect("the built page"));
+    let built = std::fs::read_to_string("viewer/dist/index.html").expect("the built page");
+    assert_eq!(without_host(&String::from_utf8_lossy(&body)), built);
+}
+
+/// The page as it was built: its `farol-host` is empty.
+fn without_host(page: &str) -> String {
+    let (before, rest) = page.split_once(HOST_TAG).expect("a place for the device and its broker");
+    let (_, after) = rest.split_once('"').expect("its end");
+    format!("{before}{HOST_TAG}{}{after}", '"')
+}
+
+#[tokio::test]
+async fn the_page_says_itself_what_farol_json_does() {
+    // What could end the attribute, in an address that somebody may have.
+    let broker = r#"wss://b.example/mqtt?a="1"&b=<2>"#;
+    let address = site_of(Some(broker.into()), Ipv4Addr::LOCALHOST, None).await;
+    let (_, page) = get(address, "/", "localhost").await;
+    let page = String::from_utf8(page).expect("UTF-8");
+    let (_, rest) = page.split_once(HOST_TAG).expect("its place");
+    let (content, _) = rest.split_once('"').expect("its end");
+    let text = content.replace("&lt;", "<").replace("&quot;", "\"").replace("&amp;", "&");
+    let told: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(told, serde_json::json!({ "device": DEVICE.to_string(), "broker": broker }));
+    assert_eq!(get(address, "/farol.json", "localhost").await.1, text.as_bytes());
+    assert_eq!(get(address, "/index.html", "localhost").await.1, page.as_bytes());
 }
 
 /// The built page's script.

@@ -3,7 +3,7 @@
 //! | path | what |
 //! |---|---|
 //! | `/`, `/assets/...` and the page's other files | the viewer page, built into this program |
-//! | `/farol.json` | `{"device", "broker"}`: which device the page is to show and where its broker is; of an open one |
+//! | `/farol.json` | `{"device", "broker"}`: which device the page is to show and where its broker is; of an open one, whose page has it too |
 //! | `/mqtt` | a WebSocket to the broker, see `bridge` and `filter`; only when it is to be carried here |
 //!
 //! Plain HTTP: in front of anything but a home network belongs a proxy that speaks TLS.
@@ -169,13 +169,18 @@ fn security_headers() -> [(HeaderName, HeaderValue); 6] {
 }
 
 async fn farol_json(State(served): State<Served>) -> Response {
-    let Some(broker) = &served.site.broker else {
+    let Some(host) = host_json(&served.site) else {
         return (StatusCode::NOT_FOUND, "this device is seen by a link of one's own: see farol pair\n")
             .into_response();
     };
-    let body = serde_json::json!({ "device": served.site.device, "broker": broker });
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-    (headers, body.to_string()).into_response()
+    (headers, host).into_response()
+}
+
+/// Which device the page is to show where its link names none, and where its broker is; of an open device.
+fn host_json(site: &Site) -> Option<String> {
+    let broker = site.broker.as_ref()?;
+    Some(serde_json::json!({ "device": site.device, "broker": broker }).to_string())
 }
 
 #[cfg(test)]

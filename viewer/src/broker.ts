@@ -10,7 +10,7 @@ import { Connection } from "./mqtt-connection";
 
 /** What the connection tells. */
 export interface BrokerEvents {
-  /** The broker took us in, and the subscriptions are on their way. */
+  /** The broker took us in; the subscriptions are on their way. */
   up(): void;
   /** There is no connection; the next attempt is already planned. */
   down(why: "unreachable" | "refused"): void;
@@ -78,7 +78,7 @@ export class Broker {
     const before = this.#sessionTopic;
     this.#sessionTopic = sessionTopic;
     const connection = this.#connection;
-    if (connection?.isUp !== true) return;
+    if (connection?.isGreeted !== true) return;
     // First away, then to: a broker may allow one session at a time.
     if (before !== undefined) connection.unsubscribe([before]);
     this.#subscribe(connection, [sessionTopic], sessionTopic);
@@ -134,10 +134,9 @@ export class Broker {
         timeoutMs: CONNECT_TIMEOUT_MS,
       },
       {
-        up: () => {
-          this.#subscribeAll(connection);
-          this.#events.up();
-        },
+        // At once, behind CONNECT: a round trip less until the offer is here.
+        greeted: (greeted) => this.#subscribeAll(greeted),
+        up: () => this.#events.up(),
         message: (topic, bytes) => this.#events.message(topic, bytes),
         ended: (reason) => this.#lost(reason),
       },

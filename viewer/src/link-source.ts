@@ -11,17 +11,19 @@ import { type Link, type LinkFault, parseFarolJson, parseFragment } from "./link
 
 const STORED = "farol-link";
 const FAROL_JSON = "/farol.json";
+/** In it the daemon that serves the page writes what `/farol.json` says; another server leaves it empty. */
+const HOST_TAG = 'meta[name="farol-host"]';
 const FETCH_TIMEOUT_MS = 8_000;
 
 /** A link, or why there is none. */
 export type Found = { ok: true; link: Link } | { ok: false; fault: LinkFault | "no-link" };
 
-/** The link of this tab: from the address bar, or kept from before a reload. */
+/** The link of this tab: from the address bar, kept from before a reload, or written into the page by its host. */
 export function tabLink(): Found {
   const fragment = location.hash.slice(1);
   if (fragment === "") {
     const stored = read();
-    return stored === null ? { ok: false, fault: "no-link" } : parseFragment(stored);
+    return stored === null ? writtenLink() : parseFragment(stored);
   }
   const parsed = parseFragment(fragment);
   if (parsed.ok && keep(fragment)) {
@@ -37,6 +39,15 @@ export async function hostLink(): Promise<Found> {
     const response = await fetch(FAROL_JSON, { signal, cache: "no-store", credentials: "same-origin" });
     if (!response.ok) return { ok: false, fault: "no-link" };
     return parseFarolJson(await response.json(), location.href);
+  } catch {
+    return { ok: false, fault: "no-link" };
+  }
+}
+
+function writtenLink(): Found {
+  try {
+    // From the host that the script is from too, so it is trusted as much.
+    return parseFarolJson(JSON.parse(document.querySelector<HTMLMetaElement>(HOST_TAG)?.content ?? ""), location.href);
   } catch {
     return { ok: false, fault: "no-link" };
   }

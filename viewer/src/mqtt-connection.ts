@@ -5,8 +5,10 @@
 
 import { type Incoming, PacketStream, connect, disconnect, pingreq, puback, publish, subscribe, unsubscribe } from "./mqtt-packets";
 
-/** What a connection tells, in this order: `up` at most once, then messages, then `ended` once. */
+/** What a connection tells, in this order: `greeted` and `up` at most once, then messages, then `ended` once. */
 export interface ConnectionEvents {
+  /** CONNECT is on its way: more can follow it at once, without waiting for the answer (§3.1.4). */
+  greeted(connection: Connection): void;
   up(): void;
   message(topic: string, bytes: Uint8Array): void;
   /** `reason` is that of a CONNACK or DISCONNECT (MQTT 5 §2.4), when the broker gave one. */
@@ -33,6 +35,7 @@ export class Connection {
   readonly #stream: PacketStream;
   readonly #granted = new Map<number, (reasons: number[]) => void>();
   #packetId = 0;
+  #isGreeted = false;
   #isUp = false;
   #isEnded = false;
   #isPingDue = false;
@@ -52,6 +55,11 @@ export class Connection {
     this.#timer = setTimeout(() => this.#end(), options.timeoutMs);
     if (socket.readyState === WebSocket.OPEN) this.#greet();
     else socket.onopen = () => this.#greet();
+  }
+
+  /** Whether it can be written to, although the broker may not have taken us in yet. */
+  get isGreeted(): boolean {
+    return this.#isGreeted && !this.#isEnded;
   }
 
   /** Whether the broker took us in and has not let go. */
@@ -93,6 +101,8 @@ export class Connection {
   #greet(): void {
     const { clientId, login, maxPacketBytes, keepAliveS } = this.#options;
     this.#send(connect({ clientId, login, maxPacketBytes, keepAliveS }));
+    this.#isGreeted = true;
+    this.#events.greeted(this);
   }
 
   #received(data: unknown): void {

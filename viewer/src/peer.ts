@@ -5,11 +5,12 @@
 
 import { CONTROL_LABEL } from "./control-message";
 import type { Candidate, IceServer, Offer } from "./message";
+import { sdpDigest } from "./seal";
 import { type Counters, readCounters } from "./stats";
 
 /** What a peer connection tells. */
 export interface PeerEvents {
-  answerMade(offer: Offer, sdp: string, hasVideo: boolean): void;
+  answerMade(offer: Offer, digest: string, sdp: string, hasVideo: boolean): void;
   candidatesFound(list: Candidate[], end: boolean): void;
   connected(): void;
   interrupted(): void;
@@ -91,7 +92,10 @@ export class Peer {
   async #answer(offer: Offer): Promise<void> {
     const rtc = this.#rtc;
     setIceServers(rtc, offer.iceServers, offer.iceTransportPolicy ?? "all");
-    await rtc.setRemoteDescription({ type: "offer", sdp: offer.sdp });
+    const isSet = rtc.setRemoteDescription({ type: "offer", sdp: offer.sdp });
+    // While the browser works on it.
+    const digest = sdpDigest(offer.sdp);
+    await isSet;
     const audio = this.#audio();
     if (audio !== undefined && this.#mayTalk) {
       // Sending is agreed on now and stays silent, so that a tap on the microphone needs no round trip.
@@ -101,7 +105,7 @@ export class Peer {
     const { sdp } = await rtc.createAnswer();
     if (this.#isClosed || sdp === undefined) return;
     // The answer leaves before it is set here: candidates follow on their own.
-    this.#events.answerMade(offer, sdp, !/^m=video 0 /m.test(sdp));
+    this.#events.answerMade(offer, digest, sdp, !/^m=video 0 /m.test(sdp));
     const set = rtc.setLocalDescription({ type: "answer", sdp });
     // Only now: what is shown takes the page its time, and the answer should not wait for that.
     this.#events.media(this.#stream);
@@ -146,14 +150,17 @@ export class Peer {
   }
 }
 
+/** One transport for everything, and candidates gathered ahead. */
+const CONFIGURATION: RTCConfiguration = { bundlePolicy: "max-bundle", iceCandidatePoolSize: 1 };
+
 function newConnection(): RTCPeerConnection {
-  return new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+  return new RTCPeerConnection(CONFIGURATION);
 }
 
 function setIceServers(rtc: RTCPeerConnection, iceServers: IceServer[], iceTransportPolicy: RTCIceTransportPolicy): void {
   for (const list of [iceServers, iceServers.filter(({ urls }) => urls.every((url) => /^stuns?:/.test(url))), []]) {
     try {
-      rtc.setConfiguration({ bundlePolicy: "max-bundle", iceServers: list, iceTransportPolicy });
+      rtc.setConfiguration({ ...CONFIGURATION, iceServers: list, iceTransportPolicy });
       return;
     } catch (error) {
       // One bad address must not keep a viewer out whose network needs none of them.

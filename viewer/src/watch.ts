@@ -10,7 +10,6 @@ import type { Link } from "./link";
 import { Mailbox } from "./mailbox";
 import type { Right } from "./message";
 import { Peer, warmUp } from "./peer";
-import { sdpDigest } from "./seal";
 import { Session } from "./session";
 import type { Command, Input, View } from "./session-io";
 import { Sleep } from "./sleep";
@@ -136,8 +135,8 @@ export class Watch {
     return new Peer(
       { mayTalk: this.#mayTalk, microphone: this.#microphone },
       {
-        answerMade: (offer, sdp, hasVideo) =>
-          this.#take({ type: "answer-made", peer, offer: offer.offer, digest: sdpDigest(offer.sdp), sdp, hasVideo }),
+        answerMade: (offer, digest, sdp, hasVideo) =>
+          this.#take({ type: "answer-made", peer, offer: offer.offer, digest, sdp, hasVideo }),
         candidatesFound: (list, end) => this.#take({ type: "candidates-found", peer, list, end }),
         connected: () => this.#take({ type: "peer-connected", peer }),
         interrupted: () => {

@@ -101,6 +101,20 @@ function untilNext(): number {
   return waited;
 }
 
+test("subscribes behind CONNECT, without waiting for the answer", () => {
+  latest().opens();
+  expect(latest().said).toEqual(["connect", "subscribe"]);
+  expect(told).toEqual([]);
+});
+
+test("a session that is changed before the answer is subscribed to as well, and alone counts", () => {
+  const socket = latest().opens();
+  broker.listen("out/2");
+  expect(socket.said).toEqual(["connect", "subscribe", "unsubscribe", "subscribe"]);
+  socket.says(CONNACK).grants([1]);
+  expect(told).toEqual(["up", "subscribed out/2"]);
+});
+
 test("connects, subscribes, and tells that it is up and listening", () => {
   latest().takesIn();
   expect(latest().said).toEqual(["connect", "subscribe"]);

@@ -4,10 +4,13 @@
 //! way to the first picture, and no board compresses anything while it serves.
 
 use axum::body::{Body, Bytes};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use rust_embed::{Embed, EmbeddedFile};
 use std::borrow::Cow;
+
+use super::{Served, Site, host_json};
 
 /// The built page; `make viewer` builds it.
 #[derive(Embed)]
@@ -17,17 +20,30 @@ struct Dist;
 /// Under this folder the name holds the content's hash, so that a file never changes.
 const HASHED: &str = "assets/";
 
-pub(super) async fn file(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+const INDEX: &str = "index.html";
+
+/// Where the page is told what `/farol.json` says, so that without a link it need not ask first (`viewer/index.html`).
+const HOST_TAG: &str = r#"<meta name="farol-host" content="" />"#;
+
+pub(super) async fn file(
+    State(served): State<Served>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
     if method != Method::GET && method != Method::HEAD {
         return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, HEAD")]).into_response();
     }
     let path = match uri.path().trim_start_matches('/') {
-        "" => "index.html",
+        "" => INDEX,
         path => path,
     };
     let Some(file) = Dist::get(path) else {
         return (StatusCode::NOT_FOUND, "there is no such page\n").into_response();
     };
+    if path == INDEX {
+        return found(path, addressed(file, &served.site));
+    }
     let Some(packed) = Dist::get(&format!("{path}.gz")) else { return found(path, file) };
     let mut response = match takes_gzip(&headers) {
         true => {
@@ -50,6 +66,15 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
         let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse().ok());
         name.trim().eq_ignore_ascii_case("gzip") && weight.is_none_or(|weight: f32| weight > 0.0)
     })
+}
+
+/// The page with its device and broker in it, if everybody may know them.
+fn addressed(file: EmbeddedFile, site: &Site) -> EmbeddedFile {
+    let Some(host) = host_json(site) else { return file };
+    let content = host.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+    let tag = HOST_TAG.replace(r#"content="""#, &format!(r#"content="{content}""#));
+    let page = String::from_utf8_lossy(&file.data).replacen(HOST_TAG, &tag, 1);
+    EmbeddedFile { data: Cow::Owned(page.into_bytes()), ..file }
 }
 
 fn found(path: &str, file: EmbeddedFile) -> Response {
