@@ -27,6 +27,7 @@ mod mdns;
 mod outgoing;
 mod outlet;
 mod path;
+mod rest;
 mod sdp;
 mod socket;
 mod watch;

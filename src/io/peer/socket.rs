@@ -23,7 +23,10 @@ use super::early::{Datagram, Gate};
 use super::feedback::{Shortcut, Taken};
 use super::loss::Heard;
 use super::mdns::MdnsSocket;
+use super::rest::{MAX_NAPS, NAP, Rest};
 use crate::config::{IcePolicy, IceServer};
+use crate::io::clock::until_next;
+use crate::io::port::stun::kind;
 use crate::io::port::{Place, Relay, Relays, Routes};
 
 /// mDNS (RFC 6762 §3) shares its port with everybody and has nothing to do with the peer.
@@ -46,6 +49,7 @@ pub struct Gated {
 struct Notes {
     heard: Option<Heard>,
     restarted_at: Option<Instant>,
+    rest: Rest,
 }
 
 impl Gated {
@@ -111,7 +115,9 @@ impl Gated {
             let now = Instant::now();
             let taken = shortcut.take(now, bytes);
             if taken == Taken::Read {
-                lock(&notes).heard = Some(Heard { local, at: now });
+                let mut notes = lock(&notes);
+                notes.heard = Some(Heard { local, at: now });
+                notes.rest.reported(now);
             }
             taken != Taken::LongWay
         }));
@@ -124,12 +130,19 @@ impl Gated {
 
     /// ICE is restarted: no answer to it can be expected for a while.
     pub fn restarted(&self, now: Instant) {
-        lock(&self.notes).restarted_at = Some(now);
+        let mut notes = lock(&self.notes);
+        notes.restarted_at = Some(now);
+        notes.rest.restarted(now);
     }
 
     /// When it was last restarted.
     pub fn restarted_at(&self) -> Option<Instant> {
         lock(&self.notes).restarted_at
+    }
+
+    /// Whether the viewer has said something lately that may have changed the connection's state.
+    pub fn is_digesting(&self, now: Instant) -> bool {
+        lock(&self.notes).rest.is_digesting(now)
     }
 
     /// The answer is applied: see [`Gate::answered`].
@@ -196,8 +209,10 @@ impl AsyncUdpSocket for GatedSocket {
         self.inner.max_gro_segments()
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
         lock(&self.inside).gate.sent(transmit.contents);
+        lock(&self.notes).rest.sent(Instant::now(), kind(transmit.contents));
         self.inner.poll_send(cx, transmit)
     }
 
@@ -229,17 +244,19 @@ impl GatedSocket {
     #[expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
     fn sift(&self, bufs: &[IoSliceMut<'_>], meta: &[RecvMeta]) {
         let now = Instant::now();
-        let (mut inside, mut is_heard) = (lock(&self.inside), false);
+        let mut inside = lock(&self.inside);
         for (buf, meta) in bufs.iter().zip(meta) {
             for bytes in buf[..meta.len.min(buf.len())].chunks(meta.stride.max(1)) {
                 let ready = inside.gate.received(now, Datagram { from: meta.addr, bytes: bytes.to_vec() });
-                is_heard |= !ready.is_empty();
+                // What the gate keeps out may be anybody's.
+                if !ready.is_empty() {
+                    let mut notes = lock(&self.notes);
+                    notes.heard = Some(Heard { local: self.local, at: now });
+                    let is_up = inside.gate.is_up();
+                    ready.iter().for_each(|given| notes.rest.given(now, kind(&given.bytes), is_up));
+                }
                 inside.ready.extend(ready);
             }
-        }
-        // What the gate keeps out may be anybody's.
-        if is_heard {
-            lock(&self.notes).heard = Some(Heard { local: self.local, at: now });
         }
     }
 }
@@ -320,8 +337,21 @@ impl Runtime for Gated {
         self.inner.now()
     }
 
+    /// As long as the library wants, or longer: see [`Rest`].
+    #[expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
-        self.inner.sleep(duration)
+        if !lock(&self.notes).rest.may_prolong(Instant::now(), duration) {
+            return self.inner.sleep(duration);
+        }
+        let notes = self.notes.clone();
+        Box::pin(async move {
+            for _ in 0..MAX_NAPS {
+                tokio::time::sleep(until_next(NAP)).await;
+                if !lock(&notes).rest.is_calm(Instant::now()) {
+                    return;
+                }
+            }
+        })
     }
 
     fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
