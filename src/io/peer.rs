@@ -30,6 +30,7 @@ mod path;
 mod rest;
 mod sdp;
 mod socket;
+mod srtp;
 mod watch;
 
 use std::net::IpAddr;

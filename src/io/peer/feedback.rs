@@ -24,11 +24,11 @@ use rtc::rtcp::transport_feedbacks::transport_layer_cc::{
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
-use rtc::srtp::context::Context;
 use tokio::sync::mpsc;
 
 use super::PeerEvent;
 use super::keys::Overheard;
+use super::srtp::Opener;
 use crate::engine::bucket::Bucket;
 use crate::units::PeerId;
 
@@ -157,13 +157,21 @@ const SENDER_REPORT: u8 = 200;
 /// Takes a viewer's RTCP where it comes in.
 pub struct Shortcut {
     overheard: Arc<Overheard>,
-    inside: Mutex<(Option<Context>, Listener)>,
+    inside: Mutex<Inside>,
+}
+
+struct Inside {
+    opener: Option<Opener>,
+    listener: Listener,
+    /// The packet that is read.
+    packet: Vec<u8>,
 }
 
 impl Shortcut {
     /// Under the viewer's keys, once they are heard.
     pub fn new(overheard: Arc<Overheard>, listener: Listener) -> Shortcut {
-        Shortcut { overheard, inside: Mutex::new((None, listener)) }
+        let inside = Mutex::new(Inside { opener: None, listener, packet: Vec::new() });
+        Shortcut { overheard, inside }
     }
 
     /// Reads a packet, unless it is the library's. What the viewer has not sent is nobody's.
@@ -173,13 +181,17 @@ impl Shortcut {
             return Taken::LongWay;
         }
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        let (context, listener) = &mut *inside;
-        if context.is_none() {
-            *context = self.overheard.incoming();
+        let Inside { opener, listener, packet } = &mut *inside;
+        if opener.is_none() {
+            *opener = self.overheard.incoming();
         }
-        let Some(context) = context else { return Taken::LongWay };
-        let Ok(mut packet) = context.decrypt_rtcp(encrypted) else { return Taken::Forged };
-        match rtc::rtcp::packet::unmarshal(&mut packet) {
+        let Some(opener) = opener else { return Taken::LongWay };
+        packet.clear();
+        packet.extend_from_slice(encrypted);
+        if opener.open(packet).is_err() {
+            return Taken::Forged;
+        }
+        match rtc::rtcp::packet::unmarshal(&mut &packet[..]) {
             Ok(parts) => parts.iter().for_each(|part| listener.look_at(now, part.as_ref())),
             Err(error) => log::debug!(error:%; "a viewer's report cannot be read"),
         }
