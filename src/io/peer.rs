@@ -12,6 +12,7 @@
 #![expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
 
 mod address;
+mod arrivals;
 mod channel;
 mod clock;
 mod codecs;

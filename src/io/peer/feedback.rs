@@ -18,25 +18,21 @@ use rtc::rtcp::payload_feedbacks::receiver_estimated_maximum_bitrate::ReceiverEs
 use rtc::rtcp::receiver_report::ReceiverReport;
 use rtc::rtcp::reception_report::ReceptionReport;
 use rtc::rtcp::sender_report::SenderReport;
-use rtc::rtcp::transport_feedbacks::transport_layer_cc::{
-    PacketStatusChunk, SymbolTypeTcc, TransportLayerCc,
-};
+use rtc::rtcp::transport_feedbacks::transport_layer_cc::TransportLayerCc;
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
+use rtc::shared::marshal::Marshal;
 use tokio::sync::mpsc;
 
-use super::PeerEvent;
 use super::keys::Overheard;
 use super::srtp::Opener;
+use super::{PeerEvent, arrivals};
 use crate::engine::bucket::Bucket;
 use crate::units::PeerId;
 
 /// Feedback that waits for the task which sends. A browser has some 30 messages a second.
 const MAX_WAITING: usize = 128;
-/// The unit of a reference time in transport-wide feedback
-/// (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1).
-const REFERENCE_MS: u64 = 64;
 
 /// What a viewer tells.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,10 +115,34 @@ impl Listener {
         Listener { id, events, ears, keyframes }
     }
 
+    /// Reads a compound packet (RFC 3550 §6.1).
+    fn hear(&self, now: Instant, mut compound: &[u8]) {
+        while let [_, _, high, low, ..] = *compound {
+            // In words of four bytes without the first.
+            let length = (usize::from(u16::from_be_bytes([high, low])) + 1) * 4;
+            let Some((packet, rest)) = compound.split_at_checked(length) else {
+                return log::debug!("a viewer's report is cut off");
+            };
+            compound = rest;
+            if arrivals::is_feedback(packet) {
+                self.ears.tell(Feedback::Arrivals(arrivals::read(packet)));
+                continue;
+            }
+            match rtc::rtcp::packet::unmarshal(&mut &packet[..]) {
+                Ok(parts) => parts.iter().for_each(|part| self.look_at(now, part.as_ref())),
+                Err(error) => log::debug!(error:%; "a viewer's report cannot be read"),
+            }
+        }
+    }
+
     fn look_at(&self, now: Instant, packet: &dyn rtc::rtcp::Packet) {
         let packet = packet.as_any();
         if let Some(transport) = packet.downcast_ref::<TransportLayerCc>() {
-            self.ears.tell(Feedback::Arrivals(arrivals(transport)));
+            // Only what came through a relay was read by the library.
+            match transport.marshal() {
+                Ok(packet) => self.ears.tell(Feedback::Arrivals(arrivals::read(&packet))),
+                Err(error) => log::debug!(error:%; "transport-wide feedback cannot be read"),
+            }
         } else if let Some(report) = packet.downcast_ref::<ReceiverReport>() {
             self.reports(now, &report.reports);
         } else if let Some(report) = packet.downcast_ref::<SenderReport>() {
@@ -191,10 +211,7 @@ impl Shortcut {
         if opener.open(packet).is_err() {
             return Taken::Forged;
         }
-        match rtc::rtcp::packet::unmarshal(&mut &packet[..]) {
-            Ok(parts) => parts.iter().for_each(|part| listener.look_at(now, part.as_ref())),
-            Err(error) => log::debug!(error:%; "a viewer's report cannot be read"),
-        }
+        listener.hear(now, packet);
         Taken::Read
     }
 }
@@ -208,37 +225,6 @@ pub enum Taken {
     Forged,
     /// The library is to have it.
     LongWay,
-}
-
-/// What transport-wide feedback says of each packet
-/// (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1).
-fn arrivals(feedback: &TransportLayerCc) -> Vec<(u16, Option<Duration>)> {
-    let symbols = feedback.packet_chunks.iter().flat_map(|chunk| match chunk {
-        PacketStatusChunk::RunLengthChunk(run) => {
-            vec![run.packet_status_symbol; usize::from(run.run_length)]
-        }
-        PacketStatusChunk::StatusVectorChunk(vector) => vector.symbol_list.clone(),
-    });
-    let mut deltas = feedback.recv_deltas.iter();
-    // 24 bits of 64 ms: far from the end of 64 bits of microseconds.
-    let mut clock_us = (u64::from(feedback.reference_time) * REFERENCE_MS * 1000) as i64;
-    let mut told = Vec::with_capacity(usize::from(feedback.packet_status_count));
-    for (n, symbol) in symbols.take(usize::from(feedback.packet_status_count)).enumerate() {
-        // The count has 16 bits.
-        let sequence = feedback.base_sequence_number.wrapping_add(n as u16);
-        let arrived = match symbol {
-            SymbolTypeTcc::PacketReceivedSmallDelta | SymbolTypeTcc::PacketReceivedLargeDelta => {
-                // A message that is cut off says nothing of the rest.
-                let Some(delta) = deltas.next() else { break };
-                clock_us = clock_us.saturating_add(delta.delta);
-                Some(Duration::from_micros(clock_us.max(0).unsigned_abs()))
-            }
-            SymbolTypeTcc::PacketNotReceived => None,
-            SymbolTypeTcc::PacketReceivedWithoutDelta => continue,
-        };
-        told.push((sequence, arrived));
-    }
-    told
 }
 
 /// Listens to what reaches the library, and changes nothing.
@@ -294,7 +280,7 @@ impl Interceptor for FeedbackTap {
 mod tests {
     use super::*;
     use rtc::rtcp::transport_feedbacks::transport_layer_cc::{
-        RecvDelta, RunLengthChunk, StatusChunkTypeTcc, StatusVectorChunk, SymbolSizeTypeTcc,
+        PacketStatusChunk, RecvDelta, RunLengthChunk, StatusChunkTypeTcc, SymbolTypeTcc,
     };
 
     #[test]
@@ -318,41 +304,39 @@ mod tests {
     }
 
     #[test]
-    fn arrivals_are_read_from_runs_and_vectors_over_the_wrap_of_the_numbers() {
-        use SymbolTypeTcc::{PacketNotReceived as Lost, PacketReceivedSmallDelta as Small};
-        let delta = |delta| RecvDelta { type_tcc_packet: Small, delta };
+    #[expect(clippy::disallowed_methods, reason = "virtual time needs a moment to count from")]
+    fn each_packet_of_a_compound_one_is_heard_whichever_way_it_comes() {
+        let (events, _received) = mpsc::channel(64);
+        let ears = Ears::default();
+        let mut heard = ears.listen();
+        let (listener, now) = (Listener::new(PeerId(1), events, ears), Instant::now());
         let feedback = TransportLayerCc {
-            base_sequence_number: 65_534,
-            packet_status_count: 5,
+            base_sequence_number: 7,
+            packet_status_count: 1,
             reference_time: 2,
-            packet_chunks: vec![
-                PacketStatusChunk::RunLengthChunk(RunLengthChunk {
-                    type_tcc: StatusChunkTypeTcc::RunLengthChunk,
-                    packet_status_symbol: Small,
-                    run_length: 2,
-                }),
-                PacketStatusChunk::StatusVectorChunk(StatusVectorChunk {
-                    type_tcc: StatusChunkTypeTcc::StatusVectorChunk,
-                    symbol_size: SymbolSizeTypeTcc::TwoBit,
-                    // Seven symbols, of which the count takes three.
-                    symbol_list: vec![
-                        Lost,
-                        Small,
-                        SymbolTypeTcc::PacketReceivedLargeDelta,
-                        Lost,
-                        Lost,
-                        Lost,
-                        Lost,
-                    ],
-                }),
-            ],
-            recv_deltas: vec![delta(250), delta(500), delta(1_000), delta(-750)],
+            packet_chunks: vec![PacketStatusChunk::RunLengthChunk(RunLengthChunk {
+                type_tcc: StatusChunkTypeTcc::RunLengthChunk,
+                packet_status_symbol: SymbolTypeTcc::PacketReceivedSmallDelta,
+                run_length: 1,
+            })],
+            recv_deltas: vec![RecvDelta {
+                type_tcc_packet: SymbolTypeTcc::PacketReceivedSmallDelta,
+                delta: 250,
+            }],
             ..Default::default()
         };
-        let at = |us: u64| Some(Duration::from_micros(128_000 + us));
-        let expected = [(65_534, at(250)), (65_535, at(750)), (0, None), (1, at(1_750)), (2, at(1_000))];
-        assert_eq!(arrivals(&feedback), expected);
-        let cut_off = TransportLayerCc { recv_deltas: vec![delta(250)], ..feedback };
-        assert_eq!(arrivals(&cut_off), expected[..1]);
+        let report = ReceiverReport { reports: vec![ReceptionReport::default()], ..Default::default() };
+        let parts = [report.marshal(), feedback.marshal(), PictureLossIndication::default().marshal()];
+        let compound: Vec<u8> = parts.iter().flatten().flat_map(|part| part.to_vec()).collect();
+        let mut told = || std::iter::from_fn(|| heard.try_recv().ok()).collect::<Vec<_>>();
+        let arrived = Feedback::Arrivals(vec![(7, Some(Duration::from_micros(128_250)))]);
+        listener.hear(now, &compound);
+        let all = told();
+        assert!(matches!(all[0], Feedback::Report { .. }), "{all:?}");
+        assert_eq!(all[1..], [arrived.clone(), Feedback::KeyframeWanted]);
+        listener.hear(now, &compound[..compound.len() - 1]);
+        assert_eq!(told().len(), 2, "the last one is cut off");
+        listener.look_at(now, &feedback);
+        assert_eq!(told(), [arrived]);
     }
 }
