@@ -45,6 +45,8 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::config::When;
 use crate::engine::control::MicrophoneState;
+use crate::engine::h264::AccessUnit;
+use crate::engine::pcm::OpusPacket;
 use crate::engine::rendition::Rendition;
 use crate::engine::rights::Right;
 use crate::engine::station::{Command, Input, Station};
@@ -149,10 +151,22 @@ impl Daemon {
         self.tend_uplinks(Instant::now());
         self.carry_out(Instant::now());
         self.manager.ready(&self.status());
+        let mut dues = self.dues();
         loop {
-            let happened = self.next(&mut signals, &mut rounds).await;
+            let happened = self.next(&mut signals, &mut rounds, dues).await;
             let now = Instant::now();
             match happened {
+                // They are most of what happens, and change nothing of what is looked at below.
+                Happened::Capture(CaptureEvent::Frame(rendition, unit)) => {
+                    if !self.picture(rendition, &unit) {
+                        continue;
+                    }
+                    self.station.handle(now, Input::KeyframeWanted(rendition));
+                }
+                Happened::Audio(AudioEvent::Packet(packet)) => {
+                    self.sound(&packet);
+                    continue;
+                }
                 Happened::Stop(why) => {
                     log::info!(why; "stopping");
                     return self.stop(now, Ending::Stop).await;
@@ -193,16 +207,24 @@ impl Daemon {
             self.tend_control(now);
             self.manager.status(&self.status());
             self.manager.feed(now);
+            dues = self.dues();
         }
+    }
+
+    /// When the station, the control channels and the uplinks want to be called, if nothing happens before.
+    fn dues(&self) -> [Option<Instant>; 3] {
+        [self.station.deadline(), self.control.due(), self.uplinks.deadline()]
     }
 
     /// Waits for whatever happens first. The order matters: what is done on a peer connection is heard
     /// before what it says, privacy before media, and media before messages, so that a flood of those cannot
     /// hold it up.
-    async fn next(&mut self, signals: &mut Signals, rounds: &mut Interval) -> Happened {
-        let due = self.station.deadline();
-        let control_due = self.control.due();
-        let uplink_due = self.uplinks.deadline();
+    async fn next(
+        &mut self,
+        signals: &mut Signals,
+        rounds: &mut Interval,
+        [due, control_due, uplink_due]: [Option<Instant>; 3],
+    ) -> Happened {
         tokio::select! {
             biased;
             _ = signals.terminate.recv() => Happened::Stop("SIGTERM"),
@@ -306,19 +328,30 @@ impl Daemon {
         let _ = self.capture.commands.send(command);
     }
 
+    /// Whether somebody cannot go on without a keyframe of this encode.
+    fn picture(&mut self, rendition: Rendition, unit: &AccessUnit) -> bool {
+        // What was under way when privacy began.
+        if self.pins.is_private() {
+            return false;
+        }
+        if rendition == Rendition::Main {
+            self.control.stills.frame(unit);
+            self.statistics.picture(unit);
+        }
+        self.fanout.video(rendition, unit)
+    }
+
+    fn sound(&mut self, packet: &OpusPacket) {
+        if !self.pins.is_private() {
+            self.statistics.sound_packet(packet.data.len());
+            self.fanout.audio(packet);
+        }
+    }
+
     fn captured(&mut self, now: Instant, event: CaptureEvent) {
         match event {
-            // What was under way when privacy began.
-            CaptureEvent::Frame(..) if self.pins.is_private() => {}
-            CaptureEvent::Frame(rendition, unit) => {
-                if rendition == Rendition::Main {
-                    self.control.stills.frame(&unit);
-                    self.statistics.picture(&unit);
-                }
-                if self.fanout.video(rendition, &unit) {
-                    self.station.handle(now, Input::KeyframeWanted(rendition));
-                }
-            }
+            // Taken by the loop itself.
+            CaptureEvent::Frame(..) => {}
             CaptureEvent::Started(format) => {
                 let (width, height, fps) = (format.width, format.height, format.fps);
                 log::info!(width, height, fps, detail = format.detail.as_str(); "camera delivers");
@@ -356,11 +389,8 @@ impl Daemon {
             AudioEvent::Packet(_) => {}
         }
         match event {
-            AudioEvent::Packet(_) if self.pins.is_private() => {}
-            AudioEvent::Packet(packet) => {
-                self.statistics.sound_packet(packet.data.len());
-                self.fanout.audio(&packet);
-            }
+            // Taken by the loop itself.
+            AudioEvent::Packet(_) => {}
             AudioEvent::Started { detail } => {
                 log::info!(detail = detail.as_str(); "microphone delivers");
                 self.statistics.sound(now, Ok(&detail));

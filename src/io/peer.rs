@@ -12,6 +12,7 @@
 #![expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
 
 mod address;
+mod arrivals;
 mod candidates;
 mod channel;
 mod clock;
@@ -30,8 +31,10 @@ mod outgoing;
 mod outlet;
 mod pace;
 mod path;
+mod rest;
 mod sdp;
 mod socket;
+mod srtp;
 mod viewer_clock;
 mod watch;
 

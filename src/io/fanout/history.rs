@@ -111,11 +111,13 @@ impl Departures {
         if self.left.is_empty() {
             self.first = wide;
         }
-        let index = usize::from(wide.wrapping_sub(self.first));
+        let (index, next) = (usize::from(wide.wrapping_sub(self.first)), self.left.len());
         match self.left.get_mut(index) {
             // Sent again, for a viewer that takes no stream of its own for that.
             Some(left) => *left = Some(departure),
-            None => self.left.push_back(Some(departure)),
+            None if index == next => self.left.push_back(Some(departure)),
+            // The same, of a packet whose fate was told long ago.
+            None => {}
         }
     }
 
@@ -209,6 +211,19 @@ mod tests {
         history.push(Numbers { sequence: 100, wide: None }, picture.clone(), 0, at);
         assert_eq!(Arc::strong_count(&picture), 2);
         assert!(history.newest().is_some() && history.missed(99, Duration::ZERO, at).is_none());
+    }
+
+    #[test]
+    fn packet_that_is_sent_again_late_takes_no_other_ones_number() {
+        let (mut departures, now, mut fates) = (Departures::default(), Instant::now(), Vec::new());
+        let departure = |bytes| Departure { at: now, bytes, is_probe: false };
+        let arrived = Some(Duration::from_secs(1));
+        (0..10).for_each(|n| departures.push(n, departure(n)));
+        departures.fates(now, &[0, 1, 2, 3].map(|n| (n, arrived)), &mut fates);
+        departures.push(2, departure(2));
+        departures.push(10, departure(10));
+        departures.fates(now, &[9, 10].map(|n| (n, arrived)), &mut fates);
+        assert_eq!(fates.iter().map(|fate| fate.size).collect::<Vec<_>>(), [9, 10]);
     }
 
     #[test]

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use rtc::rtcp::sender_report::SenderReport;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -80,7 +79,7 @@ struct Sender {
     /// Since when ICE looks for another way than this.
     sought: Option<(Instant, Option<Arc<Route>>)>,
     /// What is said of that, where there is a limit and where there is none.
-    playout_delays: [Bytes; 2],
+    playout_delays: [[u8; 3]; 2],
     /// What is repeated has a stream of its own.
     has_repair: bool,
     /// When a packet was repeated last.
@@ -339,10 +338,10 @@ impl Sender {
 
     /// A viewer that misses packets may hold pictures back: what waited for a repeated packet would be shown all at
     /// once otherwise, which is to say, not.
-    fn playout_delay(&self) -> Bytes {
+    fn playout_delay(&self) -> [u8; 3] {
         // Without a stream of its own what is repeated must be the same packet in every bit (RFC 3711 §9.1).
         let is_losing = self.has_repair && self.repeated_at.is_some_and(|at| at.elapsed() < SMOOTHED_FOR);
-        self.playout_delays[usize::from(self.sends.audio || is_losing)].clone()
+        self.playout_delays[usize::from(self.sends.audio || is_losing)]
     }
 
     async fn report(&self, reports: Vec<SenderReport>) -> Result<(), Ended> {
@@ -466,12 +465,12 @@ impl Sender {
 
 /// `playout-delay`: two fields of 12 bits, the least and the most that a picture is held back, in units of 10 ms.
 /// Zero to zero shows each at once. It must be said also where there is no limit, since the last value stands.
-fn playout_delay_value(least: Duration, is_open: bool) -> Bytes {
+fn playout_delay_value(least: Duration, is_open: bool) -> [u8; 3] {
     // At most a second.
     let least = least.as_millis() as u32 / 10;
     let most = if is_open { MOST } else { least };
-    let bytes = (least << 12 | most).to_be_bytes();
-    Bytes::copy_from_slice(&bytes[1..])
+    let [_, value @ ..] = (least << 12 | most).to_be_bytes();
+    value
 }
 
 /// Zero does not even ask the timer, whose grain is 1 ms.
@@ -487,7 +486,7 @@ mod tests {
 
     #[test]
     fn pictures_are_held_back_as_configured_and_longer_only_for_sound() {
-        let value = |ms, has_sound| playout_delay_value(Duration::from_millis(ms), has_sound).to_vec();
+        let value = |ms, has_sound| playout_delay_value(Duration::from_millis(ms), has_sound);
         assert_eq!(value(0, false), [0, 0, 0]);
         assert_eq!(value(0, true), [0, 0x03, 0xe8]);
         assert_eq!(value(160, false), [0x01, 0x00, 0x10]);

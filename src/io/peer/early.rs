@@ -77,6 +77,11 @@ impl Gate {
         held.map(|(_, datagram)| datagram).collect()
     }
 
+    /// Whether it passes everything.
+    pub fn is_up(&self) -> bool {
+        self.state == State::Up
+    }
+
     /// The answer is applied. Returns the checks that were waiting for it; those of others who were
     /// handed the same offer are thrown away.
     pub fn answered(&mut self, now: Instant, ours: &str, theirs: &str) -> Vec<Datagram> {

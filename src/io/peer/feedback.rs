@@ -18,19 +18,18 @@ use rtc::rtcp::payload_feedbacks::receiver_estimated_maximum_bitrate::ReceiverEs
 use rtc::rtcp::receiver_report::ReceiverReport;
 use rtc::rtcp::reception_report::ReceptionReport;
 use rtc::rtcp::sender_report::SenderReport;
-use rtc::rtcp::transport_feedbacks::transport_layer_cc::{
-    PacketStatusChunk, SymbolTypeTcc, TransportLayerCc,
-};
+use rtc::rtcp::transport_feedbacks::transport_layer_cc::TransportLayerCc;
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
-use rtc::srtp::context::Context;
+use rtc::shared::marshal::Marshal;
 use tokio::sync::mpsc;
 
-use super::PeerEvent;
 use super::compound::{first_part, told};
 use super::keys::Overheard;
+use super::srtp::Opener;
 use super::viewer_clock::ViewerClock;
+use super::{PeerEvent, arrivals};
 use crate::engine::bucket::Bucket;
 use crate::units::PeerId;
 
@@ -41,8 +40,6 @@ const MAX_WAITING: usize = 128;
 /// half of its packets.
 const PACKETS_PER_SECOND: u32 = 200;
 const PACKETS_AT_ONCE: u32 = 400;
-/// A viewer sends reports under one or two sources of its own; for each that is tried there is some memory.
-const MAX_SOURCES: usize = 32;
 /// Feedback on more packets than can be on their way, of which some bytes can tell 65,535 times the same.
 const MAX_TOLD: u16 = 2048;
 
@@ -149,9 +146,16 @@ impl Listener {
         }
         while let Some((mut part, rest)) = first_part(compound) {
             compound = rest;
-            if told(part).is_some_and(|count| count > MAX_TOLD) {
-                log::debug!(peer:% = self.id; "a viewer tells of more packets than it was sent");
-                continue;
+            match told(part) {
+                Some(count) if count > MAX_TOLD => {
+                    log::debug!(peer:% = self.id; "a viewer tells of more packets than it was sent");
+                    continue;
+                }
+                Some(_) => {
+                    self.arrived(part);
+                    continue;
+                }
+                None => {}
             }
             match rtc::rtcp::packet::unmarshal(&mut part) {
                 Ok(parts) => parts.iter().for_each(|part| self.look_at(now, part.as_ref())),
@@ -162,14 +166,23 @@ impl Listener {
         }
     }
 
+    /// Transport-wide feedback.
+    fn arrived(&self, feedback: &[u8]) {
+        let arrivals = arrivals::read(feedback, &mut self.shared().clock);
+        self.ears.tell(Feedback::Arrivals(arrivals));
+    }
+
     fn look_at(&self, now: Instant, packet: &dyn rtc::rtcp::Packet) {
         let packet = packet.as_any();
         if let Some(transport) = packet.downcast_ref::<TransportLayerCc>() {
             if transport.packet_status_count > MAX_TOLD {
                 return;
             }
-            let reference = self.shared().clock.time(transport.reference_time);
-            self.ears.tell(Feedback::Arrivals(arrivals(transport, reference)));
+            // Only what came through a relay was read by the library.
+            match transport.marshal() {
+                Ok(packet) => self.arrived(&packet),
+                Err(error) => log::debug!(error:%; "transport-wide feedback cannot be read"),
+            }
         } else if let Some(report) = packet.downcast_ref::<ReceiverReport>() {
             self.reports(now, &report.reports);
         } else if let Some(report) = packet.downcast_ref::<SenderReport>() {
@@ -208,17 +221,17 @@ pub struct Shortcut {
 }
 
 struct Inside {
-    context: Option<Context>,
-    /// For which the context keeps something: those that were heard, and those that were tried.
-    sources: Vec<u32>,
+    opener: Option<Opener>,
     listener: Listener,
+    /// The packet that is read.
+    packet: Vec<u8>,
 }
 
 impl Shortcut {
     /// Under the viewer's keys, once they are heard.
     pub fn new(overheard: Arc<Overheard>, listener: Listener) -> Shortcut {
-        let inside = Inside { context: None, sources: Vec::new(), listener };
-        Shortcut { overheard, inside: Mutex::new(inside) }
+        let inside = Mutex::new(Inside { opener: None, listener, packet: Vec::new() });
+        Shortcut { overheard, inside }
     }
 
     /// Reads a packet, unless it is the library's. What the viewer has not sent is nobody's.
@@ -228,23 +241,17 @@ impl Shortcut {
             return Taken::LongWay;
         }
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        let Inside { context, sources, listener } = &mut *inside;
-        if context.is_none() {
-            *context = self.overheard.incoming();
+        let Inside { opener, listener, packet } = &mut *inside;
+        if opener.is_none() {
+            *opener = self.overheard.incoming();
         }
-        let Some(context) = context else { return Taken::LongWay };
-        let Some(source) = encrypted.get(4..8).and_then(|source| source.first_chunk()) else {
+        let Some(opener) = opener else { return Taken::LongWay };
+        packet.clear();
+        packet.extend_from_slice(encrypted);
+        if opener.open(packet).is_err() {
             return Taken::Forged;
-        };
-        let source = u32::from_be_bytes(*source);
-        if !sources.contains(&source) {
-            if sources.len() >= MAX_SOURCES {
-                return Taken::Forged;
-            }
-            sources.push(source);
         }
-        let Ok(packet) = context.decrypt_rtcp(encrypted) else { return Taken::Forged };
-        listener.read(now, &packet);
+        listener.read(now, packet);
         Taken::Read
     }
 }
@@ -258,36 +265,6 @@ pub enum Taken {
     Forged,
     /// The library is to have it.
     LongWay,
-}
-
-/// What transport-wide feedback says of each packet
-/// (draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1).
-fn arrivals(feedback: &TransportLayerCc, reference: Duration) -> Vec<(u16, Option<Duration>)> {
-    let symbols = feedback.packet_chunks.iter().flat_map(|chunk| match chunk {
-        PacketStatusChunk::RunLengthChunk(run) => {
-            vec![run.packet_status_symbol; usize::from(run.run_length)]
-        }
-        PacketStatusChunk::StatusVectorChunk(vector) => vector.symbol_list.clone(),
-    });
-    let mut deltas = feedback.recv_deltas.iter();
-    let mut clock_us = i64::try_from(reference.as_micros()).unwrap_or(i64::MAX);
-    let mut told = Vec::with_capacity(usize::from(feedback.packet_status_count));
-    for (n, symbol) in symbols.take(usize::from(feedback.packet_status_count)).enumerate() {
-        // The count has 16 bits.
-        let sequence = feedback.base_sequence_number.wrapping_add(n as u16);
-        let arrived = match symbol {
-            SymbolTypeTcc::PacketReceivedSmallDelta | SymbolTypeTcc::PacketReceivedLargeDelta => {
-                // A message that is cut off says nothing of the rest.
-                let Some(delta) = deltas.next() else { break };
-                clock_us = clock_us.saturating_add(delta.delta);
-                Some(Duration::from_micros(clock_us.max(0).unsigned_abs()))
-            }
-            SymbolTypeTcc::PacketNotReceived => None,
-            SymbolTypeTcc::PacketReceivedWithoutDelta => continue,
-        };
-        told.push((sequence, arrived));
-    }
-    told
 }
 
 /// Listens to what reaches the library, and changes nothing.
@@ -312,10 +289,10 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for FeedbackTap {
     type Time = Instant;
 
     fn handle_read(&mut self, packet: TaggedPacket) -> Result<(), Error> {
-        if let Packet::Rtcp(compound) = &packet.message.packet {
-            if self.listener.shared().packets.take(packet.now) {
-                compound.iter().for_each(|part| self.listener.look_at(packet.now, part.as_ref()));
-            }
+        if let Packet::Rtcp(compound) = &packet.message.packet
+            && self.listener.shared().packets.take(packet.now)
+        {
+            compound.iter().for_each(|part| self.listener.look_at(packet.now, part.as_ref()));
         }
         self.read.push_back(packet);
         Ok(())
@@ -341,9 +318,11 @@ impl Interceptor for FeedbackTap {
 
 #[cfg(test)]
 mod tests {
+    use rtc::srtp::protection_profile::ProtectionProfile;
+
     use super::*;
     use rtc::rtcp::transport_feedbacks::transport_layer_cc::{
-        RecvDelta, RunLengthChunk, StatusChunkTypeTcc, StatusVectorChunk, SymbolSizeTypeTcc,
+        PacketStatusChunk, RecvDelta, RunLengthChunk, StatusChunkTypeTcc, SymbolTypeTcc,
     };
 
     #[test]
@@ -439,58 +418,63 @@ mod tests {
 
     #[test]
     fn forged_sources_are_tried_a_few_times_and_the_viewers_own_is_heard_all_the_same() {
-        let (listener, mut heard, now) = listener();
-        let (overheard, mut viewer) = Overheard::shaken();
-        let shortcut = Shortcut::new(overheard, listener);
-        let said = viewer.encrypt_rtcp(&report(1)).expect("a report");
-        assert_eq!(shortcut.take(now, &said), Taken::Read);
-        for source in 0..1_000u32 {
-            let mut forged = said.to_vec();
-            forged[4..8].copy_from_slice(&(1_000 + source).to_be_bytes());
-            assert_eq!(shortcut.take(now, &forged), Taken::Forged);
+        for profile in [ProtectionProfile::AeadAes128Gcm, ProtectionProfile::Aes128CmHmacSha1_80] {
+            let (listener, mut heard, now) = listener();
+            let (overheard, mut viewer) = Overheard::shaken(profile);
+            let shortcut = Shortcut::new(overheard, listener);
+            let said = viewer.encrypt_rtcp(&report(1)).expect("a report");
+            assert_eq!(shortcut.take(now, &said), Taken::Read);
+            for source in 0..1_000u32 {
+                let mut forged = said.to_vec();
+                forged[4..8].copy_from_slice(&(1_000 + source).to_be_bytes());
+                assert_eq!(shortcut.take(now, &forged), Taken::Forged);
+            }
+            let kept = match shortcut.inside.lock().expect("nothing panics").opener.as_ref() {
+                Some(Opener::Library(_, tried)) => tried.len(),
+                _ => 0,
+            };
+            assert!(kept <= 32, "{profile:?}: {kept}");
+            let said = viewer.encrypt_rtcp(&report(2)).expect("a report");
+            assert_eq!(shortcut.take(now, &said), Taken::Read);
+            assert_eq!(all(&mut heard).len(), 2);
         }
-        assert!(shortcut.inside.lock().expect("nothing panics").sources.len() <= MAX_SOURCES);
-        let said = viewer.encrypt_rtcp(&report(2)).expect("a report");
-        assert_eq!(shortcut.take(now, &said), Taken::Read);
-        assert_eq!(all(&mut heard).len(), 2);
     }
 
     #[test]
-    fn arrivals_are_read_from_runs_and_vectors_over_the_wrap_of_the_numbers() {
-        use SymbolTypeTcc::{PacketNotReceived as Lost, PacketReceivedSmallDelta as Small};
-        let delta = |delta| RecvDelta { type_tcc_packet: Small, delta };
+    #[expect(clippy::disallowed_methods, reason = "virtual time needs a moment to count from")]
+    fn each_packet_of_a_compound_one_is_heard_whichever_way_it_comes() {
+        let (events, _received) = mpsc::channel(64);
+        let ears = Ears::default();
+        let mut heard = ears.listen();
+        let (listener, now) = (Listener::new(PeerId(1), events, ears), Instant::now());
         let feedback = TransportLayerCc {
-            base_sequence_number: 65_534,
-            packet_status_count: 5,
-            packet_chunks: vec![
-                PacketStatusChunk::RunLengthChunk(RunLengthChunk {
-                    type_tcc: StatusChunkTypeTcc::RunLengthChunk,
-                    packet_status_symbol: Small,
-                    run_length: 2,
-                }),
-                PacketStatusChunk::StatusVectorChunk(StatusVectorChunk {
-                    type_tcc: StatusChunkTypeTcc::StatusVectorChunk,
-                    symbol_size: SymbolSizeTypeTcc::TwoBit,
-                    // Seven symbols, of which the count takes three.
-                    symbol_list: vec![
-                        Lost,
-                        Small,
-                        SymbolTypeTcc::PacketReceivedLargeDelta,
-                        Lost,
-                        Lost,
-                        Lost,
-                        Lost,
-                    ],
-                }),
-            ],
-            recv_deltas: vec![delta(250), delta(500), delta(1_000), delta(-750)],
+            base_sequence_number: 7,
+            packet_status_count: 1,
+            reference_time: 2,
+            packet_chunks: vec![PacketStatusChunk::RunLengthChunk(RunLengthChunk {
+                type_tcc: StatusChunkTypeTcc::RunLengthChunk,
+                packet_status_symbol: SymbolTypeTcc::PacketReceivedSmallDelta,
+                run_length: 1,
+            })],
+            recv_deltas: vec![RecvDelta {
+                type_tcc_packet: SymbolTypeTcc::PacketReceivedSmallDelta,
+                delta: 250,
+            }],
             ..Default::default()
         };
-        let at = |us: u64| Some(Duration::from_micros(128_000 + us));
-        let expected = [(65_534, at(250)), (65_535, at(750)), (0, None), (1, at(1_750)), (2, at(1_000))];
-        let reference = Duration::from_millis(128);
-        assert_eq!(arrivals(&feedback, reference), expected);
-        let cut_off = TransportLayerCc { recv_deltas: vec![delta(250)], ..feedback };
-        assert_eq!(arrivals(&cut_off, reference), expected[..1]);
+        let report = ReceiverReport { reports: vec![ReceptionReport::default()], ..Default::default() };
+        let parts = [report.marshal(), feedback.marshal(), PictureLossIndication::default().marshal()];
+        let compound: Vec<u8> = parts.iter().flatten().flat_map(|part| part.to_vec()).collect();
+        let mut told = || std::iter::from_fn(|| heard.try_recv().ok()).collect::<Vec<_>>();
+        let arrived_at = ViewerClock::default().time(2) + Duration::from_micros(250);
+        let arrived = Feedback::Arrivals(vec![(7, Some(arrived_at))]);
+        listener.read(now, &compound);
+        let all = told();
+        assert!(matches!(all[0], Feedback::Report { .. }), "{all:?}");
+        assert_eq!(all[1..], [arrived.clone(), Feedback::KeyframeWanted]);
+        listener.read(now, &compound[..compound.len() - 1]);
+        assert_eq!(told().len(), 2, "the last one is cut off");
+        listener.look_at(now, &feedback);
+        assert_eq!(told(), [arrived]);
     }
 }

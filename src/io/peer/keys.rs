@@ -21,19 +21,16 @@ use rtc::srtp::context::Context;
 use rtc::srtp::option::{ContextOption, srtcp_replay_protection};
 use rtc::srtp::protection_profile::ProtectionProfile;
 
+use super::srtp::{KEY_BYTES, Opener, REPLAY_WINDOW, Sealer};
+
 /// Those that we know how to overhear, in the order of preference. Whoever has WebRTC has the second (RFC 8827
 /// §6.5), which costs about three times as much.
 pub fn profiles() -> Vec<SrtpProtectionProfile> {
     vec![SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm, SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80]
 }
 
-/// Length of both profiles' master keys (RFC 3711 §8.2, RFC 7714 §12).
-const KEY_BYTES: usize = 16;
 /// Length of the longer of their salts.
 const SALT_BYTES: usize = 14;
-
-/// How far behind the newest report an older one may come (RFC 3711 §3.3.2).
-const REPLAY_WINDOW: usize = 64;
 
 /// The library's own cryptography, with an ear at it. One for each peer connection.
 pub struct Overheard {
@@ -53,6 +50,17 @@ struct Master {
     salt: [u8; SALT_BYTES],
 }
 
+impl Master {
+    /// For GCM, whose salt is the shorter one.
+    fn gcm<const SALT: usize>(&self) -> Option<(&[u8], [u8; SALT])> {
+        Some((self.key.as_ref(), *self.salt.first_chunk()?))
+    }
+}
+
+fn usable<T, E: std::fmt::Display>(made: Result<T, E>) -> Option<T> {
+    made.inspect_err(|error| log::error!(error:%; "the viewer's keys are unusable")).ok()
+}
+
 impl Overheard {
     /// Around the library's own.
     ///
@@ -65,22 +73,38 @@ impl Overheard {
 
     /// What encrypts packets for the viewer; `None` before the handshake's end. It begins with rollover counter
     /// zero, so it must be asked for once.
-    pub fn outgoing(&self) -> Option<Context> {
-        self.context(0, None)
-    }
-
-    /// What decrypts the viewer's RTCP; `None` before the handshake's end. It knows what it has decrypted before, so
-    /// it must be asked for once.
-    pub fn incoming(&self) -> Option<Context> {
-        self.context(1, Some(srtcp_replay_protection(REPLAY_WINDOW)))
-    }
-
-    fn context(&self, whose: usize, replays: Option<ContextOption>) -> Option<Context> {
+    pub fn outgoing(&self) -> Option<Sealer> {
         let heard = self.heard();
-        let (master, profile) = (heard.masters.get(whose)?, heard.profile?);
+        let (master, profile) = (heard.masters.first()?, heard.profile?);
+        match profile {
+            ProtectionProfile::AeadAes128Gcm => usable(Sealer::gcm(self.inner.crypto(), master.gcm()?)),
+            _ => self.context(master, profile, None).map(|context| Sealer::Library(Box::new(context))),
+        }
+    }
+
+    /// What opens the viewer's RTCP; `None` before the handshake's end. It knows what it has opened before, so it
+    /// must be asked for once.
+    pub fn incoming(&self) -> Option<Opener> {
+        let heard = self.heard();
+        let (master, profile) = (heard.masters.get(1)?, heard.profile?);
+        match profile {
+            ProtectionProfile::AeadAes128Gcm => usable(Opener::gcm(self.inner.crypto(), master.gcm()?)),
+            _ => {
+                let replays = srtcp_replay_protection(REPLAY_WINDOW as usize);
+                let context = self.context(master, profile, Some(replays));
+                context.map(|context| Opener::Library(Box::new(context), Vec::new()))
+            }
+        }
+    }
+
+    fn context(
+        &self,
+        master: &Master,
+        profile: ProtectionProfile,
+        replays: Option<ContextOption>,
+    ) -> Option<Context> {
         let salt = master.salt.get(..profile.salt_len())?;
-        let context = Context::new(master.key.as_ref(), salt, profile, None, replays, self.inner.crypto());
-        context.inspect_err(|error| log::error!(error:%; "the viewer's keys are unusable")).ok()
+        usable(Context::new(master.key.as_ref(), salt, profile, None, replays, self.inner.crypto()))
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
@@ -185,9 +209,8 @@ mod tests {
 
     impl Overheard {
         /// After a handshake; and what encrypts for the viewer.
-        pub fn shaken() -> (Arc<Overheard>, Context) {
+        pub fn shaken(profile: ProtectionProfile) -> (Arc<Overheard>, Context) {
             let overheard = Overheard::new().expect("ring");
-            let profile = ProtectionProfile::AeadAes128Gcm;
             let salt = &[3; SALT_BYTES][..profile.salt_len()];
             let context = |key: &[u8]| Context::new(key, salt, profile, None, None, overheard.crypto());
             context(&[1; KEY_BYTES]).expect("a context");
@@ -196,14 +219,14 @@ mod tests {
         }
     }
 
-    fn packet(sequence: u16) -> (rtc::rtp::Header, Vec<u8>) {
-        let header =
-            rtc::rtp::Header { version: 2, sequence_number: sequence, ssrc: 7, ..Default::default() };
+    const HEADER_BYTES: usize = 12;
+
+    fn packet(sequence: u16) -> Vec<u8> {
         let mut bytes = vec![0x80, 0];
         bytes.extend(sequence.to_be_bytes());
         bytes.extend([0, 0, 0, 0, 0, 0, 0, 7]);
         bytes.extend(b"a picture");
-        (header, bytes)
+        bytes
     }
 
     #[test]
@@ -217,19 +240,31 @@ mod tests {
             let mut library = context(&ours).expect("a context");
             let mut viewer = context(&theirs).expect("a context");
             let mut own = overheard.outgoing().expect("it was overheard");
-            let (header, bytes) = packet(4_711);
-            let expected = library.encrypt_rtp_with_header(&bytes, &header).expect("a packet");
-            let made = own.encrypt_rtp_with_header(&bytes, &header).expect("a packet");
-            assert_eq!(made, expected, "{profile:?}");
-            assert_ne!(&made[12..21], b"a picture");
+            // Beyond the rollover (RFC 3711 §3.3.1), with one that is sent again.
+            for sequence in [32_000, 50_000, 65_000, 65_001, 65_535, 0, 1, 65_001, 2, 40_000, 9] {
+                let plain = packet(sequence);
+                let expected = library.encrypt_rtp(&plain).expect("a packet");
+                let mut made = plain.clone();
+                made.resize(plain.len() + own.tag_bytes(), 0);
+                own.seal(&mut made, HEADER_BYTES).expect("a packet");
+                assert_eq!(made, expected, "{profile:?}, {sequence}");
+                assert_ne!(&made[HEADER_BYTES..plain.len()], b"a picture");
+            }
             let report = [0x80, 201, 0, 1, 0, 0, 0, 9];
-            let said = viewer.encrypt_rtcp(&report).expect("a report");
+            let said = viewer.encrypt_rtcp(&report).expect("a report").to_vec();
             let mut heard = overheard.incoming().expect("it was overheard");
-            assert_eq!(heard.decrypt_rtcp(&said).expect("the viewer's"), &report[..], "{profile:?}");
-            assert!(heard.decrypt_rtcp(&said).is_err(), "a report that is repeated by somebody");
-            let mut forged = viewer.encrypt_rtcp(&report).expect("a report");
-            forged[9] ^= 1;
-            assert!(heard.decrypt_rtcp(&forged).is_err());
+            let mut opened = said.clone();
+            assert_eq!(heard.open(&mut opened), Ok(()));
+            assert_eq!(opened, report, "{profile:?}");
+            assert!(heard.open(&mut said.clone()).is_err(), "a report that is repeated by somebody");
+            for at in [1, 5, 9, said.len() - 1] {
+                let mut forged = viewer.encrypt_rtcp(&[report, report].concat()).expect("a report").to_vec();
+                forged[at] ^= 1;
+                assert!(heard.open(&mut forged).is_err(), "{profile:?}, byte {at}");
+            }
+            for length in 0..said.len() {
+                assert!(heard.open(&mut said[..length].to_vec()).is_err(), "{profile:?}, {length} bytes");
+            }
         }
     }
 }

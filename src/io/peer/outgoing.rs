@@ -7,17 +7,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rtc::rtcp::sender_report::SenderReport;
-use rtc::rtp::Header;
-use rtc::shared::marshal::{Marshal, MarshalSize};
-use rtc::srtp::context::Context;
 use tokio::time::timeout;
 
 use super::clock::CaptureClock;
 use super::codecs::{AUDIO_HZ, VIDEO_HZ};
 use super::keys::Overheard;
 use super::outlet::SendParameters;
+use super::srtp::Sealer;
 use crate::io::port::{Route, Routes, Run, Source};
 use crate::units::MediaTime;
 
@@ -41,7 +38,7 @@ pub enum Line {
 }
 
 /// What a packet says beside its payload.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Form {
     /// The capture clock in the stream's own rate.
     pub timestamp: u32,
@@ -50,7 +47,7 @@ pub struct Form {
     /// `abs-capture-time`.
     pub captured: Option<MediaTime>,
     /// `playout-delay`.
-    pub playout_delay: Option<Bytes>,
+    pub playout_delay: Option<[u8; 3]>,
     /// The payload ends in padding (RFC 3550 §5.1).
     pub is_padded: bool,
 }
@@ -101,22 +98,67 @@ impl Stream {
 /// See the module's text.
 pub struct Outgoing {
     overheard: Arc<Overheard>,
-    srtp: Option<Context>,
+    sealer: Option<Sealer>,
     routes: Arc<Routes>,
     clock: CaptureClock,
     run: Run,
-    plain: Vec<u8>,
+    /// How many packets it may have.
+    max_run: usize,
     wide: u16,
     video: Stream,
     repair: Stream,
     audio: Stream,
     parameters: [Option<SendParameters>; 2],
-    /// Each line's last one, of which the next differs in little.
-    headers: [Header; 3],
     /// The last `abs-capture-time`: all packets of a picture have the same.
-    captured: Option<(MediaTime, Bytes)>,
+    captured: (MediaTime, [u8; 8]),
     /// Who sends now.
     source: Source,
+}
+
+/// An RTP header (RFC 3550 §5.1) with one-byte extensions (RFC 8285 §4.2).
+struct Head {
+    bytes: [u8; Head::MAX_BYTES],
+    length: usize,
+}
+
+impl Head {
+    const FIXED_BYTES: usize = 12;
+    /// The number over all streams, the capture time and the playout delay, each with the byte before it.
+    const MAX_BYTES: usize = Head::FIXED_BYTES + 4 + (1 + 2) + (1 + 8) + (1 + 3);
+
+    fn new(payload_type: u8, sequence: u16, timestamp: u32, ssrc: u32, form: &Form) -> Head {
+        let mut bytes = [0; Head::MAX_BYTES];
+        bytes[0] = 2 << 6 | u8::from(form.is_padded) << 5;
+        bytes[1] = u8::from(form.marker) << 7 | payload_type;
+        bytes[2..4].copy_from_slice(&sequence.to_be_bytes());
+        bytes[4..8].copy_from_slice(&timestamp.to_be_bytes());
+        bytes[8..12].copy_from_slice(&ssrc.to_be_bytes());
+        Head { bytes, length: Head::FIXED_BYTES }
+    }
+
+    /// Says something in an extension, if it has an id and there is a value. At most the three that there is room for.
+    fn say<const N: usize>(&mut self, id: Option<u8>, value: Option<[u8; N]>) {
+        let (Some(id), Some(value)) = (id, value) else { return };
+        if self.length == Head::FIXED_BYTES {
+            self.bytes[0] |= 1 << 4;
+            self.bytes[12..14].copy_from_slice(&[0xbe, 0xde]);
+            self.length += 4;
+        }
+        // Ids are 1 to 14, and values at most 16 bytes.
+        self.bytes[self.length] = id << 4 | (N - 1) as u8;
+        self.bytes[self.length + 1..][..N].copy_from_slice(&value);
+        self.length += 1 + N;
+    }
+
+    /// The whole, padded to words of four bytes, whose number is at the beginning.
+    fn finish(&mut self) -> &[u8] {
+        if self.length > Head::FIXED_BYTES {
+            self.length = self.length.next_multiple_of(4);
+            // At most four.
+            self.bytes[15] = ((self.length - Head::FIXED_BYTES - 4) / 4) as u8;
+        }
+        &self.bytes[..self.length]
+    }
 }
 
 impl Outgoing {
@@ -127,21 +169,20 @@ impl Outgoing {
         clock: CaptureClock,
         [video, repair, audio]: [Stream; 3],
     ) -> Outgoing {
-        let (srtp, run, plain, wide, parameters) = Default::default();
-        let (headers, captured, source) = Default::default();
+        let (run, wide, parameters, source) = Default::default();
+        let captured = (MediaTime::default(), clock.ntp(MediaTime::default()).to_be_bytes());
         Outgoing {
             overheard,
-            srtp,
+            sealer: None,
             routes,
             clock,
             run,
-            plain,
+            max_run: 1,
             wide,
             video,
             repair,
             audio,
             parameters,
-            headers,
             captured,
             source,
         }
@@ -153,7 +194,6 @@ impl Outgoing {
         self.run.clear();
         self.source = source;
         self.parameters = [video, audio];
-        self.headers = Default::default();
     }
 
     /// Whether lost packets are sent again in a stream of their own.
@@ -194,31 +234,43 @@ impl Outgoing {
         payload: [&[u8]; 2],
         again: Option<Numbers>,
     ) -> Result<Option<Written>, Ended> {
-        let Some(numbers) = self.head(line, form, again) else { return Ok(None) };
-        let header = &self.headers[line as usize];
-        self.plain.clear();
-        self.plain.resize(header.marshal_size(), 0);
-        header.marshal_to(&mut self.plain).map_err(|_| Ended)?;
-        payload.iter().for_each(|part| self.plain.extend_from_slice(part));
-        let srtp = match &mut self.srtp {
-            Some(srtp) => srtp,
-            none => none.insert(self.overheard.outgoing().ok_or(Ended)?),
+        let Some((numbers, mut head)) = self.head(line, &form, again) else { return Ok(None) };
+        let head = head.finish();
+        let tag_bytes = match &self.sealer {
+            Some(sealer) => sealer.tag_bytes(),
+            None => self.sealer.insert(self.overheard.outgoing().ok_or(Ended)?).tag_bytes(),
         };
-        let packet = srtp.encrypt_rtp_with_header(&self.plain, header).map_err(|_| Ended)?;
-        let max = self.routes.current().map_or(1, |route| route.max_run());
-        if !self.run.takes(packet.len(), max) {
+        let octets = payload.iter().map(|part| part.len()).sum::<usize>();
+        let bytes = head.len() + octets + tag_bytes;
+        let mut may_leave = true;
+        if !self.run.takes(bytes, self.max_run) {
             let permit = self.source.permit();
             self.flush().await;
-            if !permit.holds() {
-                return Ok(None);
-            }
+            may_leave = permit.holds();
         }
-        self.run.push(&packet);
+        if self.run.is_empty() {
+            self.max_run = self.routes.current().map_or(1, |route| route.max_run());
+        }
+        let packet = self.run.add(bytes);
+        let mut rest = &mut packet[..];
+        for part in [head, payload[0], payload[1]] {
+            let (here, behind) = rest.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            rest = behind;
+        }
+        if self.sealer.as_mut().is_none_or(|sealer| sealer.seal(packet, head.len()).is_err()) {
+            // What is not encrypted does not leave.
+            self.run.clear();
+            return Err(Ended);
+        }
+        if !may_leave {
+            // What was withheld meanwhile has its number all the same, and is lost on its way.
+            self.run.clear();
+        }
         if again.is_none() {
-            let octets = payload.iter().map(|part| part.len()).sum::<usize>();
             self.count(line, octets);
         }
-        Ok(Some(Written { numbers, bytes: packet.len() }))
+        Ok(Some(Written { numbers, bytes }))
     }
 
     /// Sends what was gathered. Waits while there is no room on the way to a relay, and a moment where all viewers share
@@ -267,8 +319,8 @@ impl Outgoing {
         streams.iter().filter(|(stream, _)| stream.packets > 0).map(report).collect()
     }
 
-    /// Makes the line's header that of the next packet, in the memory of the one before.
-    fn head(&mut self, line: Line, form: Form, again: Option<Numbers>) -> Option<Numbers> {
+    /// The next packet's numbers and header; `None`: the answer does not take the stream.
+    fn head(&mut self, line: Line, form: &Form, again: Option<Numbers>) -> Option<(Numbers, Head)> {
         let parameters = match line {
             Line::Audio => self.parameters[1]?,
             Line::Video | Line::Repair => self.parameters[0]?,
@@ -279,37 +331,21 @@ impl Outgoing {
         };
         let numbers = again.unwrap_or_else(|| self.next(line, parameters.wide_id.is_some()));
         let captured = form.captured.map(|at| self.capture_time(at));
-        let stream = *self.stream(line);
-        let header = &mut self.headers[line as usize];
-        (header.version, header.padding, header.marker) = (2, form.is_padded, form.marker);
-        (header.payload_type, header.sequence_number) = (payload_type, numbers.sequence);
+        let stream = self.stream(line);
         // The picture's own, also where it is sent again.
-        header.timestamp = form.timestamp.wrapping_add(stream.offset);
-        header.ssrc = stream.ssrc;
-        let mut say = |id: Option<u8>, value: Option<Bytes>| {
-            // Ids are 1 to 14 and values at most 16 bytes: the one-byte form takes them. What is not there cannot be
-            // taken out either.
-            let _ = match (id, value) {
-                (Some(id), Some(value)) => header.set_extension(id, value),
-                (Some(id), None) => header.del_extension(id),
-                (None, _) => Ok(()),
-            };
-        };
-        say(parameters.wide_id, numbers.wide.map(|wide| Bytes::copy_from_slice(&wide.to_be_bytes())));
-        say(parameters.capture_time_id, captured);
-        say(parameters.playout_delay_id, form.playout_delay);
-        Some(numbers)
+        let timestamp = form.timestamp.wrapping_add(stream.offset);
+        let mut head = Head::new(payload_type, numbers.sequence, timestamp, stream.ssrc, form);
+        head.say(parameters.wide_id, numbers.wide.map(u16::to_be_bytes));
+        head.say(parameters.capture_time_id, captured);
+        head.say(parameters.playout_delay_id, form.playout_delay);
+        Some((numbers, head))
     }
 
-    fn capture_time(&mut self, at: MediaTime) -> Bytes {
-        if let Some((known, bytes)) = &self.captured
-            && *known == at
-        {
-            return bytes.clone();
+    fn capture_time(&mut self, at: MediaTime) -> [u8; 8] {
+        if self.captured.0 != at {
+            self.captured = (at, self.clock.ntp(at).to_be_bytes());
         }
-        let bytes = Bytes::copy_from_slice(&self.clock.ntp(at).to_be_bytes());
-        self.captured = Some((at, bytes.clone()));
-        bytes
+        self.captured.1
     }
 
     fn next(&mut self, line: Line, is_wide: bool) -> Numbers {
@@ -348,6 +384,34 @@ impl Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rtc::rtp::Header;
+    use rtc::shared::marshal::Unmarshal;
+
+    #[test]
+    fn a_header_says_what_the_answer_takes_and_nothing_else() {
+        let (time, delay) = ([1, 2, 3, 4, 5, 6, 7, 8], [0, 0x03, 0xe8]);
+        for taken in 0..8 {
+            let id = |n: u8| (taken & 1 << n != 0).then_some(n + 3);
+            let form = Form { marker: taken == 2, is_padded: taken == 3, ..Form::default() };
+            let mut head = Head::new(102, 4_711, 90_000, 7, &form);
+            head.say(id(0), Some([9, 8]));
+            head.say(id(1), Some(time));
+            head.say(id(2), Some(delay));
+            head.say(Some(14), None::<[u8; 4]>);
+            let mut bytes = head.finish();
+            assert!(bytes.len().is_multiple_of(4) && bytes.len() <= 32, "{taken}");
+            let read = Header::unmarshal(&mut bytes).expect("a header");
+            assert!(bytes.is_empty(), "{taken}");
+            assert_eq!((read.version, read.marker, read.padding), (2, taken == 2, taken == 3));
+            assert_eq!((read.payload_type, read.sequence_number), (102, 4_711));
+            assert_eq!((read.timestamp, read.ssrc), (90_000, 7));
+            assert_eq!(read.extension, taken > 0);
+            assert_eq!(read.get_extension(3).as_deref(), id(0).map(|_| &[9, 8][..]));
+            assert_eq!(read.get_extension(4).as_deref(), id(1).map(|_| &time[..]));
+            assert_eq!(read.get_extension(5).as_deref(), id(2).map(|_| &delay[..]));
+            assert_eq!(read.get_extension_ids().len(), (taken as u32).count_ones() as usize);
+        }
+    }
 
     #[test]
     fn both_streams_report_the_same_moment_once_they_have_begun() {

@@ -24,7 +24,9 @@ use super::feedback::{Shortcut, Taken};
 use super::loss::Heard;
 use super::mdns::MdnsSocket;
 use super::pace::Pace;
+use super::rest::{MAX_NAPS, NAP, Rest};
 use crate::config::{IcePolicy, IceServer};
+use crate::io::clock::until_next;
 use crate::io::port::{Place, Relay, Relays, Routes, stun};
 
 /// mDNS (RFC 6762 §3) shares its port with everybody and has nothing to do with the peer.
@@ -48,6 +50,7 @@ struct Notes {
     heard: Option<Heard>,
     restarted_at: Option<Instant>,
     pace: Pace,
+    rest: Rest,
 }
 
 impl Gated {
@@ -113,7 +116,9 @@ impl Gated {
             let now = Instant::now();
             let taken = shortcut.take(now, bytes);
             if taken == Taken::Read {
-                lock(&notes).heard = Some(Heard { local, at: now });
+                let mut notes = lock(&notes);
+                notes.heard = Some(Heard { local, at: now });
+                notes.rest.reported(now);
             }
             taken != Taken::LongWay
         }));
@@ -128,11 +133,17 @@ impl Gated {
     pub fn restarted(&self, now: Instant) {
         let mut notes = lock(&self.notes);
         (notes.restarted_at, notes.pace) = (Some(now), Pace::default());
+        notes.rest.restarted(now);
     }
 
     /// When it was last restarted.
     pub fn restarted_at(&self) -> Option<Instant> {
         lock(&self.notes).restarted_at
+    }
+
+    /// Whether the viewer has said something lately that may have changed the connection's state.
+    pub fn is_digesting(&self, now: Instant) -> bool {
+        lock(&self.notes).rest.is_digesting(now)
     }
 
     /// The answer is applied: see [`Gate::answered`].
@@ -207,6 +218,7 @@ impl AsyncUdpSocket for GatedSocket {
             lock(&self.notes).pace.checked(Instant::now());
         }
         lock(&self.inside).gate.sent(transmit.contents);
+        lock(&self.notes).rest.sent(Instant::now(), stun::kind(transmit.contents));
         self.inner.poll_send(cx, transmit)
     }
 
@@ -252,17 +264,19 @@ impl GatedSocket {
     #[expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
     fn sift(&self, bufs: &[IoSliceMut<'_>], meta: &[RecvMeta]) {
         let now = Instant::now();
-        let (mut inside, mut is_heard) = (lock(&self.inside), false);
+        let mut inside = lock(&self.inside);
         for (buf, meta) in bufs.iter().zip(meta) {
             for bytes in buf[..meta.len.min(buf.len())].chunks(meta.stride.max(1)) {
                 let ready = inside.gate.received(now, Datagram { from: meta.addr, bytes: bytes.to_vec() });
-                is_heard |= !ready.is_empty();
+                // What the gate keeps out may be anybody's.
+                if !ready.is_empty() {
+                    let mut notes = lock(&self.notes);
+                    notes.heard = Some(Heard { local: self.local, at: now });
+                    let is_up = inside.gate.is_up();
+                    ready.iter().for_each(|given| notes.rest.given(now, stun::kind(&given.bytes), is_up));
+                }
                 inside.ready.extend(ready);
             }
-        }
-        // What the gate keeps out may be anybody's.
-        if is_heard {
-            lock(&self.notes).heard = Some(Heard { local: self.local, at: now });
         }
     }
 }
@@ -343,10 +357,26 @@ impl Runtime for Gated {
         self.inner.now()
     }
 
+    /// As long as the library wants, or longer: see [`Rest`] and [`Pace`].
     #[expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
-        let rest = lock(&self.notes).pace.rest(Instant::now());
-        self.inner.sleep(duration.max(rest))
+        let now = Instant::now();
+        let (may_prolong, pause) = {
+            let notes = lock(&self.notes);
+            (notes.rest.may_prolong(now, duration), notes.pace.rest(now))
+        };
+        if !may_prolong {
+            return self.inner.sleep(duration.max(pause));
+        }
+        let notes = self.notes.clone();
+        Box::pin(async move {
+            for _ in 0..MAX_NAPS {
+                tokio::time::sleep(until_next(NAP)).await;
+                if !lock(&notes).rest.is_calm(Instant::now()) {
+                    return;
+                }
+            }
+        })
     }
 
     fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {

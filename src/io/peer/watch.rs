@@ -222,6 +222,9 @@ impl Watch {
     }
 
     async fn is_closed_by_viewer(&self) -> bool {
+        if !self.sockets.is_digesting(Instant::now().into_std()) {
+            return false;
+        }
         let Ok(Some(transport)) = self.sender.transport().await else { return false };
         matches!(transport.state().await, Ok(RTCDtlsTransportState::Closed))
     }

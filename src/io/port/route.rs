@@ -47,13 +47,15 @@ impl Run {
                 && self.bytes.len() + length <= MAX_RUN_BYTES
     }
 
-    /// Adds a packet that it takes.
-    pub fn push(&mut self, packet: &[u8]) {
+    /// Adds a packet of a length that it takes, and gives its memory.
+    pub fn add(&mut self, length: usize) -> &mut [u8] {
         if self.count == 0 {
-            self.segment = packet.len();
+            self.segment = length;
         }
-        self.bytes.extend_from_slice(packet);
+        let start = self.bytes.len();
+        self.bytes.resize(start + length, 0);
         self.count += 1;
+        &mut self.bytes[start..]
     }
 
     /// Forgets what it has.
@@ -218,18 +220,18 @@ mod tests {
     fn a_run_has_packets_of_one_length_and_a_shorter_one_ends_it() {
         let mut run = Run::default();
         assert!(run.is_empty() && run.takes(1200, 1));
-        run.push(&[1; 1200]);
+        run.add(1200).fill(1);
         assert!(run.takes(1200, 4) && run.takes(800, 4));
         assert!(!run.takes(1201, 4), "a longer one would be cut");
         assert!(!run.takes(1200, 1), "no more than that");
-        run.push(&[2; 800]);
+        run.add(800).fill(2);
         assert!(!run.takes(100, 4), "the kernel cuts at the first one's length");
         assert_eq!(run.packets().map(<[u8]>::len).collect::<Vec<_>>(), [1200, 800]);
         run.clear();
-        run.push(&[3; 700]);
+        run.add(700).fill(3);
         assert_eq!(run.packets().map(<[u8]>::len).collect::<Vec<_>>(), [700]);
         while run.takes(700, usize::MAX) {
-            run.push(&[3; 700]);
+            run.add(700).fill(3);
         }
         assert!(run.bytes.len() <= MAX_RUN_BYTES);
         run.clear();

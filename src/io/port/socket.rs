@@ -147,14 +147,16 @@ impl Socket {
             let mut bufs: Vec<IoSliceMut<'_>> = memory.chunks_mut(READ_BYTES).map(IoSliceMut::new).collect();
             let mut meta = [RecvMeta::default(); READS];
             let count = std::future::poll_fn(|cx| self.poll_recv(cx, &mut bufs, &mut meta)).await;
-            for (buf, meta) in bufs.iter().zip(&meta).take(count.unwrap_or(0)) {
+            for (buf, meta) in bufs.iter().zip(&meta).take(*count.as_ref().unwrap_or(&0)) {
                 let local = meta.dst_ip.unwrap_or(self.local);
                 for bytes in buf[..meta.len.min(buf.len())].chunks(meta.stride.max(1)) {
                     take(local, meta.addr, bytes);
                 }
             }
-            // A flood must not keep the loop from everything else.
-            tokio::task::yield_now().await;
+            // A flood must not keep the loop from everything else. Where there was room for more there is none.
+            if !count.is_ok_and(|count| count < READS) {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
