@@ -30,12 +30,6 @@ pub struct Whip {
 }
 
 impl Whip {
-    /// Whether both have one server, which tells them apart by nothing but the board's one UDP port.
-    fn is_on_the_server_of(&self, other: &Whip) -> bool {
-        let server = |whip: &Whip| (whip.url.host_str().map(str::to_owned), whip.url.port_or_known_default());
-        server(self) == server(other)
-    }
-
     /// Whether the token would be readable on its way: without TLS, to another machine.
     pub fn bares_its_token(&self) -> bool {
         let is_here = match self.url.host() {
@@ -67,19 +61,7 @@ pub(super) fn whip<'t>(walk: &mut Walk<'t>, top: &Section<'t>, sound: &Audio) ->
     if let Some(first_too_many) = entries.get(MOST) {
         walk.conflict(first_too_many, "url", format_args!("is of one server too many: there may be {MOST}"));
     }
-    let mut endpoints: Vec<Whip> = Vec::new();
-    for entry in &entries {
-        let Some(endpoint) = endpoint(walk, entry, sound) else { continue };
-        if endpoints.iter().any(|other| other.is_on_the_server_of(&endpoint)) {
-            walk.conflict(
-                entry,
-                "url",
-                "is of the same server as another [[whip]]: both would be one path, from the board's UDP port to the server's",
-            );
-        }
-        endpoints.push(endpoint);
-    }
-    endpoints
+    entries.iter().filter_map(|entry| endpoint(walk, entry, sound)).collect()
 }
 
 fn endpoint<'t>(walk: &mut Walk<'t>, entry: &Section<'t>, sound: &Audio) -> Option<Whip> {
@@ -159,10 +141,6 @@ mod tests {
             ("[[whip]]\nurl = \"https://me:pw@media.test/\"", "without a user"),
             ("[[whip]]\nurl = \"http://a.test\"\nca_file = \"ca.pem\"", "has no effect without TLS"),
             ("[[whip]]\nurl = \"https://a.test\"\nvideo = false", "nothing would be sent"),
-            (
-                "[[whip]]\nurl = \"https://a.test/1\"\n[[whip]]\nurl = \"https://a.test:443/2\"",
-                "the same server",
-            ),
             ("[[whip]]\nurl = \"https://a.test\"\ntoken_file = \"a\"\ntoken_credential = \"b\"", "keep one"),
             ("[[whip]]\nurl = \"https://a.test\"\ntoken = \"x\"", "did you mean `whip[].token_"),
         ] {
@@ -172,8 +150,6 @@ mod tests {
         }
         let many = "[[whip]]\nurl = \"https://a.test\"\n".repeat(MOST + 1);
         assert!(faults(&many).contains("one server too many"));
-        let two = "[[whip]]\nurl = \"http://a.test:1/\"\n[[whip]]\nurl = \"http://a.test:2/\"\n";
-        assert_eq!(read(two).expect("two servers on one machine").whip.len(), 2);
     }
 
     #[test]
