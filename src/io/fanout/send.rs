@@ -20,9 +20,8 @@ use crate::engine::bandwidth::{Bandwidth, Fallback, Fate};
 use crate::io::clock::until_next;
 use crate::io::peer::{
     CaptureClock, Ended, EstimateOutlet, Feedback, Form, Line, Numbers, Outgoing, Peer, Reports, Route,
-    SendParameters, Sending, VIDEO_HZ,
+    SendParameters, Sending, Source, VIDEO_HZ,
 };
-use crate::io::port::Source;
 use crate::units::{Bitrate, MediaTime};
 
 /// The most that a viewer with sound may hold pictures back, in units of 10 ms. With a limit of zero Chromium
