@@ -33,6 +33,7 @@ mod pace;
 mod path;
 mod rest;
 mod sdp;
+mod sending;
 mod socket;
 mod srtp;
 mod viewer_clock;
@@ -46,11 +47,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use rtc::rtcp::sender_report::SenderReport;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
-use webrtc::media_stream::track_local::TrackLocal;
-use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::peer_connection::{PeerConnection, RTCIceCandidateInit, RTCSessionDescription};
 
 use crate::config::{IcePolicy, IceServer};
@@ -75,6 +73,7 @@ pub(super) use outgoing::{Ended, Form, Line, Numbers, Outgoing};
 pub(super) use outlet::SendParameters;
 use outlet::Streams;
 pub use sdp::AnswerFault;
+pub(super) use sending::{Reports, Sending};
 use socket::Gated;
 use watch::Watch;
 
@@ -448,7 +447,7 @@ impl Peer {
             audio: negotiated.audio.filter(|_| self.streams.audio.is_some()),
             outgoing: self.outgoing.clone(),
             feedback: self.ears.listen(),
-            reports: Reports { video: self.streams.video.track.clone() },
+            reports: Reports::new(self.streams.video.track.clone()),
             clock: self.clock,
             estimates: self.estimates.clone(),
             bitrates: self.bitrates,
@@ -464,40 +463,6 @@ impl Peer {
     fn negotiated(&self) -> MutexGuard<'_, Negotiated> {
         // No code that could panic runs under this lock.
         self.negotiated.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Everything with which media is sent to one viewer.
-pub(super) struct Sending {
-    /// How the answer wants the picture's packets, if it takes the picture.
-    pub video: Option<SendParameters>,
-    /// The same of the sound.
-    pub audio: Option<SendParameters>,
-    /// Sends packets.
-    pub outgoing: Arc<tokio::sync::Mutex<Outgoing>>,
-    /// What the viewer tells of them.
-    pub feedback: mpsc::Receiver<Feedback>,
-    /// Sends reports on them.
-    pub reports: Reports,
-    /// The clock that the reports go by.
-    pub clock: CaptureClock,
-    /// Who is told of estimates.
-    pub estimates: EstimateOutlet,
-    /// Their bounds.
-    pub bitrates: Bitrates,
-    /// How long the viewer is to hold pictures back at least.
-    pub playout_delay: Duration,
-}
-
-/// Where sender reports are written: into the library, which sends other RTCP too and numbers all of it.
-pub(super) struct Reports {
-    video: Arc<TrackLocalStaticRTP>,
-}
-
-impl Reports {
-    /// Sends reports. `false`: the connection has ended.
-    pub async fn send(&self, reports: Vec<SenderReport>) -> bool {
-        self.video.write_rtcp(codecs::compound(reports)).await.is_ok()
     }
 }
 
