@@ -116,7 +116,7 @@ page: types viewer ## The page: types, tests, build.
 e2e: need-page need-broker need-browser need-answerer build tests/node_modules/.package-lock.json ## A real browser against the daemon.
 	@[ -n "$(wildcard tests/e2e/*.test.mjs)" ] || { echo "make e2e: there is no tests/e2e/*.test.mjs" >&2; exit 1; }
 	@cargo build --locked --quiet --example rig
-	@FAROL=$(abspath $(DAEMON)) RIG=$(abspath $(CARGO_DIR)/debug/examples/rig) node --test --test-concurrency=1 $(wildcard tests/e2e/*.test.mjs)
+	@FAROL=$(abspath $(DAEMON)) RIG=$(abspath $(CARGO_DIR)/debug/examples/rig) timeout -k 10 1200 node --test --test-concurrency=1 $(wildcard tests/e2e/*.test.mjs)
 
 # Tests of a package take $$DEB if it is set, else one of the development build: what is proven of it holds for the
 # release's too, whose optimisation would take minutes each time. `make release` runs them on what is given away.
