@@ -82,7 +82,7 @@ END
   };
   /** The first line of what the page's server answers at an address, asked on the board; nothing when it does not. */
   const page = async (address, patience_s = 30) => {
-    const ask = `exec 3<>/dev/tcp/${address}/8080; printf "GET / HTTP/1.0\\r\\n\\r\\n" >&3; head -n 1 <&3`;
+    const ask = `exec 3<>/dev/tcp/${address}/8080; printf "GET / HTTP/1.0\\r\\nHost: ${address}\\r\\n\\r\\n" >&3; head -n 1 <&3`;
     return (await guest.attempt(`timeout ${patience_s} bash -c '${ask}' 2>/dev/null`)).output.toString();
   };
   /** What the program that films could do: "yes" or "no: why", by what it tried. */
