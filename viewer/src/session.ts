@@ -4,7 +4,7 @@
 // randomness of its own, so every rule is tested in virtual time. The device always offers; the
 // viewer answers, and can otherwise only ask.
 //
-// Just past 500 lines: it is one machine, and its types already stand in session-io.ts.
+// Past 500 lines: it is one machine, and its types already stand in session-io.ts.
 //
 //   broker -> collecting -> answering -> answered -> live
 //                |  hello      ^ offer       |        |     anything that goes wrong
