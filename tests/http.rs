@@ -6,12 +6,15 @@ mod mosquitto;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use farol::io::broker::{EmbeddedBroker, Viewers};
 use farol::io::http::{self, HttpError, Site};
 use farol::io::mqtt::{Mqtt, MqttEvent, Publication};
 use farol::units::DeviceId;
 use futures_util::{SinkExt, StreamExt};
+use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Duration, timeout};
@@ -103,53 +106,68 @@ async fn the_page_says_itself_what_farol_json_does() {
     assert_eq!(get(address, "/index.html", "localhost").await.1, page.as_bytes());
 }
 
-/// The built page's script.
-fn script() -> String {
-    let mut files = std::fs::read_dir("viewer/dist/assets").expect("the built page");
-    files
-        .find_map(|file| file.ok()?.file_name().into_string().ok().filter(|name| name.ends_with(".js")))
-        .expect("a script")
-}
-
 #[tokio::test]
-async fn a_browser_that_takes_gzip_gets_the_script_compressed() {
-    let address = site(None).await;
-    let path = format!("/assets/{}", script());
-    let on_disk = |end: &str| std::fs::read(format!("viewer/dist{path}{end}")).expect("the built page");
-    for takes in ["gzip, deflate, br, zstd", "br;q=1.0, gzip;q=0.8", "GZIP"] {
-        let (head, body) =
-            get_with(address, &path, "localhost", &format!("Accept-Encoding: {takes}\r\n")).await;
-        has(
-            &head,
-            &[
-                "content-encoding: gzip",
-                "vary: accept-encoding",
-                "content-type: text/javascript",
-                "immutable",
-            ],
-        );
-        assert_eq!(body, on_disk(".gz"), "{takes}");
-        assert_eq!(body[..2], [0x1f, 0x8b], "gzip's own mark (RFC 1952 §2.3.1)");
-        assert!(body.len() * 2 < on_disk("").len(), "{} bytes", body.len());
-    }
-    for refuses in ["", "Accept-Encoding: br\r\n", "Accept-Encoding: gzip;q=0, identity\r\n"] {
-        let (head, body) = get_with(address, &path, "localhost", refuses).await;
-        has(&head, &["vary: accept-encoding", "content-type: text/javascript"]);
-        assert!(!head.contains("content-encoding"), "{head}");
-        assert_eq!(body, on_disk(""), "{refuses}");
+async fn a_browser_that_takes_gzip_gets_the_page_and_the_element_compressed() {
+    let address = site_of(None, Ipv4Addr::LOCALHOST, None).await;
+    for (path, file, kind) in
+        [("/", "index.html", "text/html"), ("/farol-camera.js", "farol-camera.js", "text/javascript")]
+    {
+        let on_disk = |end: &str| std::fs::read(format!("viewer/dist/{file}{end}")).expect("the built page");
+        for takes in ["gzip, deflate, br, zstd", "br;q=1.0, gzip;q=0.8", "GZIP"] {
+            let (head, body) =
+                get_with(address, path, "localhost", &format!("Accept-Encoding: {takes}\r\n")).await;
+            has(&head, &["content-encoding: gzip", "vary: accept-encoding", kind, "cache-control: no-cache"]);
+            assert_eq!(body, on_disk(".gz"), "{takes}");
+            assert_eq!(body[..2], [0x1f, 0x8b], "gzip's own mark (RFC 1952 §2.3.1)");
+            assert!(body.len() * 2 < on_disk("").len(), "{} bytes", body.len());
+        }
+        for refuses in ["", "Accept-Encoding: br\r\n", "Accept-Encoding: gzip;q=0, identity\r\n"] {
+            let (head, body) = get_with(address, path, "localhost", refuses).await;
+            has(&head, &["vary: accept-encoding", kind]);
+            assert!(!head.contains("content-encoding"), "{head}");
+            assert_eq!(body, on_disk(""), "{refuses}");
+        }
     }
 }
 
 #[tokio::test]
-async fn hashed_files_are_kept_for_good_and_have_their_type() {
+async fn a_page_that_the_browser_has_is_not_sent_again() {
+    let address = site_of(None, Ipv4Addr::LOCALHOST, None).await;
+    let (head, body) = get(address, "/", "localhost").await;
+    let tag = head.lines().find_map(|line| line.strip_prefix("etag: w/")).expect("a weak tag");
+    for known in [format!("W/{tag}"), format!("\"other\", W/{tag}"), tag.to_owned()] {
+        let asked = format!("If-None-Match: {known}\r\n");
+        let (head, rest) = get_with(address, "/", "localhost", &asked).await;
+        has(&head, &["http/1.1 304", tag, "content-security-policy"]);
+        assert!(rest.is_empty(), "{known}: {} bytes", rest.len());
+    }
+    let (head, whole) = get_with(address, "/", "localhost", "If-None-Match: W/\"other\"\r\n").await;
+    has(&head, &["http/1.1 200"]);
+    assert_eq!(whole, body);
+}
+
+#[tokio::test]
+async fn no_script_runs_in_the_page_but_its_own() {
+    let (head, page) = get(site(None).await, "/", "localhost").await;
+    let page = String::from_utf8(page).expect("UTF-8");
+    let scripts: Vec<_> = page.split("<script type=\"module\">").skip(1).collect();
+    let [script] = scripts[..] else { panic!("{} scripts", scripts.len()) };
+    let (script, _) = script.split_once("</script>").expect("its end");
+    let hash = BASE64_STANDARD.encode(Sha256::digest(script));
+    let line = head.lines().find(|line| line.starts_with("content-security-policy")).expect("a policy");
+    assert!(line.contains(&format!("script-src 'sha256-{}';", hash.to_lowercase())), "{line}");
+    assert!(page.contains(&format!("script-src 'sha256-{hash}';")), "the page has another hash than {hash}");
+}
+
+#[tokio::test]
+async fn other_files_have_their_type_and_what_is_not_there_is_none() {
     let address = site(None).await;
-    let (head, _) = get(address, &format!("/assets/{}", script()), "localhost").await;
+    let (head, _) = get(address, "/favicon.svg", "localhost").await;
     has(
         &head,
-        &["http/1.1 200", "content-type: text/javascript", "immutable", "x-content-type-options: nosniff"],
+        &["content-type: image/svg+xml", "cache-control: no-cache", "x-content-type-options: nosniff"],
     );
-    let (head, _) = get(address, "/favicon.svg", "localhost").await;
-    has(&head, &["content-type: image/svg+xml", "cache-control: no-cache"]);
+    has(&get(address, "/favicon.ico", "localhost").await.0, &["http/1.1 204"]);
     for missing in ["/nothing", "/assets/../../Cargo.toml", "/..%2f..%2fCargo.toml", "//etc/passwd"] {
         has(&get(address, missing, "localhost").await.0, &["http/1.1 404", "content-security-policy"]);
     }

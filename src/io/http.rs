@@ -2,7 +2,7 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `/`, `/assets/...` and the page's other files | the viewer page, built into this program |
+//! | `/` and the page's other files | the viewer page, built into this program |
 //! | `/farol.json` | `{"device", "broker"}`: which device the page is to show and where its broker is; of an open one, whose page has it too |
 //! | `/mqtt` | a WebSocket to the broker, see `bridge` and `filter`; only when it is to be carried here |
 //!
@@ -152,20 +152,19 @@ async fn guard(State(served): State<Served>, request: Request, next: Next) -> Re
     response
 }
 
-/// What the page may do and load; `connect-src` is open since the broker may be on another host.
+/// What is said with every answer.
 fn security_headers() -> [(HeaderName, HeaderValue); 6] {
-    let policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss:; \
-                  img-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
-                  require-trusted-types-for 'script'";
     [
-        (header::CONTENT_SECURITY_POLICY, policy),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=(self)"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (header::CONTENT_SECURITY_POLICY, page::policy()),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+        (
+            HeaderName::from_static("permissions-policy"),
+            HeaderValue::from_static("camera=(), geolocation=(), microphone=(self)"),
+        ),
+        (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
     ]
-    .map(|(name, value)| (name, HeaderValue::from_static(value)))
 }
 
 async fn farol_json(State(served): State<Served>) -> Response {

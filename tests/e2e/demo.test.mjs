@@ -71,6 +71,23 @@ test("two pages that answer the same offer both play", async (t) => {
   await Promise.all(viewers.map((viewer) => viewer.close()));
 });
 
+test("every tab sees a picture at once, and not when its connection to the broker is next used", async (t) => {
+  // That is after 30 s, and brought a Chromium whose ICE had not begun back to it.
+  const WELL_BEFORE_MS = 15_000;
+  const { page } = await demo(t);
+  const context = await browser.newContext();
+  for (let tab = 0; tab < 24; tab += 1) {
+    // As it is: what the other tests put into it would give the browser time.
+    const opened = await context.newPage();
+    await opened.goto(page, { waitUntil: "commit" });
+    const isSeen = () => document.querySelector("farol-camera")?.video?.videoWidth > 0;
+    await opened.waitForFunction(isSeen, undefined, { timeout: WELL_BEFORE_MS });
+    await opened.goto("about:blank");
+    await opened.close();
+  }
+  await context.close();
+});
+
 test("a browser without H.264 hears the camera and says why there is no picture", async (t) => {
   const { page } = await demo(t);
   const viewer = await open(browser, page, {

@@ -52,7 +52,7 @@ test("the key leaves the address bar, and a reload still plays", async (t) => {
   const viewer = await open(browser, link);
   await viewer.plays();
   const address = link.split("#")[0];
-  assert.equal(viewer.page.url(), address);
+  await viewer.page.waitForURL(address);
   await viewer.page.reload();
   assert.equal(viewer.page.url(), address);
   await viewer.plays();

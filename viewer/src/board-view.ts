@@ -1,6 +1,5 @@
 // What the element shows of the board behind the picture: still, panel and motion, as far as this viewer
-// may use them. It is loaded with the first data channel, when the picture is on its way already
-// (board.ts).
+// may use them. It is made with the first data channel, when the picture is there already (board.ts).
 
 import type { Remote } from "./control";
 import type { BoardState, Control } from "./control-message";
@@ -8,16 +7,17 @@ import { button, make } from "./elements";
 import { Panel, hasPanel } from "./panel";
 import css from "./panel.css?inline";
 import { PANEL, wordsForFailure } from "./panel-words";
+import type { Overlay } from "./overlay";
 import type { Screen } from "./screen";
 import { keepStill } from "./still";
+import { sheet } from "./style";
 import { LABELS } from "./words";
 
-// In the script, as the element's own: a page's CSP needs no inline styles.
-let sheet: CSSStyleSheet | undefined;
+let panelSheet: CSSStyleSheet | undefined;
 
 /** The board's part of the screen. */
 export class BoardView {
-  readonly #screen: Screen;
+  readonly #overlay: Overlay;
   readonly #say: (title: string, detail: string) => void;
   readonly #still = button("still", "still", LABELS.still);
   readonly #open = button("settings", "settings", PANEL.open);
@@ -28,20 +28,16 @@ export class BoardView {
   #isAsked = false;
 
   /** `say` tells the person something in passing. */
-  constructor(screen: Screen, shadow: ShadowRoot, say: (title: string, detail: string) => void) {
-    this.#screen = screen;
+  constructor(screen: Screen, overlay: Overlay, say: (title: string, detail: string) => void) {
+    this.#overlay = overlay;
     this.#say = say;
-    if (sheet === undefined) {
-      sheet = new CSSStyleSheet();
-      sheet.replaceSync(css);
-    }
-    shadow.adoptedStyleSheets = [...shadow.adoptedStyleSheets, sheet];
+    screen.addSheet((panelSheet ??= sheet(css)));
     this.#panel = new Panel(() => this.#remote, () => this.#toggle(false));
     this.#motion.setAttribute("role", "status");
     this.#still.addEventListener("click", () => void this.#takeStill());
     this.#open.addEventListener("click", () => this.#toggle(!this.#isOpen));
-    screen.tools.append(this.#still, this.#open);
-    screen.root.append(this.#motion, this.#panel.element);
+    overlay.tools.append(this.#still, this.#open);
+    overlay.root.append(this.#motion, this.#panel.element);
     this.#draw();
   }
 
@@ -88,7 +84,7 @@ export class BoardView {
     const had = this.#panel.element.matches(":focus-within");
     this.#panel.element.hidden = !isOpen;
     this.#open.setAttribute("aria-expanded", String(isOpen));
-    this.#screen.root.classList.toggle("has-panel", isOpen);
+    this.#overlay.root.classList.toggle("has-panel", isOpen);
     if (!isOpen) {
       if (had) this.#open.focus();
       return;
@@ -111,7 +107,7 @@ export class BoardView {
     this.#still.setAttribute("aria-busy", "true");
     const outcome = await remote.snapshot();
     this.#still.removeAttribute("aria-busy");
-    if (outcome.ok) keepStill(outcome.value, this.#screen.root);
+    if (outcome.ok) keepStill(outcome.value, this.#overlay.root);
     else this.#say(LABELS.noStill, outcome.text || wordsForFailure(outcome.code));
   }
 }

@@ -1,25 +1,25 @@
 // What the element knows of the board behind the camera, and when it shows it.
-//
-// What draws it, panel and all, is a part of the script that is fetched only once there is a channel to
-// the board: the way to the first picture does not carry it.
 
-import type { BoardView } from "./board-view";
+import { BoardView } from "./board-view";
 import type { Remote } from "./control";
 import type { BoardState, Control } from "./control-message";
+import type { Overlay } from "./overlay";
 import type { Screen } from "./screen";
 
 /** The board, from the element's side. */
 export class Board {
-  readonly #newView: () => Promise<BoardView>;
+  readonly #screen: Screen;
+  readonly #say: (title: string, detail: string) => void;
+  #overlay: Overlay | undefined;
   #view: BoardView | undefined;
-  #isLoading = false;
   #remote: Remote | undefined;
   #state: BoardState | undefined;
   #controls: Control[] | undefined;
 
   /** `say` tells the person something in passing. */
-  constructor(screen: Screen, shadow: ShadowRoot, say: (title: string, detail: string) => void) {
-    this.#newView = async () => new (await import("./board-view")).BoardView(screen, shadow, say);
+  constructor(screen: Screen, say: (title: string, detail: string) => void) {
+    this.#screen = screen;
+    this.#say = say;
   }
 
   /** How the board is, as far as it said. */
@@ -32,13 +32,19 @@ export class Board {
     return this.#remote;
   }
 
+  /** There is something over the picture now, in which the board can be shown. */
+  furnish(overlay: Overlay): void {
+    this.#overlay = overlay;
+    this.#show();
+  }
+
   /** The board came within reach, or went. */
   attach(remote: Remote | undefined): void {
     this.#remote = remote;
     this.#state = undefined;
     this.#controls = undefined;
     this.#view?.attach(remote);
-    if (remote !== undefined && this.#view === undefined) void this.#load();
+    this.#show();
   }
 
   /** The board said how it is. */
@@ -53,19 +59,12 @@ export class Board {
     this.#view?.takeControls(controls);
   }
 
-  async #load(): Promise<void> {
-    if (this.#isLoading) return;
-    this.#isLoading = true;
-    try {
-      const view = await this.#newView();
-      view.attach(this.#remote);
-      if (this.#state !== undefined) view.take(this.#state);
-      if (this.#controls !== undefined) view.takeControls(this.#controls);
-      this.#view = view;
-    } catch (error) {
-      // The picture needs none of it; the next channel tries again.
-      console.warn("farol: the camera's buttons could not be loaded:", error);
-    }
-    this.#isLoading = false;
+  /** A page whose board is never within reach has nothing of it. */
+  #show(): void {
+    if (this.#view !== undefined || this.#remote === undefined || this.#overlay === undefined) return;
+    this.#view = new BoardView(this.#screen, this.#overlay, this.#say);
+    this.#view.attach(this.#remote);
+    if (this.#state !== undefined) this.#view.take(this.#state);
+    if (this.#controls !== undefined) this.#view.takeControls(this.#controls);
   }
 }

@@ -10,6 +10,8 @@ import { Connection } from "./mqtt-connection";
 
 /** What the connection tells. */
 export interface BrokerEvents {
+  /** All that the broker needs to take us in, and to say what it knows, is on its way to it. */
+  asked(): void;
   /** The broker took us in; the subscriptions are on their way. */
   up(): void;
   /** There is no connection; the next attempt is already planned. */
@@ -135,7 +137,10 @@ export class Broker {
       },
       {
         // At once, behind CONNECT: a round trip less until the offer is here.
-        greeted: (greeted) => this.#subscribeAll(greeted),
+        greeted: (greeted) => {
+          this.#subscribeAll(greeted);
+          this.#events.asked();
+        },
         up: () => this.#events.up(),
         message: (topic, bytes) => this.#events.message(topic, bytes),
         ended: (reason) => this.#lost(reason),

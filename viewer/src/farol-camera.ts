@@ -15,7 +15,8 @@ import type { BoardState } from "./control-message";
 import { type Link, type ParsedLink, makeLink, parseFragment } from "./link";
 import type { Right } from "./message";
 import { Microphone } from "./microphone";
-import { type Picture, Screen, talkBlocked } from "./screen";
+import { Overlay, type Picture, talkBlocked } from "./overlay";
+import { Screen } from "./screen";
 import type { View } from "./session-io";
 import type { Stats } from "./stats";
 import { Watch } from "./watch";
@@ -37,6 +38,10 @@ export interface FarolState {
 
 const ATTRIBUTES = ["link", "device", "kid", "key", "broker", "talk", "control"];
 const REMARK_MS = 6_000;
+/** So long there is nothing to read: a picture that comes sooner needs no word, and drawing words would delay it. */
+const SPEECHLESS_MS = 150;
+/** What there is no hurry to say. */
+const ON_THE_WAY = new Set<View["state"]>(["connecting", "looking", "live"]);
 /** While the camera is in one of these, who talks goes on talking; in any other it would be heard much later. */
 const TALKING = new Set<View["state"]>(["live", "interrupted", "connecting"]);
 const IDLE: FarolState = { state: "idle", name: "", rights: [], words: "" };
@@ -47,6 +52,8 @@ export class FarolCamera extends HTMLElement {
 
   readonly #screen: Screen;
   readonly #board: Board;
+  #overlay: Overlay | undefined;
+  #furnishing: ReturnType<typeof setTimeout> | undefined;
   #watch: Watch | undefined;
   #link: string | Link | undefined;
   #view: View | undefined;
@@ -60,6 +67,8 @@ export class FarolCamera extends HTMLElement {
   #remarkTimer: ReturnType<typeof setTimeout> | undefined;
   #countdown: ReturnType<typeof setInterval> | undefined;
   #isStarting = false;
+  /** The browser plays nothing without a tap. */
+  #wantsTap = false;
   #wasLeft = false;
   readonly #refresh = (): void => this.#draw();
   readonly #shown = (): void => this.#goOn();
@@ -75,15 +84,9 @@ export class FarolCamera extends HTMLElement {
 
   constructor() {
     super();
-    const shadow = this.attachShadow({ mode: "open" });
-    this.#screen = new Screen(shadow, {
-      play: () => void this.#play(),
-      sound: () => (this.muted ? this.unmute() : (this.muted = true)),
-      talk: () => void this.talk(!this.isTalking),
-      fullscreen: () => void this.fullscreen(),
-    });
+    this.#screen = new Screen(this.attachShadow({ mode: "open" }));
     this.#screen.video.addEventListener("pause", () => this.#goOn());
-    this.#board = new Board(this.#screen, shadow, (title, detail) => this.#say(title, detail));
+    this.#board = new Board(this.#screen, (title, detail) => this.#say(title, detail));
   }
 
   /** The camera's link: a whole address, its fragment, or a parsed {@link Link}. */
@@ -212,8 +215,8 @@ export class FarolCamera extends HTMLElement {
     document.addEventListener("visibilitychange", this.#shown);
     addEventListener("pagehide", this.#left);
     addEventListener("pageshow", this.#returned);
+    this.#furnishing = setTimeout(() => this.#furnish(), SPEECHLESS_MS);
     if (this.#isNamed()) this.#startSoon();
-    else this.#draw();
   }
 
   /** The browser took the element out of its document. */
@@ -222,6 +225,7 @@ export class FarolCamera extends HTMLElement {
     document.removeEventListener("visibilitychange", this.#shown);
     removeEventListener("pagehide", this.#left);
     removeEventListener("pageshow", this.#returned);
+    clearTimeout(this.#furnishing);
     clearInterval(this.#countdown);
     this.#countdown = undefined;
     this.stop();
@@ -259,13 +263,14 @@ export class FarolCamera extends HTMLElement {
   #refuse(refusal: Refusal): void {
     this.#view = undefined;
     this.#setState({ ...IDLE, state: "unusable", reason: refusal, words: wordsForRefusal(refusal).title });
-    this.#draw();
+    this.#furnish();
   }
 
   #viewed(view: View): void {
     this.#view = view;
     // A camera that comes back hours later must not send the microphone again before a tap.
     if (!view.rights.includes("talk") || !TALKING.has(view.state)) this.#stopTalking();
+    if (!ON_THE_WAY.has(view.state)) this.#furnish();
     this.#draw();
     const { state, reason, name, rights } = view;
     this.#setState({ state, ...(reason && { reason }), name, rights, words: wordsFor(view).title });
@@ -329,7 +334,7 @@ export class FarolCamera extends HTMLElement {
     if (this.#media !== stream) return;
     this.#hasFrame = true;
     this.#firstFrameMs ??= performance.now();
-    this.#draw();
+    this.#furnish();
     this.#joinSound();
   }
 
@@ -345,11 +350,13 @@ export class FarolCamera extends HTMLElement {
     if (video.srcObject === null) return;
     try {
       await video.play();
-      this.#screen.offerPlay(false);
+      this.#wantsTap = false;
     } catch (error) {
       // AbortError only says that a newer stream took over; anything else, NotAllowedError above all, wants a tap.
-      if (!(error instanceof DOMException && error.name === "AbortError")) this.#screen.offerPlay(true);
+      if (error instanceof DOMException && error.name === "AbortError") return;
+      this.#wantsTap = true;
     }
+    this.#draw();
   }
 
   /** Nothing here pauses the picture: an iPhone that leaves full screen does, and browsers with a hidden page. */
@@ -366,30 +373,48 @@ export class FarolCamera extends HTMLElement {
   /** Says something in passing; always false, for the caller to return. */
   #say(title: string, detail: string): false {
     this.#remark = { title, detail, tone: "warning" };
+    this.#furnish();
     clearTimeout(this.#remarkTimer);
     this.#remarkTimer = setTimeout(() => {
       this.#remark = undefined;
       this.#draw();
     }, REMARK_MS);
-    this.#draw();
     return false;
   }
 
+  /** Lays everything else over the picture, if it is not there yet. */
+  #furnish(): void {
+    clearTimeout(this.#furnishing);
+    if (this.#overlay === undefined) {
+      this.#overlay = new Overlay(this.#screen, {
+        play: () => void this.#play(),
+        sound: () => (this.muted ? this.unmute() : (this.muted = true)),
+        talk: () => void this.talk(!this.isTalking),
+        fullscreen: () => void this.fullscreen(),
+      });
+      this.#board.furnish(this.#overlay);
+    }
+    this.#draw();
+  }
+
   #draw(): void {
+    const overlay = this.#overlay;
+    if (overlay === undefined) return;
     const view = this.#view;
     const isLive = view?.state === "live";
     const { board } = this;
     const hasAudio = isLive && this.#media !== undefined && this.#media.getAudioTracks().length > 0;
     const hears = hasAudio && board?.microphone !== "none" && board?.microphone !== "private";
-    this.#screen.show(view?.name ?? "", this.#remark ?? this.#words(), this.#picture());
-    this.#screen.showSound(hears && view.rights.includes("listen"), this.muted);
+    overlay.show(view?.name ?? "", this.#remark ?? this.#words(), this.#picture());
+    overlay.showSound(hears && view.rights.includes("listen"), this.muted);
     // A board without a microphone can have a loudspeaker; without its word, sound both ways is taken for granted.
     const canSpeak = isLive && (board === undefined ? hasAudio : true);
     const maySpeak = canSpeak && view.rights.includes("talk");
     // Whoever is talking must see it, and be able to stop.
-    this.#screen.showTalk(maySpeak || this.isTalking, this.isTalking, board?.talk);
-    this.#screen.showFullscreen(this.#picture() === "live", document.fullscreenElement === this);
-    this.#drawCountdown(view?.retryAt);
+    overlay.showTalk(maySpeak || this.isTalking, this.isTalking, board?.talk);
+    overlay.showFullscreen(this.#picture() === "live", document.fullscreenElement === this);
+    overlay.offerPlay(this.#wantsTap);
+    this.#drawCountdown(overlay, view?.retryAt);
   }
 
   #words(): Words {
@@ -412,8 +437,8 @@ export class FarolCamera extends HTMLElement {
     return this.#view?.state === "live" && this.board?.camera !== "lost" ? "live" : "old";
   }
 
-  #drawCountdown(retryAt: number | undefined): void {
-    this.#screen.countDown(retryAt === undefined ? undefined : (retryAt - performance.now()) / 1000);
+  #drawCountdown(overlay: Overlay, retryAt: number | undefined): void {
+    overlay.countDown(retryAt === undefined ? undefined : (retryAt - performance.now()) / 1000);
     if (retryAt === undefined) {
       clearInterval(this.#countdown);
       this.#countdown = undefined;

@@ -2,7 +2,7 @@
 //
 // The fragment is never sent to a server, but it stands in the address bar, where a shared screen, a
 // photo or a glance over the shoulder takes it along, and it is all that one needs to watch. So a good
-// link is taken out of the address bar at once and kept in sessionStorage: that lives as long as the
+// link is soon taken out of the address bar and kept in sessionStorage: that lives as long as the
 // tab, so a reload works, and ends with it, so the key does not stay behind on a borrowed machine.
 // The price is that a bookmark made afterwards has no key: the bookmark to keep is the link itself.
 // A link that cannot be read stays where it is, so that it can be compared with the one received.
@@ -25,11 +25,15 @@ export function tabLink(): Found {
     const stored = read();
     return stored === null ? writtenLink() : parseFragment(stored);
   }
-  const parsed = parseFragment(fragment);
-  if (parsed.ok && keep(fragment)) {
+  return parseFragment(fragment);
+}
+
+/** Takes a good link out of the address bar. Not before the way to the broker is open: the storage takes its time. */
+export function putLinkAway(): void {
+  const fragment = location.hash.slice(1);
+  if (fragment !== "" && parseFragment(fragment).ok && keep(fragment)) {
     history.replaceState(history.state, "", location.pathname + location.search);
   }
-  return parsed;
 }
 
 /** The link that the page's own host gives to everybody, if it gives one. */

@@ -4,13 +4,16 @@ import { firstLink } from "./first";
 import type { FarolCamera, FarolState } from "./farol-camera";
 import "./farol-camera";
 import { openEarlySocket } from "./early";
-import { type Found, hostLink, tabLink } from "./link-source";
+import { type Found, hostLink, putLinkAway, tabLink } from "./link-source";
 import css from "./page.css?inline";
 
 // In the script, not beside it: a style sheet on its way would hold the script back.
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(css);
 document.adoptedStyleSheets = [sheet];
+
+/** So long the way to the picture goes before what the browser's own window shows of the page. */
+const TIDY_AFTER_MS = 200;
 
 const camera = document.querySelector("farol-camera") as FarolCamera;
 
@@ -30,9 +33,19 @@ camera.addEventListener("farol-state", (event) => {
   document.title = name === "" ? "farol" : `${name} · farol`;
 });
 
+function tidy(): void {
+  putLinkAway();
+  const icon = document.createElement("link");
+  Object.assign(icon, { rel: "icon", href: "./favicon.svg", type: "image/svg+xml" });
+  document.head.append(icon);
+}
+
 // A link pasted into the address bar of an open page changes the fragment and loads nothing.
 addEventListener("hashchange", () => {
-  if (location.hash.length > 1) void show(tabLink());
+  if (location.hash.length <= 1) return;
+  void show(tabLink());
+  putLinkAway();
 });
 
 void show(firstLink);
+setTimeout(tidy, TIDY_AFTER_MS);

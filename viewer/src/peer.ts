@@ -150,8 +150,11 @@ export class Peer {
   }
 }
 
-/** One transport for everything, and candidates gathered ahead. */
-const CONFIGURATION: RTCConfiguration = { bundlePolicy: "max-bundle", iceCandidatePoolSize: 1 };
+/**
+ * One transport for everything. No candidates are gathered ahead: of a connection that is offered something right
+ * after it was made, Chromium 156 then sometimes gathers none at all, until it is given up.
+ */
+const CONFIGURATION: RTCConfiguration = { bundlePolicy: "max-bundle" };
 
 function newConnection(): RTCPeerConnection {
   return new RTCPeerConnection(CONFIGURATION);

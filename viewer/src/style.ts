@@ -1,6 +1,6 @@
-// How the element looks. A constructable style sheet, so that a page's CSP needs no inline styles.
+// How the element looks. Constructable style sheets, so that a page's CSP needs no inline styles.
 
-const CSS = `
+const SCREEN = `
 :host {
   --farol-accent: #ffb454;
   --farol-ink: #eceff4;
@@ -25,6 +25,12 @@ video { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: con
 /* It fades when it stops, and not when it comes: the first picture is there at once. */
 .root[data-picture="old"] video { opacity: .35; filter: grayscale(1); transition: opacity .3s, filter .3s; }
 
+@media (prefers-reduced-motion: reduce) {
+  .root[data-picture="old"] video { transition: none; }
+}
+`;
+
+const OVERLAY = `
 .notice {
   position: absolute; inset: 0 0 72px; display: grid; place-content: center; justify-items: center; gap: 10px;
   padding: 24px; text-align: center; pointer-events: none;
@@ -79,17 +85,25 @@ button.play svg { width: 38px; height: 38px; fill: currentColor; }
 
 @media (prefers-reduced-motion: reduce) {
   .beam::after, .dot { animation-duration: 6s !important; }
-  .root[data-picture="old"] video { transition: none; }
 }
 `;
 
-let sheet: CSSStyleSheet | undefined;
+let screen: CSSStyleSheet | undefined;
+let overlay: CSSStyleSheet | undefined;
 
-/** The element's style sheet, one for all elements of a page. */
-export function styleSheet(): CSSStyleSheet {
-  if (sheet === undefined) {
-    sheet = new CSSStyleSheet();
-    sheet.replaceSync(CSS);
-  }
-  return sheet;
+/** The picture's style sheet, one for all elements of a page. */
+export function screenSheet(): CSSStyleSheet {
+  return (screen ??= sheet(SCREEN));
+}
+
+/** The same for what is laid over it. */
+export function overlaySheet(): CSSStyleSheet {
+  return (overlay ??= sheet(OVERLAY));
+}
+
+/** A style sheet of this text. */
+export function sheet(css: string): CSSStyleSheet {
+  const made = new CSSStyleSheet();
+  made.replaceSync(css);
+  return made;
 }

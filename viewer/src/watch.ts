@@ -28,6 +28,7 @@ export interface WatchEvents {
 }
 
 const STATS_EVERY_MS = 1_000;
+const PREPARE_EVERY_MS = 8;
 
 /** One viewer of one camera, from start to stop. */
 export class Watch {
@@ -57,6 +58,7 @@ export class Watch {
         topics: [this.#mailbox.statusTopic, this.#mailbox.offerTopic],
       },
       {
+        asked: () => this.#prepare([warmUp, ...this.#mailbox.rehearsal()]),
         up: () => this.#take({ type: "broker-up" }),
         down: (why) => this.#take({ type: "broker-down", why }),
         subscribed: (topic) => this.#take({ type: "subscribed", session: topic.slice(topic.lastIndexOf("/") + 1) }),
@@ -65,12 +67,10 @@ export class Watch {
     );
   }
 
-  /** Opens the way to the broker first; everything else is done while it opens. */
+  /** Opens the way to the broker first; whatever is not needed for it is done while the broker answers. */
   start(): void {
     this.#take({ type: "time" });
     this.#broker.start();
-    warmUp();
-    this.#mailbox.rehearse();
     this.#statsTimer = setInterval(() => void this.#measure(), STATS_EVERY_MS);
   }
 
@@ -86,6 +86,16 @@ export class Watch {
   async talk(microphone: MediaStreamTrack | null): Promise<void> {
     this.#microphone = microphone;
     await this.#peer?.link.talk(microphone);
+  }
+
+  /** A step now and then until there is an offer: one that comes at once should not wait for them. */
+  #prepare([step, ...more]: (() => void)[], pauseMs = 0): void {
+    if (step === undefined) return;
+    setTimeout(() => {
+      if (this.#peer !== undefined) return;
+      step();
+      this.#prepare(more, PREPARE_EVERY_MS);
+    }, pauseMs);
   }
 
   #heard(topic: string, bytes: Uint8Array): void {

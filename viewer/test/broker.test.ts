@@ -76,6 +76,7 @@ beforeEach(() => {
   vi.stubGlobal("document", { addEventListener, removeEventListener, get visibilityState() { return visibilityState; } });
   told = [];
   broker = new Broker({ url: "ws://b/mqtt", topics: ["status", "offer"] }, {
+    asked: () => undefined,
     up: () => told.push("up"),
     down: (why) => told.push(why),
     subscribed: (topic) => told.push(`subscribed ${topic}`),
