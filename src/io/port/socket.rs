@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use webrtc::runtime::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 
 use super::lock;
@@ -27,9 +28,14 @@ const SEND_BUFFER_BYTES: usize = 1024 * 1024;
 /// Whoever found out how it is done may not keep the board busy with it.
 const AFTER_A_PANIC: Duration = Duration::from_millis(10);
 
+/// How long room is waited for where it cannot be watched, since there is no descriptor left.
+const UNWATCHED: Duration = Duration::from_millis(2);
+
 /// A bound socket.
 pub(super) struct Socket {
-    io: tokio::net::UdpSocket,
+    /// Watched for what comes in, and for nothing else: the kernel tells that there is room whenever a packet has left,
+    /// which woke the runtime as often as it sends.
+    io: AsyncFd<std::net::UdpSocket>,
     state: UdpSocketState,
     /// See [`Socket::max_segments`]. The state's own is 1 for good after any datagram that cannot leave, such as one
     /// from an address that the board no longer has.
@@ -61,15 +67,15 @@ impl Socket {
     pub(super) fn wrap(socket: std::net::UdpSocket) -> io::Result<Socket> {
         socket.set_nonblocking(true)?;
         let local = socket.local_addr()?.ip();
-        let io = tokio::net::UdpSocket::from_std(socket)?;
-        let state = UdpSocketState::new(UdpSockRef::from(&io))?;
+        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        let io = watched(socket, Interest::READABLE)?;
         let segments = AtomicUsize::new(state.max_gso_segments());
         let (waiting, is_watched) = (Mutex::default(), AtomicBool::new(false));
         Ok(Socket { io, state, segments, local, waiting, is_watched })
     }
 
     pub(super) fn port(&self) -> io::Result<u16> {
-        Ok(self.io.local_addr()?.port())
+        Ok(self.io.get_ref().local_addr()?.port())
     }
 
     /// Whether it carries what a board's address sends.
@@ -103,8 +109,7 @@ impl Socket {
     }
 
     fn try_send_once(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        // Through tokio, which must learn that it is full.
-        self.io.try_io(Interest::WRITABLE, || self.state.try_send(UdpSockRef::from(&self.io), transmit))
+        self.state.try_send(UdpSockRef::from(self.io.get_ref()), transmit)
     }
 
     /// Calls whoever asks when there is room again. The runtime keeps one waker for each socket, but here
@@ -116,8 +121,7 @@ impl Socket {
         }
         let socket = self.clone();
         tokio::spawn(async move {
-            // An error shows at the next attempt as well.
-            let _ = socket.io.writable().await;
+            socket.writable().await;
             socket.is_watched.store(false, Ordering::Release);
             for waker in lock(&socket.waiting).drain(..) {
                 waker.wake();
@@ -127,7 +131,12 @@ impl Socket {
 
     /// Waits until there may be room.
     pub(super) async fn writable(&self) {
-        let _ = self.io.writable().await;
+        let copy = self.io.get_ref().try_clone();
+        match copy.and_then(|socket| watched(socket, Interest::WRITABLE)) {
+            // An error shows at the next attempt as well.
+            Ok(room) => drop(room.writable().await),
+            Err(_) => tokio::time::sleep(UNWATCHED).await,
+        }
     }
 
     /// Reads until the task is aborted; each datagram with the board's address that it came to. Nobody else reads for
@@ -168,33 +177,34 @@ impl Socket {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         loop {
-            std::task::ready!(self.io.poll_recv_ready(cx))?;
-            let read = || match self.state.recv(UdpSockRef::from(&self.io), bufs, meta) {
-                Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
-                read => read,
-            };
-            match self.io.try_io(Interest::READABLE, read) {
-                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}
-                // An ICMP message about something sent earlier: the sender's business, not the reader's.
-                Err(cause) => {
-                    log::trace!(cause:%; "reading from the port");
-                    return Poll::Ready(Err(cause));
-                }
+            let mut ready = std::task::ready!(self.io.poll_read_ready(cx))?;
+            match self.state.recv(UdpSockRef::from(self.io.get_ref()), bufs, meta) {
+                Ok(0) => ready.clear_ready(),
                 Ok(count) => {
                     // There is no more, and the runtime need not ask the kernel to know it. Edge-triggered: what comes
                     // from now on is told anew.
                     if count < bufs.len() {
-                        let _ = self.io.try_io(Interest::READABLE, nothing_more);
+                        ready.clear_ready();
                     }
                     return Poll::Ready(Ok(count));
+                }
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                // An ICMP message about something sent earlier: the sender's business, not the reader's.
+                Err(cause) => {
+                    log::trace!(cause:%; "reading from the port");
+                    return Poll::Ready(Err(cause));
                 }
             }
         }
     }
 }
 
-fn nothing_more() -> io::Result<()> {
-    Err(io::ErrorKind::WouldBlock.into())
+#[expect(
+    deprecated,
+    reason = "only for types that may close what they name; this one owns it until it is dropped"
+)]
+fn watched(socket: std::net::UdpSocket, interest: Interest) -> io::Result<AsyncFd<std::net::UdpSocket>> {
+    AsyncFd::with_interest(socket, interest)
 }
 
 #[cfg(test)]
