@@ -87,7 +87,11 @@ test('C sources, the page and nothing of its tools are in the bill', () => {
   assert.deepEqual(bundled.sort(), [['boringssl', false], ['libjpeg-turbo', true], ['openh264', true], ['opus', true]]);
   const { dependencies: page } = JSON.parse(readFileSync(join(ROOT, 'viewer/package.json'), 'utf8'));
   const ofThePage = components.filter((one) => one.purl.startsWith('pkg:npm/'));
-  assert.deepEqual(Object.fromEntries(ofThePage.map((one) => [one.name, one.version])), page);
+  const named = ofThePage.map((one) => `${one.name}@${one.version}`).sort();
+  for (const [name, version] of Object.entries(page)) assert.ok(named.includes(`${name}@${version}`), name);
+  // `PATH:NAME@VERSION`, the page itself first.
+  const installed = run(join(ROOT, 'viewer'), 'npm', 'ls', '--omit=dev', '--all', '--parseable', '--long').trim().split('\n').slice(1);
+  assert.deepEqual(named, [...new Set(installed.map((line) => line.split(':')[1]))].sort());
   const farol = dependencies.find((node) => node.ref === 'farol').dependsOn;
   assert.ok(farol.includes('pkg:cargo/webrtc@0.21.1') && farol.includes(ofThePage[0]['bom-ref']), farol.join(' '));
 });
