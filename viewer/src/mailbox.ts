@@ -69,7 +69,7 @@ export class Mailbox {
 
   /**
    * Seals and opens something, a little with each step. The browser compiles code that it has seen run, so done
-   * while the broker is being reached, it takes about 20 ms off the first offer and answer.
+   * while the broker answers, it takes some 10 ms off the first offer and answer.
    */
   rehearsal(): (() => void)[] {
     const ring = this.#ring;

@@ -152,7 +152,7 @@ export class Peer {
 
 /**
  * One transport for everything. No candidates are gathered ahead: of a connection that is offered something right
- * after it was made, Chromium 156 then sometimes gathers none at all, until it is given up.
+ * after it was made, Chromium 156 then sometimes gathers none at all for half a minute.
  */
 const CONFIGURATION: RTCConfiguration = { bundlePolicy: "max-bundle" };
 

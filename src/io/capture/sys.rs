@@ -3,6 +3,7 @@
 //! Most of it is V4L2, the kernel's video API, as far as an encoder between two queues needs it (kernel
 //! documentation, "Memory-to-Memory Stateful Video Encoder Interface"). The last part is two calls that
 //! other sources need. Nothing here decides anything: what is safe, and could be written elsewhere, is.
+//! Past 500 lines, so that all of it stands in one file.
 //!
 //! What must hold, and does since the fields are private:
 //!
