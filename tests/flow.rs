@@ -208,7 +208,7 @@ async fn a_full_device_refuses_and_has_a_place_again_however_its_viewer_goes() {
     let (status, offer) = (ana.topic(&Topic::Status), ana.topic(&Topic::Offer(ana.slot())));
     let full = |is_full| move |payload: &[u8]| is_status(payload, |status| status.full == is_full);
 
-    for way in ["bye", "close", "silence"] {
+    for (way, reason) in [("bye", "reason=bye"), ("close", "reason=closed"), ("silence", "reason=silent")] {
         let mut inside = watch(&ana).await;
         admin.last("a full device", &status, full(true)).await;
         admin.last("no offer", &offer, <[u8]>::is_empty).await;
@@ -232,9 +232,10 @@ async fn a_full_device_refuses_and_has_a_place_again_however_its_viewer_goes() {
         admin.last("a place again", &status, full(false)).await;
         admin.last("an offer again", &offer, |payload| !payload.is_empty()).await;
         eprintln!("{way}: a place again after {:.1} s", gone.elapsed().as_secs_f64());
+        // The log comes by a way of its own, which may be the slower one.
+        scene.daemon.says(&["viewer left", reason]).await;
     }
-    let reasons = ["bye", "closed", "silent"].map(|reason| scene.daemon.said(&["viewer left", reason]));
-    assert_eq!(reasons, [1, 1, 1]);
+    assert_eq!(scene.daemon.said(&["viewer left"]), 3);
     watch(&rui).await.sees_more(2).await;
 }
 
