@@ -92,11 +92,11 @@ pub(super) async fn file(
     response
 }
 
-/// Whether the browser has this very file (RFC 9110 §13.1.2).
+/// Whether the browser has this very file, or asks for none if there is one (RFC 9110 §13.1.2).
 fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     let bare = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let lines = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|known| bare(known) == bare(tag))
+    lines.flat_map(|line| line.split(',')).any(|known| known.trim() == "*" || bare(known) == bare(tag))
 }
 
 /// Whether the browser takes gzip (RFC 9110 §12.5.3); `gzip;q=0` says that it does not.
