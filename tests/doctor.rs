@@ -246,20 +246,33 @@ async fn a_server_from_which_the_unit_keeps_the_service_is_not_fine() {
     let coturn = Coturn::start(Users::Ana).await;
     let board = Board::with_ice(&format!(
         "[[ice.servers]]\nusername = \"ana\"\ncredential = \"swordfish\"\nurls = [\"turn:127.0.0.1:{0}\"]\n\
-         [[ice.servers]]\nurls = [\"stun:127.0.0.1:{0}\"]\n",
+         [[ice.servers]]\nurls = [\"stun:127.0.0.1:{0}\"]\n\
+         [[whip]]\nurl = \"http://127.0.0.1:9/porch?key=barracuda\"\n",
         coturn.port
     ));
-    assert_eq!(board.doctor().await.one("turn").0, "ok", "without a unit it is reached");
+    let said = board.doctor().await;
+    assert_eq!(said.one("turn").0, "ok", "without a unit it is reached");
+    assert!(said.all("whip").is_empty(), "{}", said.json);
     let unit = "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nSupplementaryGroups=video audio\n\
                 IPAddressDeny=0.0.0.0/0 ::/0\nIPAddressAllow=192.168.0.0/16";
     let said = board.doctor_with_unit(unit).await;
-    for (check, level) in [("stun", "warning"), ("turn", "warning"), ("broker", "fault")] {
+    for (check, level) in [("stun", "warning"), ("turn", "warning"), ("broker", "fault"), ("whip", "fault")] {
         let (found, text) = said.one(check);
         assert_eq!(found, level, "{text}");
         assert!(text.contains("the service may not reach"), "{text}");
         assert!(text.contains("IPAddressAllow=127.0.0.1"), "{text}");
     }
     assert!(said.all("nat").is_empty(), "whatever was seen from here is no answer: {}", said.json);
+    assert!(!said.json.to_string().contains("barracuda"));
+
+    // Nothing listens there for the doctor either, but that is not what is told.
+    let source = "servers_url = \"http://127.0.0.1:9/servers\"\n";
+    Board::with_ice(source).doctor().await.faults("turn", &["gives no servers"]);
+    let said = Board::with_ice(source).doctor_with_unit(unit).await;
+    said.faults(
+        "turn",
+        &["the service may not reach http://127.0.0.1:9/servers", "IPAddressAllow=127.0.0.1"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

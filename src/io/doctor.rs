@@ -26,6 +26,7 @@ mod ice;
 mod ports;
 mod service;
 mod turn;
+mod web;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -153,11 +154,15 @@ fn configured(
         let (config, sandbox) = (config.clone(), people.sandbox.clone());
         async move { ice::findings(&config, &sandbox).await }
     });
+    let uplinks = asking("whip", {
+        let (config, sandbox) = (config.clone(), people.sandbox.clone());
+        async move { web::uplinks(&config, &sandbox).await }
+    });
     let ports = {
         let config = config.clone();
         on_thread("ports", move || ports::findings(&config, is_running))
     };
-    vec![video, sound, pins, names, broker, links, ice, ports]
+    vec![video, sound, pins, names, broker, links, ice, uplinks, ports]
 }
 
 fn unconfigured(path: &Path, fault: &ConfigError) -> Finding {

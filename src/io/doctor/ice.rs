@@ -11,12 +11,14 @@ use std::time::Duration;
 use tokio::net::{UdpSocket, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
+use url::Url;
 
 use super::turn::{self, Credentials};
+use super::web;
 use crate::config::{Config, IceKind, IcePolicy, IceServer, IceUrl, Tls, Transport};
 use crate::engine::doctor::Finding;
 use crate::engine::doctor::network::{self, Allocation, Answer, Asked, Turn};
-use crate::engine::doctor::sandbox::Sandbox;
+use crate::engine::doctor::sandbox::{self, Sandbox};
 use crate::engine::ice::IceServers;
 use crate::io::clock::wall_now;
 use crate::io::ice_source;
@@ -47,7 +49,7 @@ struct Server {
 /// Everything about STUN, the NAT and TURN.
 pub(super) async fn findings(config: &Config, sandbox: &Sandbox) -> Vec<Finding> {
     let trust = Tls { ca_file: config.ice.ca_file.clone(), client: None };
-    let (servers, mut findings) = servers(config, &trust).await;
+    let (servers, mut findings) = servers(config, &trust, sandbox).await;
     let addresses = addresses(&servers).await;
     let (barred, servers): (Vec<Server>, Vec<Server>) =
         servers.into_iter().partition(|server| is_barred(sandbox, &addresses, server));
@@ -84,10 +86,18 @@ pub(super) async fn findings(config: &Config, sandbox: &Sandbox) -> Vec<Finding>
 }
 
 /// All servers, and what there is to say of where they are asked for.
-async fn servers(config: &Config, trust: &Tls) -> (Vec<Server>, Vec<Finding>) {
+async fn servers(config: &Config, trust: &Tls, sandbox: &Sandbox) -> (Vec<Server>, Vec<Finding>) {
     let mut all = IceServers::new(&config.ice);
     let mut findings = Vec::new();
-    if let Some(source) = &config.ice.source {
+    let barred = match config.ice.source.as_ref().and_then(|source| Url::parse(&source.url).ok()) {
+        Some(url) => web::barred(&url, sandbox).await,
+        None => None,
+    };
+    if let (Some(source), Some(addresses)) = (&config.ice.source, barred) {
+        let what = format!("the service may not reach {} ({})", source.url, sandbox::listed(&addresses));
+        let why = "it names servers there, and the device and its viewers go without them";
+        findings.push(sandbox::barred(Finding::fault("turn", what), why, &addresses));
+    } else if let Some(source) = &config.ice.source {
         let fetched = timeout(NAME_PATIENCE, ice_source::once(source, trust)).await;
         match fetched.unwrap_or_else(|_| Err("it does not answer".to_owned())) {
             Ok(fetched) => {
