@@ -285,15 +285,21 @@ fn chip(path: &Path) -> Result<Chip, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::chown;
     use std::process::Command;
 
     use super::*;
     use crate::config::board::{Line, Output};
     use crate::config::{CameraInput, EncoderChoice, Video};
     use crate::engine::doctor::service::Unit;
+    use crate::units::Bitrate;
+
+    /// As Debian numbers these groups.
+    const VIDEO: u32 = 44;
+    const AUDIO: u32 = 29;
 
     fn root() -> People {
-        let groups = Groups::of("root:x:0:\nvideo:x:44:\naudio:x:29:\ngpio:x:997:\n");
+        let groups = Groups::of(&format!("root:x:0:\nvideo:x:{VIDEO}:\naudio:x:{AUDIO}:\ngpio:x:997:\n"));
         let asker = Somebody { name: "root".into(), uid: Some(0), gids: vec![0] };
         People {
             service: groups.service(&access::UNIT_GROUPS.map(str::to_owned)),
@@ -360,6 +366,48 @@ mod tests {
         };
         assert_eq!(led(0)[0].level, Level::Ok, "{:?}", led(0));
         assert!(led(4000)[0].what.contains("has no line 4000"), "{:?}", led(4000));
+    }
+
+    /// We are root and may open everything, which says nothing of the service.
+    #[test]
+    #[ignore = "needs the device lab"]
+    fn sound_and_an_encoder_that_the_service_may_not_open_are_told() {
+        let inside = People { runner: Runner::Unit, ..root() };
+        let refused = |findings: &[Finding], path: &Path| {
+            let begin = format!("{} belongs to the group", path.display());
+            findings.iter().any(|found| found.level == Level::Fault && found.what.starts_with(&begin))
+        };
+        // As udev's rules give it to a group, and as it is without them.
+        let is_told = |node: &Path, group: u32, is_refused: &dyn Fn(&People) -> bool| {
+            let about = fs::metadata(node).expect("it is there");
+            let set = |mode, group| {
+                chown(node, None, Some(group)).expect("we are root");
+                fs::set_permissions(node, fs::Permissions::from_mode(mode)).expect("we are root");
+            };
+            set(0o660, group);
+            let of_group = (is_refused(&inside), is_refused(&root()));
+            set(0o600, 0);
+            let of_root = (is_refused(&inside), is_refused(&root()));
+            set(about.mode(), about.gid());
+            assert_eq!((of_group, of_root), ((false, false), (true, false)), "{}", node.display());
+        };
+
+        let cards = devices::list().sound.into_iter();
+        let mut cards = cards.filter(|card| card.direction == Direction::In && card.ability.is_ok());
+        let device = cards.next().expect("the lab has a sound card").name;
+        let node = nodes_of(&device, Direction::In).remove(0);
+        let (rate_hz, channels, bitrate) = (48_000, 1, Bitrate::from_kbps(32));
+        let audio = Audio::Alsa { device, rate_hz, channels, bitrate };
+        let config = Config { audio, ..Config::default() };
+        is_told(&node, AUDIO, &|people| refused(&sound(&config, people), &node));
+
+        let known = survey::survey().into_iter().flatten();
+        let (encoders, cameras): (Vec<_>, Vec<_>) =
+            known.partition(|node| matches!(node.role, survey::Role::Encoder { .. }));
+        let encoder = encoders.into_iter().next().expect("the lab has an encoder").path;
+        is_told(&encoder, VIDEO, &|people| {
+            cameras.iter().any(|camera| refused(&video(&with_camera(&camera.path), people), &encoder))
+        });
     }
 
     /// A recording and a script that everybody may read, in a place that the unit hides.
