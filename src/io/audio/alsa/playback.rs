@@ -128,7 +128,8 @@ impl Speaker {
                 log::trace!(device:% = self.device.name; "a frame was dropped: the loudspeaker is behind");
                 return Ok(());
             }
-            self.clock.read(self.written.saturating_sub(level.moments.unsigned_abs()), level.at);
+            let waiting = u64::try_from(level.moments).unwrap_or(0);
+            self.clock.read(self.written.saturating_sub(waiting), level.at);
             self.steer(level.moments);
             return self.write(frame);
         }
