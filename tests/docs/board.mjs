@@ -117,6 +117,8 @@ class Board {
   #run(command, input = "", { prompt, line } = {}) {
     return new Promise((done, failed) => {
       const child = spawn(CONTAINER, ["in", this.#pid, ...command], { stdio: ["pipe", "pipe", "pipe"] });
+      // A command that reads nothing may have ended before; how it went is told by its status.
+      child.stdin.on("error", () => undefined);
       let said = "";
       for (const stream of [child.stdout, child.stderr]) {
         stream.on("data", (piece) => {
