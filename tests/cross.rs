@@ -138,7 +138,7 @@ fn no_dependency_needs_a_newer_rust_than_is_stated() {
     }
 }
 
-/// `1.89` and `1.89.0` are the same.
+/// `1.91` and `1.91.0` are the same.
 fn version(text: &str) -> (u32, u32, u32) {
     let mut parts = text.split('.').map(|part| part.parse().expect("a number"));
     let mut next = || parts.next().unwrap_or(0);

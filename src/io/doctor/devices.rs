@@ -94,8 +94,9 @@ pub(super) fn video(config: &Config, people: &People) -> Vec<Finding> {
         }
         VideoSource::Command { argv } => program(argv, people),
         VideoSource::Replay { file } => vec![match fs::File::open(file) {
-            Ok(_) if let Some(hidden) = people.hidden("video.file", file, Mend::Recording) => hidden,
-            Ok(_) => Finding::ok("camera", format!("the file {}", file.display())),
+            Ok(_) => people
+                .hidden("video.file", file, Mend::Recording)
+                .unwrap_or_else(|| Finding::ok("camera", format!("the file {}", file.display()))),
             Err(cause) => {
                 Finding::fault("camera", format!("the file {} cannot be read: {cause}", file.display()))
                     .because("it is the picture")
