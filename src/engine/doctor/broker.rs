@@ -103,8 +103,7 @@ pub fn finding(place: &Place, outcome: Result<&Session, (Trouble, &str)>) -> Fin
 
 /// The finding of a broker from which the unit keeps the service; `None`: from one of its addresses it does not.
 pub fn barred(place: &Place, addresses: &[IpAddr], sandbox: &Sandbox) -> Option<Finding> {
-    let are_barred = !addresses.is_empty() && addresses.iter().all(|address| sandbox.bars(*address));
-    are_barred.then(|| {
+    sandbox.bars_all(addresses).then(|| {
         let what = format!("the service may not reach {} ({})", place.url, sandbox::listed(addresses));
         let why = "the offer waits at the broker, and without it no viewer finds this camera";
         sandbox::barred(Finding::fault("broker", what), why, addresses)

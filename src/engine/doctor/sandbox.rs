@@ -50,6 +50,11 @@ impl Sandbox {
         (self.has_own_tmp && is_below(&TEMPORARY)).then_some("PrivateTmp=")
     }
 
+    /// Whether it may reach none of a server's addresses, of which there are some.
+    pub fn bars_all(&self, addresses: &[IpAddr]) -> bool {
+        !addresses.is_empty() && addresses.iter().all(|address| self.bars(*address))
+    }
+
     /// Whether the kernel keeps the service from an address: what is allowed is, and of the rest what is denied
     /// is not.
     pub fn bars(&self, address: IpAddr) -> bool {
@@ -63,8 +68,7 @@ impl Sandbox {
         let server =
             |line: &str| line.trim().strip_prefix("nameserver")?.trim().split('%').next()?.parse().ok();
         let servers: Vec<IpAddr> = resolv_conf.lines().filter_map(server).collect();
-        let all_are_barred = !servers.is_empty() && servers.iter().all(|server| self.bars(*server));
-        all_are_barred.then(|| {
+        self.bars_all(&servers).then(|| {
             let what = format!("the service may not reach the board's name servers, {}", listed(&servers));
             let why = "it finds nothing that the configuration calls by a name";
             barred(Finding::fault("names", what), why, &servers)

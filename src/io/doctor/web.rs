@@ -21,8 +21,7 @@ pub(super) async fn barred(url: &Url, sandbox: &Sandbox) -> Option<Vec<IpAddr>> 
     let host = url.host_str()?.trim_matches(['[', ']']).to_owned();
     let found = timeout(NAME_PATIENCE, lookup_host((host, url.port_or_known_default()?))).await;
     let addresses: Vec<IpAddr> = found.ok()?.ok()?.map(|address| address.ip()).collect();
-    let are_barred = !addresses.is_empty() && addresses.iter().all(|address| sandbox.bars(*address));
-    are_barred.then_some(addresses)
+    sandbox.bars_all(&addresses).then_some(addresses)
 }
 
 /// The servers that are offered to by WHIP.
