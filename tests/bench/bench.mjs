@@ -72,7 +72,8 @@ function tellGoals(rows, opened) {
   for (const [how, all] of [["cold browser", opened.cold], ["new tab", opened.warm]]) {
     for (const [where, name] of [["farol run", "farol"], ["farol demo", "demo"]]) {
       goal(`page open to first picture at ${where}, ${how}, p50`, all[name], 150, " ms");
-      goal(`page open to first picture at ${where}, ${how}, to Janus's`, all[name] / all.janus, 0.65);
+      goal(`page open to first picture at ${where}, ${how}, to a page with Janus's library`, all[name] / all.janus, 0.65);
+      console.log(`  and to the least that a page at Janus can be: ${(all[name] / all.least).toFixed(2)}`);
     }
   }
   console.log(`\nfanout ${last.count} viewers: ratio to janus ${(last.farol.cpu_ms / last.janus.cpu_ms).toFixed(3)}`);

@@ -1,11 +1,19 @@
-// A page that shows Janus's mountpoint, with the least that it takes: a video, a script of 60 lines, no library.
+// Two pages that show Janus's mountpoint: one with the least that it takes, a script of 60 lines and no library; and
+// one as Janus's documentation has people write it, with the library for pages that comes with Janus.
+import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 
-/** Serves it for a Janus; its address. Ended with the scope. */
-export async function page(scope, webSocketPort) {
+const LIBRARIES = ["webrtc-adapter/adapter.min.js", "janus-gateway/janus.min.js"];
+const SCRIPT = "text/javascript";
+
+/** Serves one of them for a Janus; its address. Ended with the scope. */
+export async function page(scope, webSocketPort, { hasLibrary }) {
+  const libraries = hasLibrary ? LIBRARIES : [];
+  const read = libraries.map(async (name) => [`/${name}`, [SCRIPT, await readFile(`/usr/share/javascript/${name}`)]]);
   const files = {
-    "/": ["text/html", HTML],
-    "/watch.js": ["text/javascript", `(${watch})(${webSocketPort});`],
+    "/": ["text/html", html([...libraries, "watch.js"])],
+    "/watch.js": [SCRIPT, `(${hasLibrary ? watchByLibrary : watch})(${webSocketPort});`],
+    ...Object.fromEntries(await Promise.all(read)),
   };
   const server = createServer((request, response) => {
     const [type, text] = files[request.url] ?? [];
@@ -20,10 +28,10 @@ export async function page(scope, webSocketPort) {
   return `http://127.0.0.1:${server.address().port}/`;
 }
 
-const HTML = `<!doctype html>
+const html = (scripts) => `<!doctype html>
 <meta charset="utf-8">
 <title>Janus</title>
-<script src="watch.js" defer></script>
+${scripts.map((name) => `<script src="${name}" defer></script>`).join("\n")}
 <video autoplay muted playsinline></video>`;
 
 /** Runs in the page: asks to watch, answers the offer, shows what comes. */
@@ -60,4 +68,39 @@ function watch(port) {
     void ask({ janus: "message", body: { request: "start" }, jsep: answer }, "event");
     await peer.setLocalDescription(answer);
   };
+}
+
+/** Runs in the page: the same with `janus.js`, in the order of its documentation. */
+function watchByLibrary(port) {
+  const { Janus } = globalThis;
+  Janus.init({
+    debug: false,
+    callback() {
+      const session = new Janus({ server: `ws://127.0.0.1:${port}/`, success: attach });
+      function attach() {
+        let streaming;
+        session.attach({
+          plugin: "janus.plugin.streaming",
+          success(handle) {
+            streaming = handle;
+            streaming.send({ message: { request: "watch", id: 1 } });
+          },
+          onmessage(_message, jsep) {
+            if (!jsep) return;
+            streaming.createAnswer({
+              jsep,
+              tracks: [],
+              success: (answer) => streaming.send({ message: { request: "start" }, jsep: answer }),
+            });
+          },
+          onremotetrack(track, _mid, isOn) {
+            const video = document.querySelector("video");
+            if (!isOn || video.srcObject) return;
+            Janus.attachMediaStream(video, new MediaStream([track]));
+            video.requestVideoFrameCallback(() => {});
+          },
+        });
+      }
+    },
+  });
 }

@@ -3,7 +3,7 @@ import { demo, device } from "../e2e/daemon.mjs";
 import { Mosquitto } from "../e2e/mosquitto.mjs";
 import { STEPS, connect, connectInside, connectWarm } from "./connect.mjs";
 import { median, quantile, table } from "./figures.mjs";
-import { ADDRESS, janus } from "./janus.mjs";
+import { ADDRESS, janus as startJanus } from "./janus.mjs";
 import { page } from "./janus-page.mjs";
 import { feed } from "./rig.mjs";
 import { within } from "./scope.mjs";
@@ -38,20 +38,24 @@ async function atTheDemo(scope) {
 }
 
 async function atJanus(scope, recording) {
-  const server = await janus(scope);
+  const server = await startJanus(scope);
   await feed(scope, recording, server);
-  return { link: await page(scope, server.webSocketPort) };
+  const [library, least] = [true, false].map((hasLibrary) => page(scope, server.webSocketPort, { hasLibrary }));
+  return { janus: { link: await library }, least: { link: await least } };
 }
 
 /** The times of each step of so many openings at each: `cold`, each in a Chromium of its own, and `warm`, in a new tab. */
 export async function openings(recording, runs) {
   return within(async (scope) => {
+    const { janus, least } = await atJanus(scope, recording);
+    // The two at Janus have others between them: see `connectWarm`.
     const scenes = {
       farol: await atMosquitto(scope, recording, true),
+      janus,
       mosquitto: await atMosquitto(scope, recording),
+      least,
       demo: await atTheDemo(scope),
     };
-    if (ADDRESS !== undefined) scenes.janus = await atJanus(scope, recording);
     const cold = Object.fromEntries(Object.keys(scenes).map((name) => [name, []]));
     const inside = [];
     for (let run = 0; run < runs; run += 1) {
@@ -73,7 +77,7 @@ export async function openings(recording, runs) {
   });
 }
 
-const WHERE = { farol: "farol, a sealed link, MQTT by the page's port", mosquitto: "farol, by Mosquitto's WebSocket", demo: "farol demo", janus: "Janus, a page of the least" };
+const WHERE = { farol: "farol, a sealed link, MQTT by the page's port", mosquitto: "farol, by Mosquitto's WebSocket", demo: "farol demo", janus: "Janus, with its library for pages", least: "Janus, a page that can do nothing else" };
 const seen = (runs) => runs.map((marks) => marks["first frame"]);
 const ms = (value) => `${Math.round(value)} ms`;
 
