@@ -158,10 +158,15 @@ impl Daemon {
             match happened {
                 // They are most of what happens, and change nothing of what is looked at below.
                 Happened::Capture(CaptureEvent::Frame(rendition, unit)) => {
-                    if !self.picture(rendition, &unit) {
+                    let is_keyframe_wanted = self.picture(rendition, &unit);
+                    if unit.is_keyframe {
+                        self.station.handle(now, Input::KeyframeLeft(rendition));
+                    }
+                    if is_keyframe_wanted {
+                        self.station.handle(now, Input::KeyframeWanted(rendition));
+                    } else if !unit.is_keyframe {
                         continue;
                     }
-                    self.station.handle(now, Input::KeyframeWanted(rendition));
                 }
                 Happened::Audio(AudioEvent::Packet(packet)) => {
                     self.sound(&packet);
@@ -443,6 +448,12 @@ impl Daemon {
                 self.statistics.heard(now, peer, true);
                 Input::PeerConnected(peer)
             }
+            PeerEvent::PathFound { .. }
+                if self.camera != Camera::Running || !self.fanout.lacks_a_beginning() =>
+            {
+                return;
+            }
+            PeerEvent::PathFound { round_trip } => Input::JoinForeseen { round_trip },
             PeerEvent::Failed => Input::PeerLost { peer, reason: "silent" },
             PeerEvent::Closed => Input::PeerLost { peer, reason: "closed" },
             PeerEvent::KeyframeRequested => Input::KeyframeWanted(self.fanout.rendition(peer)),

@@ -23,7 +23,7 @@ pub const MAX_BACKLOG_FRAMES: usize = 300;
 pub const MAX_BACKLOG_BYTES: usize = 4 << 20;
 /// What is kept where the source makes a keyframe when asked: until then about as many pictures pass.
 const FEW_FRAMES: usize = 4;
-/// The same in bytes: what is sent without pacing.
+/// The same in bytes, without the keyframe, which a new one would cost as well: what is sent without pacing.
 const FEW_BYTES: usize = 32 * 1024;
 /// The longest that a queue ever is: a backlog and what comes while it is sent.
 pub const MAX_CATCH_UP_FRAMES: usize = MAX_BACKLOG_FRAMES + 4 * MAX_QUEUED_FRAMES;
@@ -83,7 +83,7 @@ impl Progress {
 pub enum Keeps {
     /// All since the last keyframe, since the source makes none when it is asked.
     All,
-    /// As much as leaves at once. Whoever joins just behind a keyframe, as the first viewer mostly does, begins
+    /// The keyframe, and as much as leaves at once. Whoever joins just behind a keyframe, as the first viewer mostly does, begins
     /// with that one and costs nobody another; after more than that a new one is there sooner.
     Few,
 }
@@ -124,7 +124,9 @@ impl<Frame> Backlog<Frame> {
         } else if self.frames.is_empty() {
             return;
         }
-        self.bytes += bytes;
+        if !is_keyframe || self.keeps == Keeps::All {
+            self.bytes += bytes;
+        }
         self.frames.push(frame);
         let (max_frames, max_bytes) = self.keeps.limits();
         if self.frames.len() > max_frames || self.bytes > max_bytes {
@@ -191,6 +193,9 @@ mod tests {
         backlog.push("much later", false, 1);
         assert!(backlog.frames().is_empty(), "a new keyframe is there sooner than these have passed");
         backlog.push("large", true, FEW_BYTES + 1);
+        backlog.push("next", false, FEW_BYTES);
+        assert_eq!(backlog.frames(), ["large", "next"], "a new one would be as large");
+        backlog.push("one more", false, 1);
         assert!(backlog.frames().is_empty());
     }
 }

@@ -202,6 +202,9 @@ impl Station {
             Input::UplinkGone(peer) => self.uplink_gone(peer),
             Input::KeyframeWanted(Rendition::Main) => self.keyframes.request(now),
             Input::KeyframeWanted(Rendition::Sub) => self.substream_keyframes.request(now),
+            Input::JoinForeseen { round_trip } => self.keyframes.foresee(now, round_trip),
+            Input::KeyframeLeft(Rendition::Main) => self.keyframes.left(),
+            Input::KeyframeLeft(Rendition::Sub) => self.substream_keyframes.left(),
             Input::CameraStarted { encodes_twice } => {
                 self.renditions.source_started(encodes_twice);
                 self.camera_lost(now, false);

@@ -114,6 +114,8 @@ pub struct Fanout {
     /// They remember parameter sets, so each encode has its own.
     payloaders: [H264Payloader; 2],
     backlog: Backlog<Arc<Frame>>,
+    /// The source has given a picture since it was started.
+    has_begun: bool,
     sound_clock: SoundClock,
     frames_sent_to_gone: u64,
     /// Counts [`Fanout::withhold`]; the viewers' tasks throw away what is of an era before it.
@@ -127,6 +129,7 @@ impl Fanout {
             viewers: BTreeMap::new(),
             payloaders: Default::default(),
             backlog: Backlog::new(Keeps::Few),
+            has_begun: false,
             sound_clock: SoundClock::default(),
             frames_sent_to_gone: 0,
             era: Arc::default(),
@@ -152,6 +155,11 @@ impl Fanout {
         let wants_keyframe = viewer.wants_keyframe(Rendition::Main);
         self.viewers.insert(peer.id(), viewer);
         wants_keyframe
+    }
+
+    /// Whether who joins now would have to ask for a keyframe. A source that has not begun begins with one.
+    pub fn lacks_a_beginning(&self) -> bool {
+        self.has_begun && self.backlog.frames().is_empty()
     }
 
     /// Sends nothing more to this peer.
@@ -191,6 +199,7 @@ impl Fanout {
         if rendition == Rendition::Main {
             let bytes = frame.payloads.iter().map(Bytes::len).sum();
             self.backlog.push(frame.clone(), unit.is_keyframe, bytes);
+            self.has_begun = true;
         }
         let mut is_keyframe_wanted = false;
         for viewer in self.viewers.values_mut() {
@@ -216,6 +225,7 @@ impl Fanout {
     /// its first keyframe.
     pub fn started(&mut self, forces_keyframes: bool) {
         self.backlog = Backlog::new(if forces_keyframes { Keeps::Few } else { Keeps::All });
+        self.has_begun = false;
         self.payloaders = Default::default();
         for viewer in self.viewers.values_mut() {
             viewer.progress = Progress::AwaitsKeyframe;

@@ -23,6 +23,7 @@ mod ear;
 mod early;
 mod estimate;
 mod feedback;
+mod hello;
 mod keys;
 mod local;
 mod loss;
@@ -116,6 +117,11 @@ pub enum PeerEvent {
     GatheringComplete {
         /// The whole offer.
         sdp: String,
+    },
+    /// ICE has found a path, and DTLS begins. Not told of every path: a TURN server hides when that is.
+    PathFound {
+        /// Of a connectivity check.
+        round_trip: Duration,
     },
     /// Media can flow: ICE has a pair and DTLS is done.
     Connected,

@@ -82,6 +82,13 @@ pub enum Input {
     },
     /// A viewer, or the fan-out for one, needs a keyframe of this encode.
     KeyframeWanted(Rendition),
+    /// A viewer has a path of this round trip, and none of the pictures that it could begin with are kept.
+    JoinForeseen {
+        /// Of a connectivity check.
+        round_trip: Duration,
+    },
+    /// A keyframe of this encode was handed to everybody's queue.
+    KeyframeLeft(Rendition),
     /// What the network to a viewer bears.
     Estimate {
         /// Which peer connection.

@@ -152,10 +152,11 @@ async fn build(
     let operation = "opening a peer connection";
     let runtime = default_runtime().ok_or_else(|| library(operation)("it was built without a runtime"))?;
     let relays = Relays { trust: settings.turn_trust.clone(), ..Relays::default() };
-    let sockets = Gated::new(runtime, settings.port.owner(), relays, settings.ice_policy);
     let mut engine = codecs::media_engine().map_err(library(operation))?;
     let path = codecs::packet_path(&mut engine, settings.talkback, tap).map_err(library(operation))?;
     let overheard = Overheard::new().map_err(library(operation))?;
+    let (place, cookie) = (settings.port.owner(), overheard.cookie());
+    let sockets = Gated::new(runtime, place, relays, settings.ice_policy, cookie);
     let configuration = configuration(settings.ice_policy, &settings.ice_servers, &sockets);
     let connection = PeerConnectionBuilder::new()
         .with_configuration(configuration)

@@ -21,6 +21,7 @@ use rtc::srtp::context::Context;
 use rtc::srtp::option::{ContextOption, srtcp_replay_protection};
 use rtc::srtp::protection_profile::ProtectionProfile;
 
+use super::hello::{self, COOKIE_BYTES, Cookie};
 use super::srtp::{KEY_BYTES, Opener, REPLAY_WINDOW, Sealer};
 
 /// Those that we know how to overhear, in the order of preference. Whoever has WebRTC has the second (RFC 8827
@@ -32,9 +33,10 @@ pub fn profiles() -> Vec<SrtpProtectionProfile> {
 /// Length of the longer of their salts.
 const SALT_BYTES: usize = 14;
 
-/// The library's own cryptography, with an ear at it. One for each peer connection.
+/// The library's own cryptography, with an ear at it, and a cookie that is known beforehand. One for each peer connection.
 pub struct Overheard {
     inner: Arc<dyn RTCCryptoProvider>,
+    cookie: Cookie,
     heard: Mutex<Heard>,
 }
 
@@ -68,7 +70,15 @@ impl Overheard {
     ///
     /// The library was built without cryptography.
     pub fn new() -> Result<Arc<Overheard>, CryptoError> {
-        Ok(Arc::new(Overheard { inner: rtc::crypto::default_provider()?, heard: Mutex::default() }))
+        let inner = rtc::crypto::default_provider()?;
+        let mut cookie = [0; COOKIE_BYTES];
+        inner.random().fill(&mut cookie)?;
+        Ok(Arc::new(Overheard { inner, cookie, heard: Mutex::default() }))
+    }
+
+    /// What the library will ask the viewer's ClientHello for.
+    pub fn cookie(&self) -> Cookie {
+        self.cookie
     }
 
     /// What encrypts packets for the viewer; `None` before the handshake's end. It begins with rollover counter
@@ -128,7 +138,13 @@ impl RTCCryptoProvider for Overheard {
         self
     }
     fn random(&self) -> &dyn RTCRandom {
-        self.inner.random()
+        self
+    }
+}
+
+impl RTCRandom for Overheard {
+    fn fill(&self, output: &mut [u8]) -> Result<(), CryptoError> {
+        hello::fill(self.inner.random(), &self.cookie, output)
     }
 }
 

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, RecvMeta, Runtime, Transmit,
 };
@@ -21,6 +22,7 @@ use webrtc::runtime::{
 use super::address::{with_port, without_related};
 use super::early::{Datagram, Gate};
 use super::feedback::{Shortcut, Taken};
+use super::hello::{Cookie, Hello};
 use super::loss::Heard;
 use super::mdns::MdnsSocket;
 use super::pace::Pace;
@@ -42,6 +44,7 @@ pub struct Gated {
     /// Those that are open. At an ICE restart the library opens others.
     sockets: Mutex<Vec<Weak<GatedSocket>>>,
     notes: Arc<Mutex<Notes>>,
+    found: watch::Sender<Option<Duration>>,
 }
 
 /// What is known of the path to the viewer.
@@ -51,13 +54,26 @@ struct Notes {
     restarted_at: Option<Instant>,
     pace: Pace,
     rest: Rest,
+    hello: Hello,
 }
 
 impl Gated {
-    /// Around the library's own runtime, at a place of the port.
-    pub fn new(inner: Arc<dyn Runtime>, place: Place, relays: Relays, policy: IcePolicy) -> Arc<Gated> {
-        let (sockets, notes) = Default::default();
-        Arc::new(Gated { inner, place, relays, policy, sockets, notes })
+    /// Around the library's own runtime, at a place of the port, where DTLS will ask for this cookie.
+    pub fn new(
+        inner: Arc<dyn Runtime>,
+        place: Place,
+        relays: Relays,
+        policy: IcePolicy,
+        cookie: Cookie,
+    ) -> Arc<Gated> {
+        let notes = Arc::new(Mutex::new(Notes { hello: Hello::new(cookie), ..Notes::default() }));
+        let (sockets, found) = (Mutex::default(), watch::Sender::default());
+        Arc::new(Gated { inner, place, relays, policy, sockets, notes, found })
+    }
+
+    /// The round trip of the path to the viewer as soon as there is one, if it shows; then that of each restart.
+    pub fn paths(&self) -> watch::Receiver<Option<Duration>> {
+        self.found.subscribe()
     }
 
     /// The STUN and TURN servers as the library takes them: it reaches all of them through these sockets.
@@ -134,6 +150,7 @@ impl Gated {
         let mut notes = lock(&self.notes);
         (notes.restarted_at, notes.pace) = (Some(now), Pace::default());
         notes.rest.restarted(now);
+        notes.hello.has_path(false);
     }
 
     /// When it was last restarted.
@@ -174,6 +191,7 @@ struct GatedSocket {
     /// What the library believes its address to be, if it is a view of the port.
     believed: Option<SocketAddr>,
     notes: Arc<Mutex<Notes>>,
+    found: watch::Sender<Option<Duration>>,
     inside: Mutex<Inside>,
 }
 
@@ -214,11 +232,18 @@ impl AsyncUdpSocket for GatedSocket {
 
     #[expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
-        if stun::checks(transmit.contents) {
-            lock(&self.notes).pace.checked(Instant::now());
+        let (now, kind) = (Instant::now(), stun::kind(transmit.contents));
+        lock(&self.inside).gate.sent(now, transmit.contents);
+        {
+            let mut notes = lock(&self.notes);
+            if stun::checks(transmit.contents) {
+                notes.pace.checked(now);
+            }
+            notes.rest.sent(now, kind);
+            if says_dtls(kind, transmit.contents) && !notes.hello.answered(transmit.contents) {
+                return Poll::Ready(Ok(transmit.contents.len()));
+            }
         }
-        lock(&self.inside).gate.sent(transmit.contents);
-        lock(&self.notes).rest.sent(Instant::now(), stun::kind(transmit.contents));
         self.inner.poll_send(cx, transmit)
     }
 
@@ -241,7 +266,16 @@ impl AsyncUdpSocket for GatedSocket {
                 inside.waker = Some(cx.waker().clone());
             }
             match self.inner.poll_recv(cx, bufs, meta) {
-                Poll::Ready(Ok(count)) => self.sift(&bufs[..count], &meta[..count]),
+                Poll::Ready(Ok(count)) => {
+                    let reply = self.sift(&bufs[..count], &meta[..count]);
+                    if let Some(Datagram { from, bytes }) = &reply {
+                        let (destination, contents) = (*from, &bytes[..]);
+                        let transmit =
+                            Transmit { destination, ecn: None, contents, segment_size: None, src_ip: None };
+                        // What does not leave is as good as lost on the way, and asked for again.
+                        let _ = self.inner.poll_send(cx, &transmit);
+                    }
+                }
                 other => return other,
             }
         }
@@ -260,17 +294,19 @@ impl GatedSocket {
         inside.rest.insert(Box::pin(tokio::time::sleep(rest))).as_mut().poll(cx)
     }
 
-    /// Lets the gate look at what was read; a read may hold several datagrams of one sender (UDP GRO).
+    /// Lets the gate look at what was read; a read may hold several datagrams of one sender (UDP GRO). Returns what is
+    /// to be said to the viewer.
     #[expect(clippy::disallowed_methods, reason = "the shell reads the clock")]
-    fn sift(&self, bufs: &[IoSliceMut<'_>], meta: &[RecvMeta]) {
+    fn sift(&self, bufs: &[IoSliceMut<'_>], meta: &[RecvMeta]) -> Option<Datagram> {
         let now = Instant::now();
         let mut inside = lock(&self.inside);
         for (buf, meta) in bufs.iter().zip(meta) {
             for bytes in buf[..meta.len.min(buf.len())].chunks(meta.stride.max(1)) {
-                let ready = inside.gate.received(now, Datagram { from: meta.addr, bytes: bytes.to_vec() });
+                let datagram = Datagram { from: meta.addr, bytes: bytes.to_vec() };
+                let mut notes = lock(&self.notes);
+                let ready = inside.gate.received(now, datagram, &mut notes.hello);
                 // What the gate keeps out may be anybody's.
                 if !ready.is_empty() {
-                    let mut notes = lock(&self.notes);
                     notes.heard = Some(Heard { local: self.local, at: now });
                     let is_up = inside.gate.is_up();
                     ready.iter().for_each(|given| notes.rest.given(now, stun::kind(&given.bytes), is_up));
@@ -278,7 +314,18 @@ impl GatedSocket {
                 inside.ready.extend(ready);
             }
         }
+        if let Some(round_trip) = inside.gate.found() {
+            self.found.send_replace(Some(round_trip));
+        }
+        inside.gate.reply()
     }
+}
+
+/// Whether this is DTLS, also by a TURN server.
+fn says_dtls(kind: stun::Kind, contents: &[u8]) -> bool {
+    kind == stun::Kind::Dtls
+        || kind == stun::Kind::Turn
+            && stun::relayed(contents).is_some_and(|(_, inner)| stun::kind(inner) == stun::Kind::Dtls)
 }
 
 /// Fills as many buffers as there is something for.
@@ -323,7 +370,8 @@ impl Runtime for Gated {
             }
         };
         let (local, notes, inside) = (local.ip(), self.notes.clone(), Mutex::default());
-        let socket = Arc::new(GatedSocket { inner, local, believed, notes, inside });
+        let found = self.found.clone();
+        let socket = Arc::new(GatedSocket { inner, local, believed, notes, found, inside });
         let mut sockets = lock(&self.sockets);
         sockets.retain(|socket| socket.strong_count() > 0);
         sockets.push(Arc::downgrade(&socket));

@@ -140,6 +140,7 @@ impl Watch {
         let mut looks = tokio::time::interval_at(Instant::now() + until_next(LOOK), LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut deadline, mut was_up) = (None, false);
+        let mut paths = self.sockets.paths();
         loop {
             let event = tokio::select! {
                 Some(observed) = self.observed.recv() => {
@@ -154,6 +155,10 @@ impl Watch {
                 }
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     Some(PeerEvent::Failed)
+                }
+                Ok(()) = paths.changed(), if !was_up => {
+                    let round_trip = *paths.borrow_and_update();
+                    round_trip.map(|round_trip| PeerEvent::PathFound { round_trip })
                 }
                 _ = looks.tick() => match self.is_closed_by_viewer().await {
                     true => Some(PeerEvent::Closed),
