@@ -453,7 +453,10 @@ impl Daemon {
             {
                 return;
             }
-            PeerEvent::PathFound { round_trip } => Input::JoinForeseen { round_trip },
+            PeerEvent::PathFound { round_trip } => {
+                log::debug!(peer:%, ms = round_trip.as_millis(); "who is about to watch will need a keyframe");
+                Input::JoinForeseen { round_trip }
+            }
             PeerEvent::Failed => Input::PeerLost { peer, reason: "silent" },
             PeerEvent::Closed => Input::PeerLost { peer, reason: "closed" },
             PeerEvent::KeyframeRequested => Input::KeyframeWanted(self.fanout.rendition(peer)),

@@ -173,6 +173,25 @@ fn slices(annex_b: &[u8]) -> Vec<Vec<u8>> {
     units.filter(|unit| unit.first().is_some_and(|byte| byte & 0x1f != 9)).collect()
 }
 
+/// Which of the two is heard first when both have happened is nobody's promise, so several are tried.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_is_told_with_its_round_trip_before_media_can_flow() {
+    let mut device = Device::new();
+    let mut round_trips = Vec::new();
+    for id in 1..=5 {
+        let (peer, offer) = device.offer(id).await;
+        let (_viewer, answer) = Answerer::answer(&offer).await;
+        peer.answer(&answer).await.expect("a good answer");
+        let of_this = |told: PeerId, event: &PeerEvent| {
+            told == PeerId(id) && matches!(event, PeerEvent::PathFound { .. } | PeerEvent::Connected)
+        };
+        if let PeerEvent::PathFound { round_trip } = device.until("a path", of_this).await {
+            round_trips.push(round_trip);
+        }
+    }
+    assert!(!round_trips.is_empty() && round_trips.iter().all(|time| *time < PATIENCE), "{round_trips:?}");
+}
+
 #[tokio::test]
 async fn offer_is_answered_and_both_kinds_of_media_arrive_whole() {
     let mut device = Device::new();

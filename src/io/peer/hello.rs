@@ -49,8 +49,9 @@ const FRAGMENT_OFFSET: std::ops::Range<usize> = 19..22;
 pub struct Hello {
     cookie: Cookie,
     kept: Vec<Vec<u8>>,
-    /// We have asked for the cookie, and the library has not.
+    /// We have asked for the cookie, and the library has not; the viewer has repeated its ClientHello with it.
     has_asked: bool,
+    has_cookie: bool,
     /// The library has answered.
     is_heard: bool,
     /// There is a path, and the library hears what comes by any.
@@ -68,8 +69,9 @@ impl Hello {
         if self.kept.len() < MAX_KEPT {
             self.kept.push(datagram.to_vec());
         }
-        let asks = !self.is_heard && !self.has_asked && is_first_hello(datagram);
+        let asks = !self.is_heard && !self.has_asked && is_hello(0, datagram);
         self.has_asked |= asks;
+        self.has_cookie |= self.has_asked && is_hello(1, datagram);
         asks.then(|| request(&self.cookie))
     }
 
@@ -96,8 +98,10 @@ impl Hello {
     pub fn answered(&mut self, datagram: &[u8]) -> bool {
         self.kept.clear();
         self.is_heard = true;
-        // Should the viewer not have heard us, it repeats its ClientHello, and then the library its request.
-        !(std::mem::take(&mut self.has_asked) && asks_for(&self.cookie, datagram))
+        // The library asks for each fragment. Should the viewer not have heard us, it repeats its ClientHello, and then
+        // the library its request.
+        let has_asked = std::mem::take(&mut self.has_asked) || self.has_cookie;
+        !(has_asked && asks_for(&self.cookie, datagram))
     }
 }
 
@@ -112,11 +116,12 @@ pub fn fill(inner: &dyn RTCRandom, cookie: &Cookie, output: &mut [u8]) -> Result
     }
 }
 
-/// Whether a datagram begins with the first record of a client's first ClientHello, which is several where it
-/// is long.
-fn is_first_hello(datagram: &[u8]) -> bool {
+/// Whether a datagram begins with a client's first ClientHello (0) or its second (1), of which the rest may follow in
+/// another.
+fn is_hello(number: u8, datagram: &[u8]) -> bool {
     is_message(datagram, CLIENT_HELLO)
-        && datagram[MESSAGE_NUMBER].iter().chain(&datagram[FRAGMENT_OFFSET]).all(|byte| *byte == 0)
+        && datagram[MESSAGE_NUMBER] == [0, number]
+        && datagram[FRAGMENT_OFFSET] == [0; 3]
 }
 
 /// Whether a datagram asks for this cookie.
@@ -174,9 +179,17 @@ pub mod tests {
         let kept = hello.give();
         assert_eq!(kept, [client_hello(0, 0), client_hello(0, 2), client_hello(0, 0), client_hello(1, 0)]);
         assert_eq!(hello.give(), kept, "the library has not answered, so it may not have had a path");
-        assert!(!hello.answered(&asked));
+        assert!(!hello.answered(&asked) && !hello.answered(&asked), "once for each fragment");
         assert!(hello.give().is_empty());
-        assert!(hello.answered(&asked), "it was repeated, so ours was lost");
+        assert!(hello.answered(&[HANDSHAKE]));
+    }
+
+    #[test]
+    fn a_request_of_ours_that_was_lost_is_repeated_by_the_library() {
+        let mut hello = Hello::new(COOKIE);
+        assert!(hello.keep(&client_hello(0, 0)).is_some());
+        assert!(!hello.answered(&request(&COOKIE)), "it may still be on its way");
+        assert!(hello.answered(&request(&COOKIE)));
     }
 
     #[test]
