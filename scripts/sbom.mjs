@@ -164,11 +164,18 @@ function serialNumber(text) {
   return `urn:uuid:${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-a${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
 }
 
-const metadata = JSON.parse(run('cargo', 'metadata', '--locked', '--format-version', '1', '--filter-platform', options.target, ...(options.features ? ['--features', options.features] : [])));
+/** Cargo's own, of one platform or of all. */
+function known(...platform) {
+  const features = options.features ? ['--features', options.features] : [];
+  return JSON.parse(run('cargo', 'metadata', '--locked', '--format-version', '1', ...features, ...platform));
+}
+
+const metadata = known('--filter-platform', options.target);
 const farol = metadata.packages.find((crate) => crate.source === null && crate.name === 'farol');
 const [commit, day] = run('scripts/commit').trim().split(' ');
 const components = [
-  ...crateComponents(metadata), ...pageComponents(), ...(options.binary ? runtimeComponents(options.binary) : []),
+  // What only helps to build is for the machine that builds.
+  ...crateComponents(known()), ...pageComponents(), ...(options.binary ? runtimeComponents(options.binary) : []),
 ].sort(byReference);
 const graph = edges(metadata, new Set([...components.map((one) => one['bom-ref']), 'farol'])).sort((one, other) => (one.ref < other.ref ? -1 : 1));
 // What is not a crate is needed by farol itself.
