@@ -15,8 +15,10 @@ const NEARBY: Duration = Duration::from_millis(25);
 /// Gathers requests and says when to give the order.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KeyframeRequests {
-    /// No order before.
+    /// No order before, whoever asks.
     rests_until: Option<Instant>,
+    /// No order before for somebody who has not asked yet.
+    foresees_from: Option<Instant>,
     due: Option<Instant>,
     /// What is ordered was asked for by nobody yet.
     is_foreseen: bool,
@@ -31,14 +33,14 @@ impl KeyframeRequests {
 
     /// Somebody has a path of this round trip, and will want a keyframe when DTLS is done.
     pub fn foresee(&mut self, now: Instant, round_trip: Duration) {
-        let rests = self.rests_until.is_some_and(|until| now < until);
+        let rests = self.foresees_from.is_some_and(|from| now < from);
         if round_trip <= NEARBY && !rests && self.due.is_none() {
             (self.due, self.is_foreseen) = (Some(now), true);
         }
     }
 
     /// A keyframe has left for everybody, so all have what they asked for. Whoever comes too late for one that was
-    /// foreseen does not wait for the next.
+    /// foreseen does not wait for the next, but only one does.
     pub fn left(&mut self) {
         self.due = None;
         if std::mem::take(&mut self.is_foreseen) {
@@ -52,6 +54,7 @@ impl KeyframeRequests {
         if is_due {
             self.due = None;
             self.rests_until = Some(now + MIN_INTERVAL);
+            self.foresees_from = self.rests_until;
         }
         is_due
     }
@@ -130,8 +133,9 @@ mod tests {
         requests.left();
         requests.request(at(200));
         assert!(requests.poll(at(200)));
-        requests.foresee(at(210), NEARBY);
         requests.left();
+        requests.foresee(at(210), NEARBY);
+        assert!(!requests.poll(at(210)), "who joins all the time gets no more than the others");
         requests.request(at(220));
         assert_eq!(requests.due(), Some(at(500)), "that one was asked for");
     }
