@@ -83,8 +83,8 @@ impl Progress {
 pub enum Keeps {
     /// All since the last keyframe, since the source makes none when it is asked.
     All,
-    /// The keyframe, and as much as leaves at once. Whoever joins just behind a keyframe, as the first viewer mostly does, begins
-    /// with that one and costs nobody another; after more than that a new one is there sooner.
+    /// The keyframe, and as much as leaves at once. Whoever joins just behind a keyframe, as the first viewer mostly
+    /// does, begins with that one and costs nobody another; after more than that a new one is there sooner.
     Few,
 }
 

@@ -33,7 +33,8 @@ pub fn profiles() -> Vec<SrtpProtectionProfile> {
 /// Length of the longer of their salts.
 const SALT_BYTES: usize = 14;
 
-/// The library's own cryptography, with an ear at it, and a cookie that is known beforehand. One for each peer connection.
+/// The library's own cryptography, with an ear at it, and a cookie that is known beforehand. One for each peer
+/// connection.
 pub struct Overheard {
     inner: Arc<dyn RTCCryptoProvider>,
     cookie: Cookie,
